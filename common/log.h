@@ -1,0 +1,21 @@
+/*
+ * Lines for people on standard error: "quarry: text".  A line is one write(2),
+ * so lines of several processes do not mix.  Any thread may log.  While a
+ * progress display is on the terminal it takes lines by log_divert().
+ */
+#ifndef LOG_H
+#define LOG_H
+
+enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+
+/* program: "quarry"; static.  Lines below level are dropped. */
+void log_start(const char *program, enum log_level level);
+
+/* From now on sink gets each line (without newline); NULL: stderr again. */
+void log_divert(void (*sink)(void *arg, const char *line), void *arg);
+
+/* "program: warning: text" for warnings, "program: text" else. */
+void log_line(enum log_level level, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

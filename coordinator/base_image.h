@@ -1,0 +1,39 @@
+/*
+ * A base image (fromImage): a docker-archive, an OCI archive or an OCI layout
+ * folder, compressed in any way libarchive reads.  Its layers are kept byte
+ * for byte; digests, sizes and diff_ids are checked while it is read.  Hostile
+ * input is expected: names, counts, sizes and ratios have limits.  It owns
+ * what it points to; layer files lie in a scratch folder (or in the layout).
+ */
+#ifndef BASE_IMAGE_H
+#define BASE_IMAGE_H
+
+#include <stddef.h>
+
+#include <jansson.h>
+
+#include "layer_spec.h"
+
+struct err;
+struct scratch;
+
+struct base_layer {
+	char *name; /* its path in the archive, as the history names it */
+	char *file; /* a file that holds its bytes, as stored */
+	const char *media_type;	    /* OCI; static */
+	struct layer_result result; /* diff_id, tar_size, digest, size */
+};
+
+struct base_image {
+	struct base_layer *layer; /* bottom first; the same may come twice */
+	size_t n;
+	json_t *config; /* the image config's "config" object, or NULL */
+};
+
+/* Errors are ERR_USAGE and name the file and what is wrong in it. */
+int base_image_open(const char *path, struct scratch *scratch,
+    struct base_image **out, struct err *e);
+void base_image_free(struct base_image *base);
+void base_image_freep(struct base_image **base);
+
+#endif

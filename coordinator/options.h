@@ -1,0 +1,71 @@
+/*
+ * The command line of quarry, as data.  Parsed once, then passed down as
+ * const; strings are argv's own.
+ */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "encoding.h"
+#include "output.h"
+#include "tar_header.h"
+
+struct err;
+
+enum command { COMMAND_BUILD, COMMAND_PLAN, COMMAND_HELP, COMMAND_VERSION };
+
+enum progress_mode {
+	PROGRESS_AUTO,
+	PROGRESS_BAR,
+	PROGRESS_PLAIN,
+	PROGRESS_JSON,
+	PROGRESS_NONE
+};
+
+#define OPTIONS_OUTPUTS_MAX LAYER_OUTPUTS_MAX
+#define OPTIONS_SLOTS_MAX 1024
+
+struct options {
+	enum command command;
+	enum command help_for; /* COMMAND_HELP: of which command, or HELP */
+
+	/* What to build: a request file, or store paths (or neither). */
+	const char *request_file; /* "-" is stdin; or NULL */
+	const char **store_paths;
+	size_t n_store_paths;
+
+	/* Settings that win over the request file's; NULL: not given. */
+	const char *name, *tag, *config_file, *created, *mtime, *uid, *gid,
+	    *uname, *gname, *architecture, *max_layers, *strategy, *from_image,
+	    *include_store_paths, *root_tree, *store_dir;
+	const char **paths; /* --path, repeatable */
+	size_t n_paths;
+
+	const char *closure_file; /* "-" is stdin; or NULL: ask Nix */
+	const char *store_root;	  /* "" for none */
+	bool verify_store;
+	size_t slots;		    /* 0: this machine's cores */
+	size_t workers;		    /* local worker processes, 1 by default */
+	const char *worker_program; /* NULL: beside quarry, then PATH */
+
+	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
+	size_t n_outputs;
+	struct encoding encoding; /* of OCI layers */
+	bool encoding_given;
+	enum tar_dialect dialect;
+	const char *metadata_file; /* or NULL */
+	enum progress_mode progress;
+	bool json;    /* plan --json */
+	bool verbose; /* --verbose: debug lines */
+};
+
+/* ERR_USAGE names the argument and what is known.  Frees nothing on error. */
+int options_parse(int argc, char **argv, struct options *out, struct err *e);
+void options_free(struct options *o);
+
+/* The text of --help for a command (COMMAND_HELP: the overview); static. */
+const char *options_help(enum command command);
+
+#endif

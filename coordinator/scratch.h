@@ -1,0 +1,37 @@
+/*
+ * Everything temporary that quarry makes on disk: named .quarry-XXXXXX beside
+ * where it will end up, and removed when the build ends, however it ends.  A
+ * small child process (forked before any thread starts) holds the list and
+ * removes what is left when this process dies, by SIGKILL too.
+ * One thread only.
+ */
+#ifndef SCRATCH_H
+#define SCRATCH_H
+
+struct err;
+struct scratch;
+
+/* Forks the reaper.  Call before threads and sockets exist. */
+int scratch_new(struct scratch **out, struct err *e);
+
+/* Removes what is left and ends the reaper. */
+void scratch_free(struct scratch *s);
+void scratch_freep(struct scratch **s);
+
+/*
+ * A new folder (mode 0700) or empty file (0600 less umask, open read-write)
+ * in parent.  *path is the caller's to free.  Errors name parent: ERR_USAGE
+ * where it is missing or not writable.
+ */
+int scratch_folder(
+    struct scratch *s, const char *parent, char **path, struct err *e);
+int scratch_file(
+    struct scratch *s, const char *parent, char **path, int *fd, struct err *e);
+
+/* Removes path (a tree) now. */
+void scratch_remove(struct scratch *s, const char *path);
+
+/* path was renamed into its place or removed: no longer ours. */
+void scratch_keep(struct scratch *s, const char *path);
+
+#endif
