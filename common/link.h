@@ -1,0 +1,58 @@
+/*
+ * ZeroMQ sockets with every option set in one place, and messages on them.
+ * A socket belongs to the thread that made it.  One context a process.
+ */
+#ifndef LINK_H
+#define LINK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct err;
+struct msg;
+
+/* libzmq's ids of ROUTER peers are 5 bytes; room for more. */
+#define LINK_PEER_MAX 32
+
+struct link_peer {
+	uint8_t id[LINK_PEER_MAX];
+	size_t len;
+};
+
+struct link;
+
+/* The coordinator's end: a ROUTER bound to endpoint (ipc://PATH). */
+int link_listen(
+    void *ctx, const char *endpoint, struct link **out, struct err *e);
+
+/* A worker's end: a DEALER; connects (and reconnects) in the background. */
+int link_connect(
+    void *ctx, const char *endpoint, struct link **out, struct err *e);
+
+/*
+ * Closes.  linger_ms: how long messages that were sent may still leave (0:
+ * dropped at once).
+ */
+void link_close(struct link *l, int linger_ms);
+void link_closep(struct link **l);
+
+/* For poll(2): readable means link_recv may have a message (edge-triggered:
+ * call link_recv until it says 0 before sleeping again). */
+int link_fd(const struct link *l);
+
+/*
+ * Sends without blocking; peer is NULL on a worker's end.  Returns 0; -1 with
+ * ERR_PEER where the peer is gone or its queue is full, ERR_FATAL else.
+ */
+int link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
+    struct err *e);
+
+/*
+ * Receives without blocking: 1 and *m filled (msg_clear it), 0 for nothing
+ * there, -1 with ERR_PEER for a message that is not one of ours (*peer says
+ * whose; go on), ERR_FATAL else.  peer is NULL on a worker's end.
+ */
+int link_recv(
+    struct link *l, struct link_peer *peer, struct msg *m, struct err *e);
+
+#endif

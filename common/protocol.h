@@ -1,0 +1,174 @@
+/*
+ * What coordinator and workers say to each other.  One ROUTER at the
+ * coordinator, one DEALER a worker, one message a frame: a msgpack array
+ * [type, field, ...] of exact arity.  W a worker, C the coordinator:
+ *
+ *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / W:BEAT ) W:BYE )
+ *	job    = C:JOB *( C:ITEMS / C:ENTRIES ) *( W:BEAT )
+ *	         ( W:SIZED / W:DONE / W:FAIL )
+ *	job   =/ C:CANCEL in between; the worker answers FAIL or is too late
+ *	C:BYE  = the build is over: workers that it started end
+ *
+ * ITEMS and ENTRIES carry a job's n_items in as many messages as needed, each
+ * at most MSG_PART_MAX bytes; the job starts with the last of them.  Blobs
+ * never travel here.  Messages may be lost at any time: the scheduler's table
+ * is the memory of a job, no queue is.
+ *
+ * Encoding and decoding are usable in any thread; a struct msg belongs to one.
+ */
+#ifndef PROTOCOL_H
+#define PROTOCOL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <msgpack.h>
+
+#include "err.h"
+#include "layer_spec.h"
+
+#define PROTOCOL_VERSION 1
+
+/* Limits; a message beyond them is a fault of the peer. */
+#define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
+#define MSG_PART_MAX ((size_t)512 << 10) /* target for ITEMS and ENTRIES */
+#define MSG_PART_ITEMS_MAX 65536
+#define MSG_ITEMS_MAX ((uint64_t)64 << 20) /* of one job */
+#define MSG_NAME_MAX 256		   /* host names, versions */
+#define MSG_PATH_MAX TAR_NAME_MAX
+#define MSG_SLOTS_MAX 1024
+
+/*	constant      no. body     direction, meaning */
+#define MSG_TYPES(X)                                                           \
+	X(MSG_HELLO, 1, hello)	   /* W>C first: who, versions, slots */       \
+	X(MSG_WELCOME, 2, welcome) /* C>W accepted: how often to beat */       \
+	X(MSG_REFUSE, 3, refuse)   /* C>W not accepted, and why */             \
+	X(MSG_JOB, 4, job)	   /* C>W make (or measure) this layer */      \
+	X(MSG_ITEMS, 5, items)	   /* C>W store paths of a job */              \
+	X(MSG_ENTRIES, 6, entries) /* C>W root layer entries of a job */       \
+	X(MSG_CANCEL, 7, cancel)   /* C>W stop this job */                     \
+	X(MSG_BEAT, 8, beat)	   /* W>C alive; bytes done of each job */     \
+	X(MSG_SIZED, 9, sized)	   /* W>C a measured job's tar size */         \
+	X(MSG_DONE, 10, done)	   /* W>C digests and sizes */                 \
+	X(MSG_FAIL, 11, fail)	   /* W>C kind and text of the error */        \
+	X(MSG_BYE, 12, bye)	   /* either: leaving */
+
+enum msg_type {
+#define X(name, no, body) name = no,
+	MSG_TYPES(X)
+#undef X
+};
+
+struct msg_hello {
+	uint64_t protocol;   /* PROTOCOL_VERSION */
+	const char *program; /* QUARRY_VERSION */
+	const char *host;
+	uint64_t pid;
+	uint64_t slots;
+	const char *gzip, *zstd; /* encoder names and versions */
+};
+
+struct msg_welcome {
+	uint64_t protocol;
+	uint64_t beat_ms;
+};
+
+struct msg_refuse {
+	const char *text;
+};
+
+struct msg_job {
+	uint64_t job;
+	uint64_t attempt; /* echoed in the answer */
+	uint64_t n_items; /* store paths or entries that follow */
+	struct layer_spec spec;
+};
+
+struct msg_items {
+	uint64_t job, attempt;
+	struct layer_item *item;
+	size_t n;
+};
+
+struct msg_entries {
+	uint64_t job, attempt;
+	struct layer_entry *entry;
+	size_t n;
+};
+
+struct msg_cancel {
+	uint64_t job, attempt;
+};
+
+struct msg_progress {
+	uint64_t job, attempt;
+	uint64_t bytes; /* of tar so far */
+};
+
+struct msg_beat {
+	struct msg_progress *progress; /* of each running job */
+	size_t n;
+};
+
+struct msg_sized {
+	uint64_t job, attempt;
+	uint64_t tar_size, entries;
+};
+
+struct msg_done {
+	uint64_t job, attempt;
+	struct layer_result result;
+	uint64_t cpu_us; /* this thread's CPU time on the job */
+};
+
+struct msg_fail {
+	uint64_t job, attempt;
+	enum err_kind kind; /* ERR_RETRY or ERR_JOB */
+	int sys;
+	const char *text;
+};
+
+struct msg_bye {
+	uint64_t reason; /* 0: done; 1: draining */
+};
+
+struct msg {
+	enum msg_type type;
+	union {
+		struct msg_hello hello;
+		struct msg_welcome welcome;
+		struct msg_refuse refuse;
+		struct msg_job job;
+		struct msg_items items;
+		struct msg_entries entries;
+		struct msg_cancel cancel;
+		struct msg_beat beat;
+		struct msg_sized sized;
+		struct msg_done done;
+		struct msg_fail fail;
+		struct msg_bye bye;
+	};
+	msgpack_zone *zone; /* holds a decoded message's strings and lists */
+};
+
+/*
+ * Decodes one frame: guard, unpack, check every field.  On success the
+ * caller owns *out (msg_clear); on failure *out is empty and the error
+ * (ERR_PEER) names message and field.
+ */
+int msg_decode(const void *data, size_t len, struct msg *out, struct err *e);
+void msg_clear(struct msg *m);
+
+/*
+ * Encodes m; *out is appended to (the caller cleared it).  ERR_FATAL: out of
+ * memory or larger than MSG_SIZE_MAX.
+ */
+int msg_encode(const struct msg *m, msgpack_sbuffer *out, struct err *e);
+
+/* "HELLO", "JOB", ...; static; "?" for no such type. */
+const char *msg_name(enum msg_type type);
+
+/* One line for debug logs: type and main fields. */
+void msg_print(const struct msg *m, char *out, size_t size);
+
+#endif

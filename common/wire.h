@@ -1,0 +1,67 @@
+/*
+ * One message: one ZeroMQ frame holding one msgpack array of exact arity.
+ * wire_guard looks at the bytes before msgpack-c does, since msgpack-c
+ * allocates what a header announces.  wire_in is a cursor that remembers the
+ * first fault, so decoders are straight lines; wire_out is its counterpart.
+ * One thread each.
+ */
+#ifndef WIRE_H
+#define WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <msgpack.h>
+
+struct err;
+
+/* Nesting of a message: the array, a list in it, an item, its fields. */
+#define WIRE_DEPTH_MAX 4
+
+/*
+ * Whether the bytes are one msgpack object, whole and with nothing after it,
+ * made of arrays, unsigned and signed integers, booleans, nil, str and bin
+ * only, nested at most WIRE_DEPTH_MAX deep, no count or length beyond the
+ * bytes that are left.  O(len), allocates nothing.  Error: ERR_PEER.
+ */
+int wire_guard(const void *data, size_t len, struct err *e);
+
+struct wire_in {
+	const char *message;	  /* what errors call it: "job" */
+	const msgpack_object *at; /* the array that is being read */
+	uint32_t next;		  /* its next element */
+	bool bad;
+	char fault[160]; /* "layer_done: field 1 is not an unsigned integer" */
+	msgpack_zone *zone; /* strings and lists live here */
+};
+
+/* Each reads the next field; after a fault all give zeros. */
+uint64_t wire_get_uint(struct wire_in *in, uint64_t max);
+int64_t wire_get_int(struct wire_in *in);
+bool wire_get_bool(struct wire_in *in);
+/* Exactly len bytes of bin. */
+void wire_get_bytes(struct wire_in *in, void *out, size_t len);
+/* A str of at most max bytes without NUL; copied into the zone, with a NUL. */
+const char *wire_get_str(struct wire_in *in, size_t max);
+/* Enters the next field, a list of at most max; wire_leave goes back. */
+size_t wire_enter(struct wire_in *in, struct wire_in *outer, size_t max);
+void wire_leave(struct wire_in *in, const struct wire_in *outer);
+/* Zeroed memory of the message's zone. */
+void *wire_alloc(struct wire_in *in, size_t count, size_t size);
+
+struct wire_out {
+	msgpack_sbuffer *buf;
+	msgpack_packer pk;
+	bool failed; /* out of memory */
+};
+
+void wire_out_init(struct wire_out *out, msgpack_sbuffer *buf);
+void wire_put_array(struct wire_out *out, size_t n);
+void wire_put_uint(struct wire_out *out, uint64_t v);
+void wire_put_int(struct wire_out *out, int64_t v);
+void wire_put_bool(struct wire_out *out, bool v);
+void wire_put_bytes(struct wire_out *out, const void *data, size_t len);
+void wire_put_str(struct wire_out *out, const char *s);
+
+#endif

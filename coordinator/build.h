@@ -1,0 +1,14 @@
+/*
+ * `quarry build` and `quarry plan`, from options to result: request, closure,
+ * plan, workers, layers, outputs.
+ */
+#ifndef BUILD_H
+#define BUILD_H
+
+struct err;
+struct options;
+
+int build_run(const struct options *options, struct err *e);
+int plan_run(const struct options *options, struct err *e);
+
+#endif

@@ -1,0 +1,41 @@
+/*
+ * Makes one layer in one pass: store files (or entries, or a finished tar) to
+ * tar, SHA-256, encoder, SHA-256 and the outputs; or measures its tar.  Runs
+ * in the thread that calls it; memory does not depend on the layer's size.
+ */
+#ifndef LAYER_RUN_H
+#define LAYER_RUN_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layer_spec.h"
+
+struct err;
+
+struct layer_job {
+	struct layer_spec spec;
+	const struct layer_item *item;	 /* LAYER_FROM_STORE */
+	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES */
+	size_t n;			 /* items or entries */
+};
+
+/* Shared with the thread that watches; written by the job, read by it. */
+struct layer_progress {
+	atomic_uint_fast64_t bytes; /* of tar made so far */
+	atomic_bool cancel;	    /* set from outside: stop soon */
+};
+
+/*
+ * On success *out holds digests and sizes (measure: tar_size and entries
+ * only) and all outputs are written.  ERR_JOB: the input can never become
+ * this layer (a file changed, vanished, is a socket; narHash differs); the
+ * text names the store path's file.  ERR_RETRY: this machine's trouble (disk
+ * full, I/O error), or cancelled (sys ECANCELED).  Blobs of a failed job do
+ * not appear.
+ */
+int layer_run(const struct layer_job *job, struct layer_progress *progress,
+    struct layer_result *out, struct err *e);
+
+#endif
