@@ -1,0 +1,17 @@
+/* Time that only goes forward (CLOCK_MONOTONIC), in milliseconds. */
+#ifndef MONOTIME_H
+#define MONOTIME_H
+
+#include <stdint.h>
+#include <time.h>
+
+static inline int64_t
+monotime_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+#endif

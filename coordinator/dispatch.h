@@ -1,0 +1,59 @@
+/*
+ * Gets layer jobs done: listens for workers, starts local ones, sends jobs as
+ * the scheduler decides, takes results.  One loop, one thread, which owns the
+ * sockets and the child processes.
+ */
+#ifndef DISPATCH_H
+#define DISPATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "layer_spec.h"
+
+struct closure;
+struct dispatch;
+struct err;
+struct progress;
+struct scratch;
+
+struct dispatch_job {
+	/* What to do; borrowed, like all below, until dispatch_run ends. */
+	const struct layer_spec *spec;
+	const struct closure *closure;	 /* LAYER_FROM_STORE: where paths are */
+	const uint32_t *path;		 /* LAYER_FROM_STORE: n indices */
+	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES: n entries */
+	size_t n;
+	uint64_t weight;   /* bytes, about: what the scheduler orders by */
+	const char *label; /* "layer 7 (glibc-2.38)" */
+
+	/* What came of it. */
+	struct layer_result result; /* measure: tar_size and entries */
+	char worker[64];	    /* "HOST/PID" */
+	double seconds;		    /* from dispatch to result */
+};
+
+struct dispatch_config {
+	size_t slots;		    /* in all */
+	size_t workers;		    /* local processes, 1 to slots */
+	const char *worker_program; /* or NULL */
+	struct progress *progress;
+};
+
+/* Makes the socket (in a scratch folder) and starts the local workers. */
+int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
+    struct dispatch **out, struct err *e);
+
+/*
+ * Runs n jobs to their end.  Fails with the first job that failed for good:
+ * ERR_JOB with its label and the workers' reasons; ERR_FATAL where workers
+ * cannot be had.  After a failure only dispatch_free is allowed.
+ */
+int dispatch_run(
+    struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e);
+
+/* Sends the workers home and waits for the local ones, then kills. */
+void dispatch_free(struct dispatch *d);
+void dispatch_freep(struct dispatch **d);
+
+#endif

@@ -1,0 +1,55 @@
+/*
+ * What people see while quarry works, on standard error: a display that is
+ * redrawn in place on a terminal, plain lines elsewhere, JSON lines for
+ * programs, or nothing.  It only shows what it is told; one thread.
+ */
+#ifndef PROGRESS_H
+#define PROGRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "options.h"
+
+struct err;
+struct image;
+struct progress;
+
+/* While it lives, a bar takes the log's lines and shows them above itself. */
+int progress_new(enum progress_mode mode, struct progress **out, struct err *e);
+/* Removes the bar and restores the terminal. */
+void progress_free(struct progress *p);
+void progress_freep(struct progress **p);
+
+/* A new phase: "planning", "building layers"; static text. */
+void progress_phase(struct progress *p, const char *what);
+
+/* How much there is to do in this phase; bytes of tar, about. */
+void progress_totals(struct progress *p, size_t jobs, uint64_t bytes);
+
+/* Workers, by an index that dispatch gives. */
+void progress_worker_up(struct progress *p, size_t worker, const char *name);
+void progress_worker_gone(struct progress *p, size_t worker);
+
+/* A worker has made so many bytes of a job (label borrowed until done). */
+void progress_job(struct progress *p, size_t worker, size_t job,
+    const char *label, uint64_t bytes, uint64_t total);
+/* The job is over at this worker; done: it counts. */
+void progress_job_end(struct progress *p, size_t worker, size_t job,
+    const char *label, uint64_t bytes, double seconds, bool done);
+
+/* Redraws if it is time; returns the milliseconds until it wants to again,
+ * or -1. */
+int progress_tick(struct progress *p, int64_t now);
+
+/* The last word: what was made, how fast, and where it went. */
+struct progress_summary {
+	const struct image *image;
+	const struct output_target *targets;
+	size_t n_targets;
+	double seconds;
+};
+void progress_summary(struct progress *p, const struct progress_summary *s);
+
+#endif
