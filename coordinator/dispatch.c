@@ -384,7 +384,7 @@ on_result(struct dispatch *d, struct peer *p, uint64_t wire, uint64_t attempt,
 		job_done(d, p, id, r);
 		break;
 	case SCHED_DIFFERS:
-		return err_set(e, ERR_JOB, 0,
+		return err_set(e, ERR_FATAL, 0,
 		    "%s is not reproducible: worker %s made other bytes than "
 		    "worker %s",
 		    d->job[id.v].label, p->name, d->job[id.v].worker);
@@ -564,23 +564,24 @@ send_cancel(struct dispatch *d, const struct sched_action *a)
 		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
 }
 
-/* One reason for people: the last, and how many attempts there were. */
+/* Why the job failed for good, for people: the last reasons. */
 static int
 job_failed(const struct dispatch *d, struct job_id id, struct err *e)
 {
 	unsigned n = sched_failures(d->sched, id);
-	const char *label = d->job[id.v].label;
+	const char *label = d->job[id.v].label, *why;
+	enum err_kind kind;
 
 	if (n == 0)
-		return err_set(e, ERR_JOB, 0, "%s: failed", label);
-	if (n < 3)
-		return err_set(e, ERR_JOB, 0, "%s: %s", label,
-		    sched_reason(d->sched, id, n - 1));
-	return err_set(e, ERR_JOB, 0,
-	    "%s: failed %u times: %.240s; %.240s; %.240s", label, n,
-	    sched_reason(d->sched, id, n - 3),
-	    sched_reason(d->sched, id, n - 2),
-	    sched_reason(d->sched, id, n - 1));
+		return err_set(e, ERR_FATAL, 0, "%s: out of memory", label);
+	why = sched_reason(d->sched, id, n - 1, &kind);
+	if (kind == ERR_JOB)
+		return err_set(e, ERR_JOB, 0, "%s: %s", label, why);
+	err_set(e, ERR_FATAL, 0, "%.280s", why);
+	while (n-- > 1)
+		err_ctx(e, "%.280s; then",
+		    sched_reason(d->sched, id, n - 1, &kind));
+	return err_ctx(e, "%s: failed too often", label);
 }
 
 static int

@@ -46,8 +46,9 @@ int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 
 /*
  * Runs n jobs to their end.  Fails with the first job that failed for good:
- * ERR_JOB with its label and the workers' reasons; ERR_FATAL where workers
- * cannot be had.  After a failure only dispatch_free is allowed.
+ * its label and the workers' reasons, ERR_JOB where its input is to blame.
+ * ERR_FATAL: workers cannot be had or disagree.  After a failure only
+ * dispatch_free is allowed.
  */
 int dispatch_run(
     struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e);

@@ -310,6 +310,7 @@ job_failed(struct scheduler *s, uint64_t id, const struct worker *w,
 	if (j->failure != NULL &&
 	    asprintf(&text, "%s: %.*s", w->name, SCHED_REASON_MAX, why) >= 0) {
 		j->failure[j->failures].worker = w->id;
+		j->failure[j->failures].kind = kind;
 		j->failure[j->failures].text = text;
 		j->failures++;
 	} else {
@@ -582,7 +583,9 @@ sched_failures(const struct scheduler *s, struct job_id job)
 }
 
 const char *
-sched_reason(const struct scheduler *s, struct job_id job, unsigned i)
+sched_reason(const struct scheduler *s, struct job_id job, unsigned i,
+    enum err_kind *kind)
 {
+	*kind = s->job[job.v].failure[i].kind;
 	return s->job[job.v].failure[i].text;
 }

@@ -21,6 +21,7 @@ static const struct sched_config config = {
 };
 
 static struct err e;
+static enum err_kind kind;
 static const struct digest one = {{1}}, two = {{2}};
 
 static struct scheduler *
@@ -53,16 +54,16 @@ up(struct scheduler *s, int64_t now, uint64_t worker, size_t slots)
 }
 
 static void
-expect(struct scheduler *s, int64_t now, enum sched_action_kind kind,
+expect(struct scheduler *s, int64_t now, enum sched_action_kind what,
     uint64_t job, uint64_t worker)
 {
 	struct sched_action a;
 
 	assert_true(sched_next(s, now, &a));
-	assert_int_equal(a.kind, kind);
-	if (kind != SCHED_DROP)
+	assert_int_equal(a.kind, what);
+	if (what != SCHED_DROP)
 		assert_int_equal(a.job.v, job);
-	if (kind != SCHED_FAILED)
+	if (what != SCHED_FAILED)
 		assert_int_equal(a.worker.v, worker);
 }
 
@@ -145,7 +146,7 @@ dead_workers_jobs_go_elsewhere(void **state)
 	assert_int_equal(sched_failures(s, (struct job_id){0}), 1);
 	assert_int_equal(sched_failures(s, (struct job_id){1}), 0);
 	assert_string_equal(
-	    sched_reason(s, (struct job_id){0}, 0), "w0: killed");
+	    sched_reason(s, (struct job_id){0}, 0, &kind), "w0: killed");
 	up(s, 6, 1, 1);
 	expect(s, 6, SCHED_SEND, 0, 1);
 	expect(s, 6, SCHED_SEND, 1, 1);
@@ -171,7 +172,7 @@ poison_fails_after_three(void **state)
 	expect(s, 0, SCHED_FAILED, 0, 0);
 	assert_int_equal(sched_failures(s, (struct job_id){0}), 3);
 	assert_string_equal(
-	    sched_reason(s, (struct job_id){0}, 2), "w2: killed");
+	    sched_reason(s, (struct job_id){0}, 2, &kind), "w2: killed");
 	assert_int_equal(sched_open(s), 0);
 	up(s, 0, 3, 1);
 	expect_nothing(s, 0);
