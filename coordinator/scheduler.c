@@ -18,6 +18,7 @@ struct job {
 	struct digest fingerprint;
 	struct failure {
 		struct worker_id worker;
+		enum err_kind kind;
 		char *text;
 	} * failure; /* poison of them, once there is one */
 };

@@ -102,9 +102,12 @@ int64_t sched_deadline(const struct scheduler *s);
 /* Jobs neither done nor failed. */
 size_t sched_open(const struct scheduler *s);
 
-/* How often the job's attempts failed, and why: "WORKER: text", i from 0. */
+/*
+ * How often the job's attempts failed, and why: "WORKER: text", i from 0, and
+ * the error's kind.
+ */
 unsigned sched_failures(const struct scheduler *s, struct job_id job);
-const char *sched_reason(
-    const struct scheduler *s, struct job_id job, unsigned i);
+const char *sched_reason(const struct scheduler *s, struct job_id job,
+    unsigned i, enum err_kind *kind);
 
 #endif
