@@ -1,0 +1,304 @@
+#include "build.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch.h"
+#include "err.h"
+#include "image_json.h"
+#include "image_layers.h"
+#include "layer_plan.h"
+#include "metadata.h"
+#include "monotime.h"
+#include "options.h"
+#include "output.h"
+#include "own.h"
+#include "progress.h"
+#include "request.h"
+#include "root_layer.h"
+#include "scratch.h"
+#include "store_path.h"
+
+#define LABEL_MAX 128
+
+/* One build; the parts are made in this order and freed in the reverse. */
+struct build {
+	const struct options *options;
+	int64_t start; /* ms */
+	struct scratch *scratch;
+	struct progress *progress;
+	struct output *output[OPTIONS_OUTPUTS_MAX];
+	size_t n_outputs;
+	struct output *blobs; /* the output that workers write blobs to */
+	struct image_layers *layers;
+	struct dispatch *dispatch;
+
+	/* One job and spec a layer that is not the base's. */
+	struct dispatch_job *job;
+	struct layer_spec *spec;
+	char (*label)[LABEL_MAX];
+	size_t n_jobs, first; /* job i makes layer first + i */
+};
+
+static void
+build_end(struct build *b)
+{
+	dispatch_free(b->dispatch);
+	for (size_t i = 0; i < b->n_outputs; i++)
+		output_free(b->output[i]);
+	image_layers_free(b->layers);
+	progress_free(b->progress);
+	scratch_free(b->scratch);
+	free(b->job);
+	free(b->spec);
+	free(b->label);
+}
+
+static int
+open_outputs(struct build *b, struct err *e)
+{
+	for (size_t i = 0; i < b->options->n_outputs; i++) {
+		if (output_open(&b->options->outputs[i], b->scratch,
+			&b->output[i], e) < 0)
+			return -1;
+		b->n_outputs++;
+	}
+	return 0;
+}
+
+static size_t
+machine_cores(void)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(0, sizeof(set), &set) == 0
+	    ? (size_t)CPU_COUNT(&set)
+	    : 1;
+}
+
+static int
+start_workers(struct build *b, struct err *e)
+{
+	struct dispatch_config config = {
+	    .slots = b->options->slots,
+	    .workers = b->options->workers,
+	    .worker_program = b->options->worker_program,
+	    .progress = b->progress,
+	};
+
+	if (config.workers == 0)
+		config.workers = 1;
+	if (config.slots == 0)
+		config.slots = machine_cores();
+	if (config.slots < config.workers)
+		config.slots = config.workers;
+	return dispatch_new(&config, b->scratch, &b->dispatch, e);
+}
+
+/* "layer 7 (glibc-2.38)", "layer 100 (bash-5.2 and 370 more)". */
+static void
+label(const struct build *b, size_t i, char out[static LABEL_MAX])
+{
+	const struct image_layer *l = &b->layers->image.layer[b->first + i];
+
+	if (l->kind == IMAGE_ROOT)
+		snprintf(out, LABEL_MAX, "layer %zu (root)", b->first + i + 1);
+	else if (l->n_paths == 0)
+		snprintf(out, LABEL_MAX, "layer %zu (empty)", b->first + i + 1);
+	else if (l->n_paths == 1)
+		snprintf(out, LABEL_MAX, "layer %zu (%.80s)", b->first + i + 1,
+		    store_path_name(l->paths[0]));
+	else
+		snprintf(out, LABEL_MAX, "layer %zu (%.60s and %zu more)",
+		    b->first + i + 1, store_path_name(l->paths[0]),
+		    l->n_paths - 1);
+}
+
+static void
+describe_job(struct build *b, size_t i)
+{
+	const struct image_layers *l = b->layers;
+	struct dispatch_job *job = &b->job[i];
+	struct layer_spec *spec = &b->spec[i];
+
+	image_layers_spec(l, b->options, spec);
+	job->spec = spec;
+	job->label = b->label[i];
+	label(b, i, b->label[i]);
+	if (i + 1 < b->n_jobs) {
+		spec->source = LAYER_FROM_STORE;
+		job->closure = l->closure;
+		job->path = l->plan->layer[i].path;
+		job->n = l->plan->layer[i].n;
+		job->weight = l->plan->layer[i].nar_size;
+	} else if (l->root != NULL) {
+		spec->source = LAYER_FROM_ENTRIES;
+		job->entry = l->root->entry;
+		job->n = l->root->n;
+		job->weight = l->root->n * TAR_BLOCK;
+	} else {
+		spec->source = LAYER_FROM_FILE;
+		spec->file = l->root_file;
+	}
+}
+
+static int
+describe_jobs(struct build *b, struct err *e)
+{
+	b->n_jobs = b->layers->plan->n + 1;
+	b->first = b->layers->image.n_layers - b->n_jobs;
+	b->job = calloc(b->n_jobs, sizeof(*b->job));
+	b->spec = calloc(b->n_jobs, sizeof(*b->spec));
+	b->label = calloc(b->n_jobs, sizeof(*b->label));
+	if (b->job == NULL || b->spec == NULL || b->label == NULL)
+		return err_set(e, ERR_FATAL, errno, "jobs");
+	for (size_t i = 0; i < b->n_jobs; i++)
+		describe_job(b, i);
+	return 0;
+}
+
+/*
+ * An archive is one file that workers write in parallel, each at its own
+ * place: for that the sizes of all layers are found first (no content is
+ * read).
+ */
+static int
+measure(struct build *b, struct err *e)
+{
+	bool wanted = false;
+
+	for (size_t i = 0; i < b->n_outputs; i++)
+		wanted |= output_needs_sizes(b->output[i]);
+	if (!wanted)
+		return 0;
+	progress_phase(b->progress, "measuring layers");
+	for (size_t i = 0; i < b->n_jobs; i++)
+		b->spec[i].measure = true;
+	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
+		return -1;
+	for (size_t i = 0; i < b->n_jobs; i++) {
+		b->spec[i].measure = false;
+		b->job[i].weight = b->job[i].result.tar_size;
+		b->layers->image.layer[b->first + i].result.tar_size =
+		    b->job[i].result.tar_size;
+	}
+	return 0;
+}
+
+/* Tells each job where its layer goes. */
+static int
+place(struct build *b, struct err *e)
+{
+	bool blobs = false;
+
+	for (size_t o = 0; o < b->n_outputs; o++) {
+		if (output_layout(b->output[o], &b->layers->image, e) < 0)
+			return -1;
+		for (size_t i = 0; i < b->n_jobs; i++) {
+			struct layer_spec *spec = &b->spec[i];
+
+			if (output_sink(b->output[o], b->first + i,
+				&spec->outputs[spec->n_outputs]))
+				spec->n_outputs++;
+		}
+		if (output_takes_blobs(b->output[o])) {
+			if (!blobs)
+				b->blobs = b->output[o];
+			blobs = true;
+		}
+	}
+	for (size_t i = 0; i < b->n_jobs; i++)
+		if (!blobs && !b->options->encoding_given)
+			b->spec[i].encoding =
+			    (struct encoding){.kind = ENCODING_NONE};
+	return 0;
+}
+
+static int
+take_results(struct build *b, struct err *e)
+{
+	const struct digest *want = &b->layers->root_digest;
+
+	for (size_t i = 0; i < b->n_jobs; i++) {
+		struct image_layer *l = &b->layers->image.layer[b->first + i];
+
+		l->result = b->job[i].result;
+		l->seconds = b->job[i].seconds;
+		l->media_type = encoding_media_type(b->spec[i].encoding.kind);
+		memcpy(l->worker, b->job[i].worker, sizeof(l->worker));
+		if (l->kind == IMAGE_ROOT && b->layers->root_file != NULL &&
+		    !digest_equal(&l->result.diff_id, want))
+			return err_set(e, ERR_USAGE, 0,
+			    "%s: its SHA-256 is not what 'checksum' beside it "
+			    "says",
+			    b->layers->root_file);
+	}
+	return 0;
+}
+
+static int
+commit(struct build *b, struct err *e)
+{
+	struct image *image = &b->layers->image;
+
+	progress_phase(b->progress, "writing the image");
+	if (image_json_make(image, e) < 0)
+		return -1;
+	for (size_t i = 0; i < b->n_outputs; i++)
+		if (output_commit(b->output[i], image,
+			b->output[i] == b->blobs ? NULL : b->blobs, e) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+finish(struct build *b, struct err *e)
+{
+	struct progress_summary summary = {
+	    .image = &b->layers->image,
+	    .targets = b->options->outputs,
+	    .n_targets = b->options->n_outputs,
+	    .seconds = (double)(monotime_ms() - b->start) / 1000,
+	};
+
+	if (b->options->metadata_file != NULL &&
+	    metadata_write(b->options->metadata_file, &b->layers->image,
+		summary.seconds, b->scratch, e) < 0)
+		return -1;
+	progress_summary(b->progress, &summary);
+	return 0;
+}
+
+static int
+run(struct build *b, struct err *e)
+{
+	if (scratch_new(&b->scratch, e) < 0 ||
+	    progress_new(b->options->progress, &b->progress, e) < 0 ||
+	    open_outputs(b, e) < 0 ||
+	    image_layers_plan(
+		b->options, b->scratch, b->progress, &b->layers, e) < 0 ||
+	    image_layers_make(b->layers, b->options, e) < 0 ||
+	    describe_jobs(b, e) < 0 || start_workers(b, e) < 0 ||
+	    measure(b, e) < 0 || place(b, e) < 0)
+		return -1;
+	progress_phase(b->progress, "building layers");
+	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
+		return -1;
+	dispatch_freep(&b->dispatch);
+	if (take_results(b, e) < 0 || commit(b, e) < 0)
+		return -1;
+	return finish(b, e);
+}
+
+int
+build_run(const struct options *options, struct err *e)
+{
+	struct build b = {.options = options, .start = monotime_ms()};
+	int rc = run(&b, e);
+
+	build_end(&b);
+	return rc;
+}

@@ -1,0 +1,22 @@
+/*
+ * Which store paths an image holds: the closure of its roots, from a closure
+ * file or from Nix.  Roots are contents, paths and what the config names.
+ */
+#ifndef IMAGE_CLOSURE_H
+#define IMAGE_CLOSURE_H
+
+struct closure;
+struct err;
+struct options;
+struct request;
+
+/*
+ * For a planned request (the reference's own) the closure is the paths of its
+ * layers, without references; hashes come from the closure file if there is
+ * one.  ERR_USAGE: a root that the closure file does not hold or Nix does not
+ * know.
+ */
+int image_closure_make(const struct request *request,
+    const struct options *options, struct closure **out, struct err *e);
+
+#endif

@@ -1,0 +1,267 @@
+#include "image_layers.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base_image.h"
+#include "closure.h"
+#include "err.h"
+#include "image_closure.h"
+#include "image_json.h"
+#include "layer_plan.h"
+#include "options.h"
+#include "own.h"
+#include "progress.h"
+#include "request.h"
+#include "root_layer.h"
+#include "scratch.h"
+
+/* The plan that the reference's request brings along. */
+static int
+plan_given(const struct request *r, const struct closure *c,
+    struct layer_plan **out, struct err *e)
+{
+	AUTO(layer_plan_freep) struct layer_plan *plan = NULL;
+
+	if ((plan = calloc(1, sizeof(*plan))) == NULL ||
+	    (plan->layer = calloc(r->n_layers + 1, sizeof(*plan->layer))) ==
+		NULL)
+		return err_set(e, ERR_FATAL, errno, "plan");
+	plan->n = r->n_layers;
+	for (size_t l = 0; l < r->n_layers; l++) {
+		struct layer *layer = &plan->layer[l];
+
+		layer->n = r->layer[l].n;
+		layer->path = calloc(layer->n + 1, sizeof(*layer->path));
+		if (layer->path == NULL)
+			return err_set(e, ERR_FATAL, errno, "plan");
+		for (size_t i = 0; i < layer->n; i++) {
+			size_t at = closure_find(c, r->layer[l].path[i]);
+
+			layer->path[i] = (uint32_t)at;
+			if (c->nar_size != NULL)
+				layer->nar_size += c->nar_size[at];
+		}
+	}
+	*out = STEAL(&plan);
+	return 0;
+}
+
+static int
+plan_make(struct image_layers *l, struct err *e)
+{
+	const struct request *r = l->request;
+	size_t base = l->base != NULL ? l->base->n : 0;
+
+	if (r->planned)
+		return plan_given(r, l->closure, &l->plan, e);
+	if (layer_plan_make(
+		l->closure, r->strategy, r->max_layers, base, &l->plan, e) < 0)
+		return -1;
+	return layer_plan_check(l->plan, l->closure, r->max_layers, base, e);
+}
+
+int
+image_layers_plan(const struct options *options, struct scratch *scratch,
+    struct progress *progress, struct image_layers **out, struct err *e)
+{
+	AUTO(image_layers_freep) struct image_layers *l = NULL;
+
+	if ((l = calloc(1, sizeof(*l))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "image");
+	if (request_make(options, &l->request, e) < 0)
+		return -1;
+	if (l->request->from_image != NULL) {
+		progress_phase(progress, "reading the base image");
+		if (base_image_open(
+			l->request->from_image, scratch, &l->base, e) < 0)
+			return -1;
+	}
+	progress_phase(progress, "reading the closure");
+	if (image_closure_make(l->request, options, &l->closure, e) < 0)
+		return -1;
+	if (options->verify_store && l->closure->n > 0 &&
+	    (l->closure->nar_hash == NULL || l->closure->nar_size == NULL))
+		return err_set(e, ERR_USAGE, 0,
+		    "--verify-store: the closure has no narHashes; give "
+		    "--closure a file that has them, or leave it to Nix");
+	progress_phase(progress, "planning");
+	if (plan_make(l, e) < 0)
+		return -1;
+	*out = STEAL(&l);
+	return 0;
+}
+
+/* checksum: the SHA-256 of layer.tar in hexadecimal, and perhaps a newline. */
+static int
+read_checksum(const char *folder, struct digest *out, struct err *e)
+{
+	char path[4096], text[DIGEST_HEX_LEN + 16];
+	AUTO(own_closep) int fd = -1;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "%s/checksum", folder);
+	if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0 ||
+	    (n = read(fd, text, sizeof(text))) < 0)
+		return err_set(e, ERR_USAGE, errno, "%s", path);
+	while (n > 0 && isspace((unsigned char)text[n - 1]))
+		n--;
+	if (!digest_from_hex(text, (size_t)n, out))
+		return err_set(
+		    e, ERR_USAGE, 0, "%s: not a SHA-256 in hexadecimal", path);
+	return 0;
+}
+
+/* The reference's customisation layer lies ready; perhaps under store_root. */
+static int
+root_ready(struct image_layers *l, const char *store_root, struct err *e)
+{
+	AUTO(own_freep) char *folder = NULL;
+	const char *given = l->request->customisation_layer;
+	size_t len = strlen(l->request->store_dir);
+	bool stored = strncmp(given, l->request->store_dir, len) == 0 &&
+	    given[len] == '/';
+
+	if (asprintf(&folder, "%s%s", stored ? store_root : "", given) < 0 ||
+	    asprintf(&l->root_file, "%s/layer.tar", folder) < 0)
+		return err_set(e, ERR_FATAL, errno, "customisation layer");
+	if (access(l->root_file, R_OK) < 0)
+		return err_set(e, ERR_USAGE, errno, "customisation_layer: %s",
+		    l->root_file);
+	return read_checksum(folder, &l->root_digest, e);
+}
+
+static int
+add_paths(struct image_layer *layer, size_t n, struct err *e)
+{
+	if ((layer->paths = calloc(n + 1, sizeof(*layer->paths))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "image layers");
+	return 0;
+}
+
+static int
+add_base(struct image_layers *l, struct err *e)
+{
+	for (size_t i = 0; l->base != NULL && i < l->base->n; i++) {
+		const struct base_layer *b = &l->base->layer[i];
+		struct image_layer *layer =
+		    &l->image.layer[l->image.n_layers++];
+
+		if (add_paths(layer, 1, e) < 0)
+			return -1;
+		layer->kind = IMAGE_BASE;
+		layer->paths[layer->n_paths++] = b->name;
+		layer->media_type = b->media_type;
+		layer->file = b->file;
+		layer->result = b->result;
+	}
+	return 0;
+}
+
+static int
+add_store(struct image_layers *l, struct err *e)
+{
+	for (size_t i = 0; i < l->plan->n; i++) {
+		const struct layer *planned = &l->plan->layer[i];
+		struct image_layer *layer =
+		    &l->image.layer[l->image.n_layers++];
+
+		if (add_paths(layer, planned->n, e) < 0)
+			return -1;
+		layer->kind = IMAGE_STORE;
+		for (size_t p = 0; p < planned->n; p++)
+			layer->paths[layer->n_paths++] =
+			    l->closure->path[planned->path[p]];
+	}
+	return 0;
+}
+
+static int
+add_root(struct image_layers *l, struct err *e)
+{
+	struct image_layer *layer = &l->image.layer[l->image.n_layers++];
+
+	layer->kind = IMAGE_ROOT;
+	if (add_paths(layer, 1, e) < 0)
+		return -1;
+	if (l->request->planned)
+		layer->paths[layer->n_paths++] =
+		    l->request->customisation_layer;
+	return 0;
+}
+
+int
+image_layers_make(
+    struct image_layers *l, const struct options *options, struct err *e)
+{
+	const struct request *r = l->request;
+	size_t n = (l->base != NULL ? l->base->n : 0) + l->plan->n + 1;
+
+	if ((r->planned
+		    ? root_ready(l, options->store_root, e)
+		    : root_layer_make(r, options->store_root, &l->root, e)) < 0)
+		return -1;
+	l->image.name = r->name;
+	l->image.tag = r->tag;
+	l->image.created = r->created;
+	l->image.architecture = r->architecture;
+	l->image.os = r->os;
+	l->image.config = r->config;
+	l->image.base_config = l->base != NULL ? l->base->config : NULL;
+	l->image.mtime = r->mtime;
+	if ((l->image.layer = calloc(n, sizeof(*l->image.layer))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "image layers");
+	if (add_base(l, e) < 0 || add_store(l, e) < 0)
+		return -1;
+	return add_root(l, e);
+}
+
+void
+image_layers_spec(const struct image_layers *l, const struct options *options,
+    struct layer_spec *out)
+{
+	const struct request *r = l->request;
+
+	*out = (struct layer_spec){
+	    .dialect = options->dialect,
+	    .verify = options->verify_store,
+	    .store_dir = r->store_dir,
+	    .store_root = options->store_root,
+	    .mtime = r->mtime,
+	    .uid = r->uid,
+	    .gid = r->gid,
+	    .uname = r->uname,
+	    .gname = r->gname,
+	    .encoding = options->encoding,
+	    .file = "",
+	};
+}
+
+void
+image_layers_free(struct image_layers *l)
+{
+	if (l == NULL)
+		return;
+	for (size_t i = 0; i < l->image.n_layers; i++)
+		free(l->image.layer[i].paths);
+	free(l->image.layer);
+	image_json_free(&l->image);
+	free(l->root_file);
+	root_layer_free(l->root);
+	layer_plan_free(l->plan);
+	closure_free(l->closure);
+	base_image_free(l->base);
+	request_free(l->request);
+	free(l);
+}
+
+void
+image_layers_freep(struct image_layers **l)
+{
+	image_layers_free(*l);
+	*l = NULL;
+}

@@ -1,0 +1,55 @@
+/* quarry: the coordinator's program.  See quarry(1). */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "build.h"
+#include "err.h"
+#include "interrupt.h"
+#include "log.h"
+#include "options.h"
+
+static int
+fail(const struct err *e)
+{
+	log_line(LOG_ERROR, "%s", e->text);
+	/* ERR_JOB: what was to be packed cannot be: that is input, too. */
+	return e->kind == ERR_USAGE || e->kind == ERR_JOB ? 2 : 1;
+}
+
+static int
+run(const struct options *options, struct err *e)
+{
+	switch (options->command) {
+	case COMMAND_BUILD:
+		return build_run(options, e);
+	case COMMAND_PLAN:
+		return plan_run(options, e);
+	case COMMAND_HELP:
+		fputs(options_help(options->help_for), stdout);
+		break;
+	case COMMAND_VERSION:
+		puts("quarry " QUARRY_VERSION);
+		break;
+	}
+	if (fflush(stdout) != 0)
+		return err_set(e, ERR_FATAL, 0, "standard output");
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options options = {0};
+	struct err e = ERR_INIT;
+	int rc;
+
+	interrupt_start();
+	log_start("quarry", LOG_INFO);
+	rc = options_parse(argc, argv, &options, &e);
+	if (rc == 0 && options.verbose)
+		log_start("quarry", LOG_DEBUG);
+	if (rc == 0)
+		rc = run(&options, &e);
+	options_free(&options);
+	return rc < 0 ? fail(&e) : EXIT_SUCCESS;
+}
