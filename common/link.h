@@ -21,7 +21,10 @@ struct link_peer {
 
 struct link;
 
-/* The coordinator's end: a ROUTER bound to endpoint (ipc://PATH). */
+/*
+ * The coordinator's end: a ROUTER bound to endpoint.  Only ipc://PATH is
+ * taken, with PATH in a private folder: there are no keys yet.
+ */
 int link_listen(
     void *ctx, const char *endpoint, struct link **out, struct err *e);
 
@@ -42,7 +45,8 @@ int link_fd(const struct link *l);
 
 /*
  * Sends without blocking; peer is NULL on a worker's end.  Returns 0; -1 with
- * ERR_PEER where the peer is gone or its queue is full, ERR_FATAL else.
+ * ERR_PEER where the peer is gone or its queue is full (sys EAGAIN; on a
+ * worker's end also: not connected), ERR_FATAL else.
  */
 int link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
     struct err *e);
@@ -50,7 +54,9 @@ int link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
 /*
  * Receives without blocking: 1 and *m filled (msg_clear it), 0 for nothing
  * there, -1 with ERR_PEER for a message that is not one of ours (*peer says
- * whose; go on), ERR_FATAL else.  peer is NULL on a worker's end.
+ * whose, len 0 if its id is too long; go on), ERR_FATAL else.  peer is NULL on
+ * a worker's end.  link_send may swallow the fd's edge: the last call before
+ * sleeping must be a link_recv that said 0.
  */
 int link_recv(
     struct link *l, struct link_peer *peer, struct msg *m, struct err *e);

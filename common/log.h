@@ -1,7 +1,8 @@
 /*
  * Lines for people on standard error: "quarry: text".  A line is one write(2),
  * so lines of several processes do not mix.  Any thread may log.  While a
- * progress display is on the terminal it takes lines by log_divert().
+ * progress display is on the terminal it takes lines by log_divert().  Control
+ * characters (of a file's name, say) become '?'.
  */
 #ifndef LOG_H
 #define LOG_H
@@ -11,7 +12,10 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
 /* program: "quarry"; static.  Lines below level are dropped. */
 void log_start(const char *program, enum log_level level);
 
-/* From now on sink gets each line (without newline); NULL: stderr again. */
+/*
+ * From now on sink gets each line (without newline), one at a time; it must
+ * not log.  NULL: stderr again.
+ */
 void log_divert(void (*sink)(void *arg, const char *line), void *arg);
 
 /* "program: warning: text" for warnings, "program: text" else. */

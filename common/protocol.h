@@ -37,6 +37,7 @@
 #define MSG_NAME_MAX 256		   /* host names, versions */
 #define MSG_PATH_MAX TAR_NAME_MAX
 #define MSG_SLOTS_MAX 1024
+#define MSG_BEAT_MS_MAX 3600000
 
 /*	constant      no. body     direction, meaning */
 #define MSG_TYPES(X)                                                           \
@@ -70,7 +71,7 @@ struct msg_hello {
 
 struct msg_welcome {
 	uint64_t protocol;
-	uint64_t beat_ms;
+	uint64_t beat_ms; /* 1 to MSG_BEAT_MS_MAX */
 };
 
 struct msg_refuse {
@@ -124,7 +125,7 @@ struct msg_done {
 struct msg_fail {
 	uint64_t job, attempt;
 	enum err_kind kind; /* ERR_RETRY or ERR_JOB */
-	int sys;
+	int sys;	    /* errno, or 0 */
 	const char *text;
 };
 
@@ -154,7 +155,7 @@ struct msg {
 /*
  * Decodes one frame: guard, unpack, check every field.  On success the
  * caller owns *out (msg_clear); on failure *out is empty and the error
- * (ERR_PEER) names message and field.
+ * (ERR_PEER; ERR_FATAL: out of memory) names message and field.
  */
 int msg_decode(const void *data, size_t len, struct msg *out, struct err *e);
 void msg_clear(struct msg *m);

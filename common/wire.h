@@ -28,13 +28,19 @@ struct err;
 int wire_guard(const void *data, size_t len, struct err *e);
 
 struct wire_in {
-	const char *message;	  /* what errors call it: "job" */
-	const msgpack_object *at; /* the array that is being read */
-	uint32_t next;		  /* its next element */
+	const char *message;	     /* what errors call it: "job" */
+	const msgpack_object *at;    /* the array that is being read */
+	uint32_t next;		     /* its next element */
+	const struct wire_in *outer; /* the array it is in, or NULL */
+	msgpack_zone *zone;	     /* strings and lists live here */
 	bool bad;
+	bool nomem;	 /* the fault is ours: out of memory */
 	char fault[160]; /* "layer_done: field 1 is not an unsigned integer" */
-	msgpack_zone *zone; /* strings and lists live here */
 };
+
+/* A cursor on at's first element; a fault if at is not an array. */
+void wire_in_init(struct wire_in *in, const char *message,
+    const msgpack_object *at, msgpack_zone *zone);
 
 /* Each reads the next field; after a fault all give zeros. */
 uint64_t wire_get_uint(struct wire_in *in, uint64_t max);
@@ -42,12 +48,26 @@ int64_t wire_get_int(struct wire_in *in);
 bool wire_get_bool(struct wire_in *in);
 /* Exactly len bytes of bin. */
 void wire_get_bytes(struct wire_in *in, void *out, size_t len);
-/* A str of at most max bytes without NUL; copied into the zone, with a NUL. */
+/*
+ * A str of at most max bytes without NUL; copied into the zone, with a NUL.
+ * "" after a fault.
+ */
 const char *wire_get_str(struct wire_in *in, size_t max);
-/* Enters the next field, a list of at most max; wire_leave goes back. */
+/*
+ * Enters the next field, a list of at most max, and returns its length;
+ * wire_leave goes back to outer.  It is a fault to leave elements unread.
+ */
 size_t wire_enter(struct wire_in *in, struct wire_in *outer, size_t max);
 void wire_leave(struct wire_in *in, const struct wire_in *outer);
-/* Zeroed memory of the message's zone. */
+/* After the last field: it is a fault to leave some unread. */
+void wire_end(struct wire_in *in);
+/*
+ * Notes a fault of the field that was read last, unless there is one already:
+ * "MESSAGE: field N TEXT".
+ */
+void wire_fault(struct wire_in *in, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* Zeroed memory of the message's zone; NULL after a fault. */
 void *wire_alloc(struct wire_in *in, size_t count, size_t size);
 
 struct wire_out {
@@ -62,6 +82,7 @@ void wire_put_uint(struct wire_out *out, uint64_t v);
 void wire_put_int(struct wire_out *out, int64_t v);
 void wire_put_bool(struct wire_out *out, bool v);
 void wire_put_bytes(struct wire_out *out, const void *data, size_t len);
+/* NULL is put as "". */
 void wire_put_str(struct wire_out *out, const char *s);
 
 #endif

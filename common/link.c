@@ -1,0 +1,273 @@
+#include "link.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <zmq.h>
+
+#include "err.h"
+#include "own.h"
+#include "protocol.h"
+
+struct link {
+	void *socket;
+	bool router;
+	int fd;
+	msgpack_sbuffer frame; /* what is sent is encoded here */
+};
+
+struct option {
+	int name, value;
+};
+
+/*
+ * No ZMTP heartbeats: with a reader slower than its sender they cut healthy
+ * connections and lose what was queued; messages of our own tell who lives.
+ */
+static const struct option both_ends[] = {
+    {ZMQ_LINGER, 0},			 /* the default waits for ever */
+    {ZMQ_MAXMSGSIZE, (int)MSG_SIZE_MAX}, /* 64 bits, see set_options */
+    {ZMQ_HANDSHAKE_IVL, 5000},		 /* ms */
+    {ZMQ_HEARTBEAT_IVL, 0},
+};
+
+/*
+ * High-water marks count messages.  A job's parts come to a few thousand at
+ * most; what workers send is small and seldom.
+ */
+static const struct option router_end[] = {
+    {ZMQ_ROUTER_MANDATORY, 1}, /* a peer that is gone is an error */
+    {ZMQ_SNDHWM, 16384},
+    {ZMQ_RCVHWM, 4096},
+    {ZMQ_BACKLOG, 4096},
+};
+
+static const struct option dealer_end[] = {
+    {ZMQ_IMMEDIATE, 1}, /* queue only where there is a connection */
+    {ZMQ_SNDHWM, 4096}, {ZMQ_RCVHWM, 16384},
+    {ZMQ_RECONNECT_IVL, 200},	   /* ms; libzmq adds jitter */
+    {ZMQ_RECONNECT_IVL_MAX, 5000}, /* ms */
+};
+
+#define N_OF(a) (sizeof(a) / sizeof((a)[0]))
+
+/* libzmq has error numbers of its own, with texts of its own. */
+static int
+link_fault(struct err *e, enum err_kind kind, const char *what)
+{
+	int sys = errno;
+
+	err_set(e, kind, 0, "%s: %s", what, zmq_strerror(sys));
+	e->sys = sys;
+	return -1;
+}
+
+static int
+set_options(
+    struct link *l, const struct option *option, size_t n, struct err *e)
+{
+	int64_t wide;
+	int rc;
+
+	for (size_t i = 0; i < n; i++) {
+		wide = option[i].value;
+		if (option[i].name == ZMQ_MAXMSGSIZE)
+			rc = zmq_setsockopt(
+			    l->socket, option[i].name, &wide, sizeof(wide));
+		else
+			rc = zmq_setsockopt(l->socket, option[i].name,
+			    &option[i].value, sizeof(option[i].value));
+		if (rc != 0)
+			return link_fault(e, ERR_FATAL, "socket option");
+	}
+	return 0;
+}
+
+/* Makes the socket and sets its options. */
+static int
+link_new(void *ctx, const char *endpoint, bool router, struct link **out,
+    struct err *e)
+{
+	AUTO(link_closep) struct link *l = NULL;
+	size_t size;
+
+	/* Without keys only the file system's rights say who may speak. */
+	if (strncmp(endpoint, "ipc://", 6) != 0 || endpoint[6] == '\0')
+		return err_set(e, ERR_USAGE, 0, "ipc://PATH is wanted");
+	if ((l = calloc(1, sizeof(*l))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "socket");
+	l->router = router;
+	msgpack_sbuffer_init(&l->frame);
+	l->socket = zmq_socket(ctx, router ? ZMQ_ROUTER : ZMQ_DEALER);
+	if (l->socket == NULL)
+		return link_fault(e, ERR_FATAL, "socket");
+	size = sizeof(l->fd);
+	if (zmq_getsockopt(l->socket, ZMQ_FD, &l->fd, &size) != 0)
+		return link_fault(e, ERR_FATAL, "socket");
+	if (set_options(l, both_ends, N_OF(both_ends), e) < 0)
+		return -1;
+	if (router ? set_options(l, router_end, N_OF(router_end), e) < 0
+		   : set_options(l, dealer_end, N_OF(dealer_end), e) < 0)
+		return -1;
+	*out = STEAL(&l);
+	return 0;
+}
+
+int
+link_listen(void *ctx, const char *endpoint, struct link **out, struct err *e)
+{
+	AUTO(link_closep) struct link *l = NULL;
+
+	if (link_new(ctx, endpoint, true, &l, e) < 0)
+		return err_ctx(e, "listen on %s", endpoint);
+	if (zmq_bind(l->socket, endpoint) != 0) {
+		link_fault(e, ERR_FATAL, endpoint);
+		return err_ctx(e, "listen on");
+	}
+	*out = STEAL(&l);
+	return 0;
+}
+
+int
+link_connect(void *ctx, const char *endpoint, struct link **out, struct err *e)
+{
+	AUTO(link_closep) struct link *l = NULL;
+
+	if (link_new(ctx, endpoint, false, &l, e) < 0)
+		return err_ctx(e, "connect to %s", endpoint);
+	if (zmq_connect(l->socket, endpoint) != 0) {
+		link_fault(e, ERR_USAGE, endpoint);
+		return err_ctx(e, "connect to");
+	}
+	*out = STEAL(&l);
+	return 0;
+}
+
+void
+link_close(struct link *l, int linger_ms)
+{
+	if (l == NULL)
+		return;
+	if (l->socket != NULL) {
+		zmq_setsockopt(
+		    l->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
+		zmq_close(l->socket);
+	}
+	msgpack_sbuffer_destroy(&l->frame);
+	free(l);
+}
+
+void
+link_closep(struct link **l)
+{
+	link_close(*l, 0);
+	*l = NULL;
+}
+
+int
+link_fd(const struct link *l)
+{
+	return l->fd;
+}
+
+static int
+send_part(struct link *l, const void *data, size_t len, int flags)
+{
+	int rc;
+
+	do
+		rc = zmq_send(l->socket, data, len, flags | ZMQ_DONTWAIT);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -1 : 0;
+}
+
+int
+link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
+    struct err *e)
+{
+	msgpack_sbuffer_clear(&l->frame);
+	if (msg_encode(m, &l->frame, e) < 0)
+		return -1;
+	if ((l->router && send_part(l, peer->id, peer->len, ZMQ_SNDMORE) < 0) ||
+	    send_part(l, l->frame.data, l->frame.size, 0) < 0)
+		return link_fault(e,
+		    errno == EAGAIN || errno == EHOSTUNREACH ? ERR_PEER
+							     : ERR_FATAL,
+		    msg_name(m->type));
+	return 0;
+}
+
+static int
+receive_part(struct link *l, zmq_msg_t *part)
+{
+	int rc;
+
+	do
+		rc = zmq_msg_recv(part, l->socket, ZMQ_DONTWAIT);
+	while (rc < 0 && errno == EINTR);
+	return rc < 0 ? -1 : 0;
+}
+
+/* Takes the rest of a message that has too many parts. */
+static void
+drain(struct link *l, zmq_msg_t *part)
+{
+	while (zmq_msg_more(part))
+		if (receive_part(l, part) < 0)
+			return;
+}
+
+/* Decodes the last part, which *frame holds, unless it is not the last. */
+static int
+take_frame(struct link *l, zmq_msg_t *frame, struct msg *m, struct err *e)
+{
+	if (zmq_msg_more(frame)) {
+		drain(l, frame);
+		return err_set(e, ERR_PEER, 0, "message of too many parts");
+	}
+	if (msg_decode(zmq_msg_data(frame), zmq_msg_size(frame), m, e) < 0)
+		return -1;
+	return 1;
+}
+
+/* The ROUTER's first part: who sent the message. */
+static int
+take_peer(
+    struct link *l, zmq_msg_t *part, struct link_peer *peer, struct err *e)
+{
+	size_t len = zmq_msg_size(part);
+
+	peer->len = 0;
+	if (len > sizeof(peer->id)) {
+		drain(l, part);
+		return err_set(
+		    e, ERR_PEER, 0, "peer with an id of %zu bytes", len);
+	}
+	memcpy(peer->id, zmq_msg_data(part), len);
+	peer->len = len;
+	if (!zmq_msg_more(part))
+		return err_set(e, ERR_PEER, 0, "message without a part");
+	/* The rest came with the first part, or nothing had come. */
+	if (receive_part(l, part) < 0)
+		return link_fault(e, ERR_FATAL, "receive");
+	return 0;
+}
+
+int
+link_recv(struct link *l, struct link_peer *peer, struct msg *m, struct err *e)
+{
+	zmq_msg_t part;
+	int rc;
+
+	memset(m, 0, sizeof(*m));
+	zmq_msg_init(&part);
+	if (receive_part(l, &part) < 0)
+		rc = errno == EAGAIN ? 0 : link_fault(e, ERR_FATAL, "receive");
+	else if (l->router && take_peer(l, &part, peer, e) < 0)
+		rc = -1;
+	else
+		rc = take_frame(l, &part, m, e);
+	zmq_msg_close(&part);
+	return rc;
+}

@@ -1,0 +1,566 @@
+#include "protocol.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "own.h"
+#include "wire.h"
+
+#define TEXT_MAX (ERR_TEXT_MAX - 1)
+#define ERRNO_MAX 4095
+
+/* Shared pieces of bodies. */
+
+static uint64_t
+get_range(struct wire_in *in, uint64_t min, uint64_t max)
+{
+	uint64_t v = wire_get_uint(in, max);
+
+	if (!in->bad && v < min)
+		wire_fault(in, "is %" PRIu64 ", below %" PRIu64, v, min);
+	return in->bad ? min : v;
+}
+
+/* A string that must not be empty. */
+static const char *
+get_name(struct wire_in *in, size_t max)
+{
+	const char *s = wire_get_str(in, max);
+
+	if (!in->bad && *s == '\0')
+		wire_fault(in, "is empty");
+	return s;
+}
+
+static const char *
+get_absolute(struct wire_in *in)
+{
+	const char *s = wire_get_str(in, MSG_PATH_MAX);
+
+	if (!in->bad && *s != '/')
+		wire_fault(in, "is not an absolute path");
+	return s;
+}
+
+static void
+get_digest(struct wire_in *in, struct digest *d)
+{
+	wire_get_bytes(in, d->b, sizeof(d->b));
+}
+
+static void
+put_digest(struct wire_out *out, const struct digest *d)
+{
+	wire_put_bytes(out, d->b, sizeof(d->b));
+}
+
+/* n_fields: without the type. */
+static void
+put_head(struct wire_out *out, enum msg_type type, size_t n_fields)
+{
+	wire_put_array(out, 1 + n_fields);
+	wire_put_uint(out, type);
+}
+
+/* One pair a message: get_, put_. */
+
+static void
+get_hello(struct wire_in *in, struct msg_hello *m)
+{
+	m->protocol = wire_get_uint(in, UINT64_MAX);
+	m->program = wire_get_str(in, MSG_NAME_MAX);
+	m->host = wire_get_str(in, MSG_NAME_MAX);
+	m->pid = wire_get_uint(in, INT32_MAX);
+	m->slots = get_range(in, 1, MSG_SLOTS_MAX);
+	m->gzip = wire_get_str(in, MSG_NAME_MAX);
+	m->zstd = wire_get_str(in, MSG_NAME_MAX);
+}
+
+static void
+put_hello(struct wire_out *out, const struct msg_hello *m)
+{
+	put_head(out, MSG_HELLO, 7);
+	wire_put_uint(out, m->protocol);
+	wire_put_str(out, m->program);
+	wire_put_str(out, m->host);
+	wire_put_uint(out, m->pid);
+	wire_put_uint(out, m->slots);
+	wire_put_str(out, m->gzip);
+	wire_put_str(out, m->zstd);
+}
+
+static void
+get_welcome(struct wire_in *in, struct msg_welcome *m)
+{
+	m->protocol = wire_get_uint(in, UINT64_MAX);
+	m->beat_ms = get_range(in, 1, MSG_BEAT_MS_MAX);
+}
+
+static void
+put_welcome(struct wire_out *out, const struct msg_welcome *m)
+{
+	put_head(out, MSG_WELCOME, 2);
+	wire_put_uint(out, m->protocol);
+	wire_put_uint(out, m->beat_ms);
+}
+
+static void
+get_refuse(struct wire_in *in, struct msg_refuse *m)
+{
+	m->text = wire_get_str(in, TEXT_MAX);
+}
+
+static void
+put_refuse(struct wire_out *out, const struct msg_refuse *m)
+{
+	put_head(out, MSG_REFUSE, 1);
+	wire_put_str(out, m->text);
+}
+
+static void
+get_output(struct wire_in *in, struct layer_output *o)
+{
+	struct wire_in outer;
+
+	wire_enter(in, &outer, SIZE_MAX);
+	o->kind = (enum layer_output_kind)wire_get_uint(in, LAYER_TO_BLOB);
+	o->path = get_name(in, MSG_PATH_MAX);
+	o->offset = wire_get_uint(in, INT64_MAX);
+	o->size = wire_get_uint(in, LAYER_SIZE_UNKNOWN);
+	if (o->size > INT64_MAX && o->size != LAYER_SIZE_UNKNOWN)
+		wire_fault(in, "is no size");
+	wire_leave(in, &outer);
+}
+
+static void
+put_output(struct wire_out *out, const struct layer_output *o)
+{
+	wire_put_array(out, 4);
+	wire_put_uint(out, o->kind);
+	wire_put_str(out, o->path);
+	wire_put_uint(out, o->offset);
+	wire_put_uint(out, o->size);
+}
+
+static void
+get_encoding(struct wire_in *in, struct encoding *enc)
+{
+	struct err e = ERR_INIT;
+
+	enc->kind = (enum encoding_kind)wire_get_uint(in, ENCODING_ZSTD);
+	enc->level = (int)wire_get_uint(in, INT16_MAX);
+	if (!in->bad && encoding_check(enc, &e) < 0)
+		wire_fault(in, "does not fit: %s", e.text);
+}
+
+static void
+get_job(struct wire_in *in, struct msg_job *m)
+{
+	struct layer_spec *s = &m->spec;
+	struct wire_in outer;
+
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+	m->n_items = wire_get_uint(in, MSG_ITEMS_MAX);
+	s->source = (enum layer_source)wire_get_uint(in, LAYER_FROM_FILE);
+	if (s->source == LAYER_FROM_FILE && m->n_items != 0)
+		wire_fault(in, "is a file, but items are announced");
+	s->dialect = (enum tar_dialect)wire_get_uint(in, TAR_GNU);
+	s->measure = wire_get_bool(in);
+	s->verify = wire_get_bool(in);
+	s->store_dir = get_absolute(in);
+	s->store_root = wire_get_str(in, MSG_PATH_MAX);
+	s->mtime = wire_get_int(in);
+	s->uid = wire_get_uint(in, UINT64_MAX);
+	s->gid = wire_get_uint(in, UINT64_MAX);
+	s->uname = wire_get_str(in, MSG_NAME_MAX);
+	s->gname = wire_get_str(in, MSG_NAME_MAX);
+	get_encoding(in, &s->encoding);
+	s->file = wire_get_str(in, MSG_PATH_MAX);
+	if (!in->bad && (s->source == LAYER_FROM_FILE) != (*s->file != '\0'))
+		wire_fault(in, "does not fit the job's source");
+	s->n_outputs = wire_enter(in, &outer, LAYER_OUTPUTS_MAX);
+	for (size_t i = 0; i < s->n_outputs && !in->bad; i++)
+		get_output(in, &s->outputs[i]);
+	wire_leave(in, &outer);
+}
+
+static void
+put_job(struct wire_out *out, const struct msg_job *m)
+{
+	const struct layer_spec *s = &m->spec;
+
+	put_head(out, MSG_JOB, 18);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+	wire_put_uint(out, m->n_items);
+	wire_put_uint(out, s->source);
+	wire_put_uint(out, s->dialect);
+	wire_put_bool(out, s->measure);
+	wire_put_bool(out, s->verify);
+	wire_put_str(out, s->store_dir);
+	wire_put_str(out, s->store_root);
+	wire_put_int(out, s->mtime);
+	wire_put_uint(out, s->uid);
+	wire_put_uint(out, s->gid);
+	wire_put_str(out, s->uname);
+	wire_put_str(out, s->gname);
+	wire_put_uint(out, s->encoding.kind);
+	wire_put_uint(out, (uint64_t)s->encoding.level);
+	wire_put_str(out, s->file);
+	wire_put_array(out, s->n_outputs);
+	for (size_t i = 0; i < s->n_outputs; i++)
+		put_output(out, &s->outputs[i]);
+}
+
+static void
+get_item(struct wire_in *in, struct layer_item *item)
+{
+	struct wire_in outer;
+
+	wire_enter(in, &outer, SIZE_MAX);
+	item->path = get_absolute(in);
+	item->has_hash = wire_get_bool(in);
+	get_digest(in, &item->nar_hash);
+	item->nar_size = wire_get_uint(in, INT64_MAX);
+	wire_leave(in, &outer);
+}
+
+static void
+get_items(struct wire_in *in, struct msg_items *m)
+{
+	struct wire_in outer;
+
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+	m->n = wire_enter(in, &outer, MSG_PART_ITEMS_MAX);
+	m->item = wire_alloc(in, m->n, sizeof(*m->item));
+	for (size_t i = 0; i < m->n && !in->bad; i++)
+		get_item(in, &m->item[i]);
+	wire_leave(in, &outer);
+}
+
+static void
+put_items(struct wire_out *out, const struct msg_items *m)
+{
+	static const struct digest none;
+
+	put_head(out, MSG_ITEMS, 3);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+	wire_put_array(out, m->n);
+	for (size_t i = 0; i < m->n; i++) {
+		const struct layer_item *item = &m->item[i];
+
+		wire_put_array(out, 4);
+		wire_put_str(out, item->path);
+		wire_put_bool(out, item->has_hash);
+		put_digest(out, item->has_hash ? &item->nar_hash : &none);
+		wire_put_uint(out, item->has_hash ? item->nar_size : 0);
+	}
+}
+
+static enum tar_type
+get_tar_type(struct wire_in *in)
+{
+	uint64_t v = wire_get_uint(in, UINT8_MAX);
+
+	if (v != TAR_REGULAR && v != TAR_SYMLINK && v != TAR_DIRECTORY)
+		wire_fault(in, "is %" PRIu64 ", no type of tar entry", v);
+	return (enum tar_type)v;
+}
+
+static void
+get_entry(struct wire_in *in, struct layer_entry *entry)
+{
+	struct wire_in outer;
+
+	wire_enter(in, &outer, SIZE_MAX);
+	entry->name = get_absolute(in);
+	entry->type = get_tar_type(in);
+	entry->mode = (uint32_t)wire_get_uint(in, 07777);
+	entry->uid = wire_get_uint(in, UINT64_MAX);
+	entry->gid = wire_get_uint(in, UINT64_MAX);
+	entry->target = wire_get_str(in, MSG_PATH_MAX);
+	if (!in->bad &&
+	    (entry->type == TAR_DIRECTORY) != (*entry->target == '\0'))
+		wire_fault(in, "does not fit the entry's type");
+	wire_leave(in, &outer);
+}
+
+static void
+get_entries(struct wire_in *in, struct msg_entries *m)
+{
+	struct wire_in outer;
+
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+	m->n = wire_enter(in, &outer, MSG_PART_ITEMS_MAX);
+	m->entry = wire_alloc(in, m->n, sizeof(*m->entry));
+	for (size_t i = 0; i < m->n && !in->bad; i++)
+		get_entry(in, &m->entry[i]);
+	wire_leave(in, &outer);
+}
+
+static void
+put_entries(struct wire_out *out, const struct msg_entries *m)
+{
+	put_head(out, MSG_ENTRIES, 3);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+	wire_put_array(out, m->n);
+	for (size_t i = 0; i < m->n; i++) {
+		const struct layer_entry *entry = &m->entry[i];
+
+		wire_put_array(out, 6);
+		wire_put_str(out, entry->name);
+		wire_put_uint(out, entry->type);
+		wire_put_uint(out, entry->mode);
+		wire_put_uint(out, entry->uid);
+		wire_put_uint(out, entry->gid);
+		wire_put_str(out, entry->target);
+	}
+}
+
+static void
+get_cancel(struct wire_in *in, struct msg_cancel *m)
+{
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+}
+
+static void
+put_cancel(struct wire_out *out, const struct msg_cancel *m)
+{
+	put_head(out, MSG_CANCEL, 2);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+}
+
+static void
+get_beat(struct wire_in *in, struct msg_beat *m)
+{
+	struct wire_in outer, list;
+
+	m->n = wire_enter(in, &list, MSG_SLOTS_MAX);
+	m->progress = wire_alloc(in, m->n, sizeof(*m->progress));
+	for (size_t i = 0; i < m->n && !in->bad; i++) {
+		wire_enter(in, &outer, SIZE_MAX);
+		m->progress[i].job = wire_get_uint(in, UINT64_MAX);
+		m->progress[i].attempt = wire_get_uint(in, UINT64_MAX);
+		m->progress[i].bytes = wire_get_uint(in, INT64_MAX);
+		wire_leave(in, &outer);
+	}
+	wire_leave(in, &list);
+}
+
+static void
+put_beat(struct wire_out *out, const struct msg_beat *m)
+{
+	put_head(out, MSG_BEAT, 1);
+	wire_put_array(out, m->n);
+	for (size_t i = 0; i < m->n; i++) {
+		wire_put_array(out, 3);
+		wire_put_uint(out, m->progress[i].job);
+		wire_put_uint(out, m->progress[i].attempt);
+		wire_put_uint(out, m->progress[i].bytes);
+	}
+}
+
+static void
+get_sized(struct wire_in *in, struct msg_sized *m)
+{
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+	m->tar_size = wire_get_uint(in, INT64_MAX);
+	m->entries = wire_get_uint(in, INT64_MAX);
+}
+
+static void
+put_sized(struct wire_out *out, const struct msg_sized *m)
+{
+	put_head(out, MSG_SIZED, 4);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+	wire_put_uint(out, m->tar_size);
+	wire_put_uint(out, m->entries);
+}
+
+static void
+get_done(struct wire_in *in, struct msg_done *m)
+{
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+	get_digest(in, &m->result.diff_id);
+	m->result.tar_size = wire_get_uint(in, INT64_MAX);
+	get_digest(in, &m->result.digest);
+	m->result.size = wire_get_uint(in, INT64_MAX);
+	m->result.entries = wire_get_uint(in, INT64_MAX);
+	m->result.bytes_read = wire_get_uint(in, INT64_MAX);
+	m->cpu_us = wire_get_uint(in, INT64_MAX);
+}
+
+static void
+put_done(struct wire_out *out, const struct msg_done *m)
+{
+	put_head(out, MSG_DONE, 9);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+	put_digest(out, &m->result.diff_id);
+	wire_put_uint(out, m->result.tar_size);
+	put_digest(out, &m->result.digest);
+	wire_put_uint(out, m->result.size);
+	wire_put_uint(out, m->result.entries);
+	wire_put_uint(out, m->result.bytes_read);
+	wire_put_uint(out, m->cpu_us);
+}
+
+static void
+get_fail(struct wire_in *in, struct msg_fail *m)
+{
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+	m->kind = (enum err_kind)get_range(in, ERR_RETRY, ERR_JOB);
+	m->sys = (int)wire_get_uint(in, ERRNO_MAX);
+	m->text = wire_get_str(in, TEXT_MAX);
+}
+
+static void
+put_fail(struct wire_out *out, const struct msg_fail *m)
+{
+	put_head(out, MSG_FAIL, 5);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+	wire_put_uint(out, m->kind);
+	wire_put_uint(out, (uint64_t)m->sys);
+	wire_put_str(out, m->text);
+}
+
+static void
+get_bye(struct wire_in *in, struct msg_bye *m)
+{
+	m->reason = wire_get_uint(in, 1);
+}
+
+static void
+put_bye(struct wire_out *out, const struct msg_bye *m)
+{
+	put_head(out, MSG_BYE, 1);
+	wire_put_uint(out, m->reason);
+}
+
+/* Reads type and body from an unpacked message; strings go to m->zone. */
+static int
+get_msg(const msgpack_object *object, struct msg *m, struct err *e)
+{
+	struct wire_in in;
+	uint64_t type;
+
+	wire_in_init(&in, "message", object, m->zone);
+	type = wire_get_uint(&in, UINT64_MAX);
+	m->type = (enum msg_type)(type <= UINT8_MAX ? type : 0);
+	switch (m->type) {
+#define X(name, no, body)                                                      \
+	case name:                                                             \
+		in.message = #body;                                            \
+		get_##body(&in, &m->body);                                     \
+		break;
+		MSG_TYPES(X)
+#undef X
+	default:
+		wire_fault(&in, "is %" PRIu64 ", no type of message", type);
+	}
+	wire_end(&in);
+	if (in.bad)
+		return err_set(
+		    e, in.nomem ? ERR_FATAL : ERR_PEER, 0, "%s", in.fault);
+	return 0;
+}
+
+static void
+zone_freep(msgpack_zone **zone)
+{
+	if (*zone != NULL)
+		msgpack_zone_free(*zone);
+	*zone = NULL;
+}
+
+int
+msg_decode(const void *data, size_t len, struct msg *out, struct err *e)
+{
+	/* The unpacked objects are not kept: they outweigh the message. */
+	AUTO(zone_freep) msgpack_zone *objects = NULL;
+	struct msg m = {0};
+	msgpack_object object;
+
+	memset(out, 0, sizeof(*out));
+	if (len > MSG_SIZE_MAX)
+		return err_set(e, ERR_PEER, 0,
+		    "message of %zu bytes, more than %zu", len, MSG_SIZE_MAX);
+	if (wire_guard(data, len, e) < 0)
+		return -1;
+	/* What the guard lets through fails for want of memory only. */
+	if ((objects = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL ||
+	    (m.zone = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL ||
+	    msgpack_unpack(data, len, NULL, objects, &object) !=
+		MSGPACK_UNPACK_SUCCESS) {
+		msg_clear(&m);
+		return err_set(e, ERR_FATAL, 0,
+		    "message of %zu bytes: out of memory", len);
+	}
+	if (get_msg(&object, &m, e) < 0) {
+		msg_clear(&m);
+		return -1;
+	}
+	*out = m;
+	return 0;
+}
+
+void
+msg_clear(struct msg *m)
+{
+	zone_freep(&m->zone);
+	memset(m, 0, sizeof(*m));
+}
+
+int
+msg_encode(const struct msg *m, msgpack_sbuffer *out, struct err *e)
+{
+	size_t start = out->size;
+	struct wire_out wire;
+
+	wire_out_init(&wire, out);
+	switch (m->type) {
+#define X(name, no, body)                                                      \
+	case name:                                                             \
+		put_##body(&wire, &m->body);                                   \
+		break;
+		MSG_TYPES(X)
+#undef X
+	}
+	assert(wire.failed || out->size > start);
+	if (!wire.failed && out->size - start <= MSG_SIZE_MAX)
+		return 0;
+	if (wire.failed)
+		err_set(
+		    e, ERR_FATAL, 0, "%s: out of memory", msg_name(m->type));
+	else
+		err_set(e, ERR_FATAL, 0, "%s of %zu bytes, more than %zu",
+		    msg_name(m->type), out->size - start, MSG_SIZE_MAX);
+	out->size = start;
+	return -1;
+}
+
+const char *
+msg_name(enum msg_type type)
+{
+	switch (type) {
+#define X(name, no, body)                                                      \
+	case name:                                                             \
+		return &#name[4];
+		MSG_TYPES(X)
+#undef X
+	}
+	return "?";
+}

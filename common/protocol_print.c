@@ -1,0 +1,124 @@
+#include "protocol.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static void
+print_hello(const struct msg_hello *m, char *out, size_t size)
+{
+	snprintf(out, size,
+	    "protocol %" PRIu64 " program %s host %s pid %" PRIu64
+	    " slots %" PRIu64 " gzip '%s' zstd '%s'",
+	    m->protocol, m->program, m->host, m->pid, m->slots, m->gzip,
+	    m->zstd);
+}
+
+static void
+print_welcome(const struct msg_welcome *m, char *out, size_t size)
+{
+	snprintf(out, size, "protocol %" PRIu64 " beat_ms %" PRIu64,
+	    m->protocol, m->beat_ms);
+}
+
+static void
+print_refuse(const struct msg_refuse *m, char *out, size_t size)
+{
+	snprintf(out, size, "%s", m->text);
+}
+
+static void
+print_job(const struct msg_job *m, char *out, size_t size)
+{
+	snprintf(out, size,
+	    "%" PRIu64 " attempt %" PRIu64 " items %" PRIu64
+	    " source %d%s%s encoding %s:%d outputs %zu",
+	    m->job, m->attempt, m->n_items, (int)m->spec.source,
+	    m->spec.measure ? " measure" : "", m->spec.verify ? " verify" : "",
+	    encoding_name(m->spec.encoding.kind), m->spec.encoding.level,
+	    m->spec.n_outputs);
+}
+
+static void
+print_items(const struct msg_items *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 " attempt %" PRIu64 " n %zu", m->job,
+	    m->attempt, m->n);
+}
+
+static void
+print_entries(const struct msg_entries *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 " attempt %" PRIu64 " n %zu", m->job,
+	    m->attempt, m->n);
+}
+
+static void
+print_cancel(const struct msg_cancel *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 " attempt %" PRIu64, m->job, m->attempt);
+}
+
+static void
+print_beat(const struct msg_beat *m, char *out, size_t size)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < m->n; i++)
+		bytes += m->progress[i].bytes;
+	snprintf(out, size, "running %zu bytes %" PRIu64, m->n, bytes);
+}
+
+static void
+print_sized(const struct msg_sized *m, char *out, size_t size)
+{
+	snprintf(out, size,
+	    "%" PRIu64 " attempt %" PRIu64 " tar_size %" PRIu64
+	    " entries %" PRIu64,
+	    m->job, m->attempt, m->tar_size, m->entries);
+}
+
+static void
+print_done(const struct msg_done *m, char *out, size_t size)
+{
+	char hex[DIGEST_HEX_LEN + 1];
+
+	digest_hex(&m->result.diff_id, hex);
+	snprintf(out, size,
+	    "%" PRIu64 " attempt %" PRIu64 " diff_id %s tar_size %" PRIu64
+	    " size %" PRIu64 " cpu_us %" PRIu64,
+	    m->job, m->attempt, hex, m->result.tar_size, m->result.size,
+	    m->cpu_us);
+}
+
+static void
+print_fail(const struct msg_fail *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 " attempt %" PRIu64 " %s: %s", m->job,
+	    m->attempt, m->kind == ERR_JOB ? "job" : "retry", m->text);
+}
+
+static void
+print_bye(const struct msg_bye *m, char *out, size_t size)
+{
+	snprintf(out, size, "reason %" PRIu64, m->reason);
+}
+
+void
+msg_print(const struct msg *m, char *out, size_t size)
+{
+	const char *name = msg_name(m->type);
+	int n = snprintf(out, size, "%s ", name);
+
+	if (n < 0 || (size_t)n >= size)
+		return;
+	out += n;
+	size -= (size_t)n;
+	switch (m->type) {
+#define X(name, no, body)                                                      \
+	case name:                                                             \
+		print_##body(&m->body, out, size);                             \
+		break;
+		MSG_TYPES(X)
+#undef X
+	}
+}
