@@ -585,32 +585,50 @@ job_failed(const struct dispatch *d, struct job_id id, struct err *e)
 }
 
 static int
-act(struct dispatch *d, struct err *e)
+act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 {
-	struct sched_action a;
 	struct peer *p;
 
-	while (sched_next(d->sched, monotime_ms(), &a)) {
-		switch (a.kind) {
-		case SCHED_SEND:
-			send_job(d, &a);
+	switch (a->kind) {
+	case SCHED_SEND:
+		send_job(d, a);
+		break;
+	case SCHED_CANCEL:
+		send_cancel(d, a);
+		break;
+	case SCHED_DROP:
+		if ((p = peer_by_worker(d, a->worker)) == NULL)
 			break;
-		case SCHED_CANCEL:
-			send_cancel(d, &a);
-			break;
-		case SCHED_DROP:
-			if ((p = peer_by_worker(d, a.worker)) != NULL) {
-				log_line(LOG_WARNING,
-				    "worker %s is silent: "
-				    "its jobs go elsewhere",
-				    p->name);
-				peer_gone(d, p, "no sign of life");
-			}
-			break;
-		case SCHED_FAILED:
-			return job_failed(d, a.job, e);
-		}
+		log_line(LOG_WARNING,
+		    "worker %s is silent: its jobs go elsewhere", p->name);
+		peer_gone(d, p, "no sign of life");
+		break;
+	case SCHED_FAILED:
+		return job_failed(d, a->job, e);
 	}
+	return 0;
+}
+
+/*
+ * Takes what came and does what follows, until nothing does: the last call
+ * on the socket is then a receive that found nothing, as link_fd wants.
+ */
+static int
+settle(struct dispatch *d, struct err *e)
+{
+	struct sched_action a;
+	bool acted;
+
+	do {
+		if (receive(d, e) < 0)
+			return -1;
+		acted = false;
+		while (sched_next(d->sched, monotime_ms(), &a)) {
+			acted = true;
+			if (act_one(d, &a, e) < 0)
+				return -1;
+		}
+	} while (acted);
 	return 0;
 }
 
@@ -622,18 +640,14 @@ loop(struct dispatch *d, struct err *e)
 	    {.fd = d->child_fd, .events = POLLIN},
 	};
 
-	while (sched_open(d->sched) > 0) {
+	for (;;) {
 		int64_t now = monotime_ms(), until;
 		int tick = progress_tick(d->progress, now);
 
-		if (receive(d, e) < 0 || act(d, e) < 0)
-			return -1;
-		/* Sending may have made the socket readable: libzmq's fd
-		 * tells of edges only. */
-		if (receive(d, e) < 0)
+		if (settle(d, e) < 0)
 			return -1;
 		if (sched_open(d->sched) == 0)
-			break;
+			return 0;
 		until = sched_deadline(d->sched) - now;
 		if (until > 1000)
 			until = 1000;
@@ -646,7 +660,6 @@ loop(struct dispatch *d, struct err *e)
 		if (replace(d, e) < 0)
 			return -1;
 	}
-	return act(d, e);
 }
 
 static int
