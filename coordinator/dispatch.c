@@ -7,11 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <zmq.h>
 
+#include "dispatch_state.h"
 #include "err.h"
 #include "job_send.h"
 #include "link.h"
@@ -24,44 +24,12 @@
 #include "scheduler.h"
 #include "scratch.h"
 
-#define BEAT_MS 200
 #define SILENT_MS 10000
 #define LEASE_MS 120000
 #define POISON 3
 /* Local workers that die before they say HELLO, in a row. */
 #define START_FAILURES_MAX 3
 #define GRACE_MS 500
-
-/* A worker that said HELLO and was welcomed. */
-struct peer {
-	struct link_peer link;
-	struct worker_id worker; /* also its index in the progress display */
-	char name[64];
-	size_t slots;
-	pid_t local; /* its process if it is a local one, else 0 */
-};
-
-struct dispatch {
-	struct progress *progress;
-	struct scratch *scratch;
-	char *folder;	/* of the socket */
-	char *endpoint; /* "ipc://FOLDER/c" */
-	void *ctx;
-	struct link *link;
-	int child_fd; /* signalfd for SIGCHLD */
-	struct local_workers *local;
-	unsigned start_failures;
-	struct peer *peer;
-	size_t n_peers, room_peers;
-	uint64_t next_worker;
-
-	/* Of the run that is on. */
-	struct scheduler *sched;
-	struct dispatch_job *job;
-	int64_t *started; /* of each job's newest attempt, ms */
-	size_t n_jobs;
-	uint64_t base; /* job ids on the wire count on from run to run */
-};
 
 static int
 child_signals(struct err *e)
@@ -177,331 +145,6 @@ dispatch_freep(struct dispatch **d)
 {
 	dispatch_free(*d);
 	*d = NULL;
-}
-
-static struct peer *
-peer_by_link(struct dispatch *d, const struct link_peer *link)
-{
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].link.len == link->len &&
-		    memcmp(d->peer[i].link.id, link->id, link->len) == 0)
-			return &d->peer[i];
-	return NULL;
-}
-
-static struct peer *
-peer_by_worker(struct dispatch *d, struct worker_id worker)
-{
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].worker.v == worker.v)
-			return &d->peer[i];
-	return NULL;
-}
-
-/* Forgets the peer; a local process is killed, and so replaced. */
-static void
-peer_gone(struct dispatch *d, struct peer *p, const char *why)
-{
-	progress_worker_gone(d->progress, (size_t)p->worker.v);
-	if (d->sched != NULL)
-		sched_worker_gone(d->sched, monotime_ms(), p->worker, why);
-	if (p->local != 0)
-		local_workers_kill(d->local, p->local);
-	*p = d->peer[--d->n_peers];
-}
-
-static int
-refuse(struct dispatch *d, const struct link_peer *link,
-    const struct msg_hello *hello, struct err *e)
-{
-	char text[256];
-	struct msg m = {.type = MSG_REFUSE, .refuse = {.text = text}};
-
-	snprintf(text, sizeof(text),
-	    "worker %s/%llu is version %s with protocol %llu; this quarry is "
-	    "version %s with protocol %d",
-	    hello->host, (unsigned long long)hello->pid, hello->program,
-	    (unsigned long long)hello->protocol, QUARRY_VERSION,
-	    PROTOCOL_VERSION);
-	if (link_send(d->link, link, &m, e) < 0)
-		err_clear(e);
-	/* Only our own workers can come here: another would be like it. */
-	return err_set(e, ERR_FATAL, 0,
-	    "%s: use the quarry-worker of the same version "
-	    "(--worker-program names it)",
-	    text);
-}
-
-static int
-peer_new(struct dispatch *d, const struct link_peer *link,
-    const struct msg_hello *hello, struct err *e)
-{
-	struct peer *p;
-
-	if (d->n_peers == d->room_peers) {
-		size_t room = d->room_peers == 0 ? 16 : 2 * d->room_peers;
-
-		if ((p = realloc(d->peer, room * sizeof(*p))) == NULL)
-			return err_set(e, ERR_FATAL, errno, "workers");
-		d->peer = p;
-		d->room_peers = room;
-	}
-	p = &d->peer[d->n_peers];
-	*p = (struct peer){
-	    .link = *link,
-	    .worker = {d->next_worker},
-	    .slots = (size_t)hello->slots,
-	};
-	snprintf(p->name, sizeof(p->name), "%.40s/%llu", hello->host,
-	    (unsigned long long)hello->pid);
-	if (local_workers_ready(d->local, (pid_t)hello->pid))
-		p->local = (pid_t)hello->pid;
-	if (sched_worker_up(
-		d->sched, monotime_ms(), p->worker, p->slots, p->name, e) < 0)
-		return -1;
-	d->n_peers++;
-	d->next_worker++;
-	d->start_failures = 0;
-	progress_worker_up(d->progress, (size_t)p->worker.v, p->name);
-	return 0;
-}
-
-static int
-on_hello(struct dispatch *d, const struct link_peer *link,
-    const struct msg_hello *hello, struct err *e)
-{
-	struct msg m = {.type = MSG_WELCOME,
-	    .welcome = {.protocol = PROTOCOL_VERSION, .beat_ms = BEAT_MS}};
-
-	if (hello->protocol != PROTOCOL_VERSION ||
-	    strcmp(hello->program, QUARRY_VERSION) != 0)
-		return refuse(d, link, hello, e);
-	if (peer_by_link(d, link) == NULL && peer_new(d, link, hello, e) < 0)
-		return -1;
-	if (link_send(d->link, link, &m, e) < 0) {
-		err_clear(e);
-		peer_gone(d, peer_by_link(d, link), "cannot be reached");
-	}
-	return 0;
-}
-
-/* The job of this run that the wire's number means; false: none. */
-static bool
-job_of(const struct dispatch *d, uint64_t wire, struct job_id *out)
-{
-	if (wire < d->base || wire - d->base >= d->n_jobs)
-		return false;
-	out->v = wire - d->base;
-	return true;
-}
-
-static void
-on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
-{
-	int64_t now = monotime_ms();
-
-	for (size_t i = 0; i < beat->n; i++) {
-		const struct msg_progress *at = &beat->progress[i];
-		struct job_id id;
-
-		if (!job_of(d, at->job, &id))
-			continue;
-		sched_progress(
-		    d->sched, now, p->worker, id, at->attempt, at->bytes);
-		progress_job(d->progress, (size_t)p->worker.v, (size_t)id.v,
-		    d->job[id.v].label, at->bytes, d->job[id.v].weight);
-	}
-	sched_beat(d->sched, now, p->worker, beat->n);
-}
-
-/*
- * Whether the result can be true: sizes that were fixed before, digests that
- * must agree, and blobs that lie where they should with the size they should
- * have.  The bytes' own digest was taken as they were written.
- */
-static bool
-result_holds(const struct dispatch_job *job, const struct layer_result *r)
-{
-	const struct layer_spec *spec = job->spec;
-
-	if (r->tar_size == 0 || r->tar_size % TAR_BLOCK != 0)
-		return false;
-	if (spec->encoding.kind == ENCODING_NONE &&
-	    (!digest_equal(&r->diff_id, &r->digest) || r->size != r->tar_size))
-		return false;
-	for (size_t i = 0; i < spec->n_outputs; i++) {
-		const struct layer_output *o = &spec->outputs[i];
-		char hex[DIGEST_HEX_LEN + 1], path[4096];
-		struct stat st;
-
-		if (o->kind == LAYER_TO_FILE) {
-			if (o->size != LAYER_SIZE_UNKNOWN &&
-			    o->size != r->tar_size)
-				return false;
-			continue;
-		}
-		digest_hex(&r->digest, hex);
-		snprintf(path, sizeof(path), "%s/%s", o->path, hex);
-		if (stat(path, &st) < 0 || (uint64_t)st.st_size != r->size)
-			return false;
-	}
-	return true;
-}
-
-static void
-job_done(struct dispatch *d, const struct peer *p, struct job_id id,
-    const struct layer_result *r)
-{
-	struct dispatch_job *job = &d->job[id.v];
-
-	job->result = *r;
-	memcpy(job->worker, p->name, sizeof(job->worker));
-	job->seconds = (double)(monotime_ms() - d->started[id.v]) / 1000;
-	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
-	    job->label, r->tar_size, job->seconds, true);
-}
-
-/* fingerprint: of the result; r: what the job's result becomes. */
-static int
-on_result(struct dispatch *d, struct peer *p, uint64_t wire, uint64_t attempt,
-    const struct digest *fingerprint, const struct layer_result *r,
-    struct err *e)
-{
-	struct job_id id;
-
-	if (!job_of(d, wire, &id))
-		return 0;
-	if (!d->job[id.v].spec->measure && !result_holds(&d->job[id.v], r)) {
-		log_line(LOG_WARNING,
-		    "worker %s: its result for %s does not hold: dropped",
-		    p->name, d->job[id.v].label);
-		peer_gone(d, p, "its result did not hold");
-		return 0;
-	}
-	switch (sched_done(
-	    d->sched, monotime_ms(), p->worker, id, attempt, fingerprint)) {
-	case SCHED_ACCEPTED:
-		job_done(d, p, id, r);
-		break;
-	case SCHED_DIFFERS:
-		return err_set(e, ERR_FATAL, 0,
-		    "%s is not reproducible: worker %s made other bytes than "
-		    "worker %s",
-		    d->job[id.v].label, p->name, d->job[id.v].worker);
-	case SCHED_DUPLICATE:
-	case SCHED_UNKNOWN:
-		break;
-	}
-	return 0;
-}
-
-static int
-on_done(
-    struct dispatch *d, struct peer *p, const struct msg_done *m, struct err *e)
-{
-	return on_result(
-	    d, p, m->job, m->attempt, &m->result.digest, &m->result, e);
-}
-
-static int
-on_sized(struct dispatch *d, struct peer *p, const struct msg_sized *m,
-    struct err *e)
-{
-	struct layer_result r = {
-	    .tar_size = m->tar_size, .entries = m->entries};
-	struct digest fingerprint;
-
-	digest_of(&m->tar_size, sizeof(m->tar_size), &fingerprint);
-	return on_result(d, p, m->job, m->attempt, &fingerprint, &r, e);
-}
-
-static void
-on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
-{
-	struct job_id id;
-
-	if (!job_of(d, m->job, &id))
-		return;
-	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
-	    d->job[id.v].label, (unsigned long long)m->attempt, m->text);
-	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
-	    d->job[id.v].label, 0, 0, false);
-	sched_fail(d->sched, monotime_ms(), p->worker, id, m->attempt, m->kind,
-	    m->text);
-}
-
-static int
-on_message(struct dispatch *d, const struct link_peer *link,
-    const struct msg *m, struct err *e)
-{
-	struct peer *p = peer_by_link(d, link);
-
-	if (m->type == MSG_HELLO)
-		return on_hello(d, link, &m->hello, e);
-	if (p == NULL) {
-		log_line(LOG_DEBUG, "%s from a worker that is not known",
-		    msg_name(m->type));
-		return 0;
-	}
-	switch (m->type) {
-	case MSG_BEAT:
-		on_beat(d, p, &m->beat);
-		return 0;
-	case MSG_SIZED:
-		return on_sized(d, p, &m->sized, e);
-	case MSG_DONE:
-		return on_done(d, p, &m->done, e);
-	case MSG_FAIL:
-		on_fail(d, p, &m->fail);
-		return 0;
-	case MSG_BYE:
-		peer_gone(d, p, "left");
-		return 0;
-	case MSG_HELLO:
-	case MSG_WELCOME:
-	case MSG_REFUSE:
-	case MSG_JOB:
-	case MSG_ITEMS:
-	case MSG_ENTRIES:
-	case MSG_CANCEL:
-		break;
-	}
-	log_line(LOG_WARNING,
-	    "worker %s sent %s, which only a coordinator "
-	    "sends: dropped",
-	    p->name, msg_name(m->type));
-	peer_gone(d, p, "broke the protocol");
-	return 0;
-}
-
-/* All messages that are there. */
-static int
-receive(struct dispatch *d, struct err *e)
-{
-	for (;;) {
-		struct err bad = ERR_INIT;
-		struct link_peer link;
-		struct msg m;
-		struct peer *p;
-		int rc = link_recv(d->link, &link, &m, &bad);
-
-		if (rc == 0)
-			return 0;
-		if (rc < 0 && bad.kind != ERR_PEER) {
-			*e = bad;
-			return -1;
-		}
-		if (rc < 0) {
-			log_line(LOG_WARNING, "message refused: %s", bad.text);
-			if ((p = peer_by_link(d, &link)) != NULL)
-				peer_gone(d, p, "broke the protocol");
-			continue;
-		}
-		rc = on_message(d, &link, &m, e);
-		msg_clear(&m);
-		if (rc < 0)
-			return -1;
-	}
 }
 
 /* Local workers that ended: their jobs go elsewhere, others take their place.
@@ -620,7 +263,7 @@ settle(struct dispatch *d, struct err *e)
 	bool acted;
 
 	do {
-		if (receive(d, e) < 0)
+		if (dispatch_receive(d, e) < 0)
 			return -1;
 		acted = false;
 		while (sched_next(d->sched, monotime_ms(), &a)) {
