@@ -21,6 +21,7 @@ struct err;
 #define CLOSURE_PATHS_MAX ((size_t)16 << 20)
 #define CLOSURE_REFS_MAX ((size_t)1 << 30)
 #define CLOSURE_NAR_SIZE_MAX ((uint64_t)1 << 50)
+#define CLOSURE_NAR_SIZE_SUM_MAX ((uint64_t)1 << 62)
 
 struct closure {
 	char *store_dir;
@@ -53,6 +54,7 @@ int closure_retain(
 /*
  * Building one: paths come in any order and may be referred to before they
  * are added.  References may lack the store directory (HASH-NAME alone).
+ * Two paths with one hash part are refused: Nix has no such.
  */
 struct closure_builder;
 
@@ -60,6 +62,11 @@ struct closure_text {
 	const char *s;
 	size_t len;
 };
+
+/* For error messages: the beginning of *t, what is not printable as '*'. */
+#define CLOSURE_SHOWN_MAX 320
+const char *closure_text_show(
+    const struct closure_text *t, char buf[static CLOSURE_SHOWN_MAX]);
 
 struct closure_entry {
 	struct closure_text path; /* with or without the store directory */
@@ -76,10 +83,17 @@ void closure_builder_freep(struct closure_builder **b);
 
 /*
  * Adds a path.  ERR_USAGE: not a store path, the same path twice, narSize out
- * of range, one entry with and another without hash or size.
+ * of range, one entry with and another without hash or size.  After an error
+ * the builder can only be freed.
  */
 int closure_add(struct closure_builder *b, const struct closure_entry *entry,
     struct err *e);
+
+/*
+ * From here on, paths that were added before may be added once more, with
+ * the same hash, size and references: another graph of the same store.
+ */
+void closure_builder_next_graph(struct closure_builder *b);
 
 /*
  * Moves what was added into *out.  ERR_USAGE: a reference to a path that was

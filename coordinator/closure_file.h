@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 struct closure;
+struct closure_input;
 struct err;
 
 /*
@@ -22,6 +23,10 @@ int closure_file_read(const char *name, const char *store_dir,
 /* The same from memory; data need not end in NUL and may be changed. */
 int closure_file_parse(const char *name, char *data, size_t len,
     const char *store_dir, struct closure **out, struct err *e);
+
+/* The same from an input (closure_input.h); errors leave out the name. */
+int closure_file_take(struct closure_input *in, const char *store_dir,
+    struct closure **out, struct err *e);
 
 /*
  * Asks Nix for the closure of n store paths: `nix path-info --json

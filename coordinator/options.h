@@ -61,7 +61,7 @@ struct options {
 	bool verbose; /* --verbose: debug lines */
 };
 
-/* ERR_USAGE names the argument and what is known.  Frees nothing on error. */
+/* ERR_USAGE names the argument and what is known; *out is then empty. */
 int options_parse(int argc, char **argv, struct options *out, struct err *e);
 void options_free(struct options *o);
 

@@ -30,8 +30,8 @@ struct request_layer { /* of the reference's request: planned already */
 };
 
 struct request {
-	char *name;
-	char *tag; /* NULL: the first 32 digits of the image ID */
+	char *name; /* as registries take it */
+	char *tag;  /* NULL: the first 32 digits of the image ID */
 	char **contents;
 	size_t n_contents;
 	char **paths;
@@ -61,9 +61,15 @@ struct request {
 /*
  * Makes the request that the options ask for: reads the request file if one
  * is named, then lets the command line's own settings win.  ERR_USAGE.
+ * For COMMAND_PLAN the name may be missing (NULL).
  */
 int request_make(
     const struct options *options, struct request **out, struct err *e);
+
+/* The same with the request file's content from memory; name is its name. */
+int request_parse(const char *name, const char *data, size_t len,
+    const struct options *options, struct request **out, struct err *e);
+
 void request_free(struct request *r);
 void request_freep(struct request **r);
 

@@ -1,0 +1,520 @@
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "err.h"
+#include "nearest.h"
+#include "own.h"
+#include "store_path.h"
+
+#define FOR_BUILD 1u
+#define FOR_PLAN 2u
+#define FOR_BOTH (FOR_BUILD | FOR_PLAN)
+
+/* getopt_long's codes: anything that is no character of a short option. */
+#define CODE_FIRST 1000
+
+struct option_spec {
+	const char *name;
+	unsigned commands;
+	int has_arg;
+	size_t text; /* offset of a const char * that takes the argument */
+	size_t flag; /* offset of a bool that becomes true */
+	int (*set)(struct options *o, const char *arg, struct err *e);
+};
+
+static int
+parse_count(
+    const char *arg, size_t max, const char *what, size_t *out, struct err *e)
+{
+	unsigned long long v;
+	char *end;
+
+	errno = 0;
+	v = strtoull(arg, &end, 10);
+	if (*arg < '0' || *arg > '9' || *end != '\0' || errno != 0 || v < 1 ||
+	    v > max)
+		return err_set(e, ERR_USAGE, 0,
+		    "--%s: '%.40s' is not in 1 to %zu", what, arg, max);
+	*out = (size_t)v;
+	return 0;
+}
+
+static int
+set_slots(struct options *o, const char *arg, struct err *e)
+{
+	return parse_count(arg, OPTIONS_SLOTS_MAX, "slots", &o->slots, e);
+}
+
+static int
+set_workers(struct options *o, const char *arg, struct err *e)
+{
+	return parse_count(arg, OPTIONS_SLOTS_MAX, "workers", &o->workers, e);
+}
+
+static int
+set_store_root(struct options *o, const char *arg, struct err *e)
+{
+	if (*arg == '\0')
+		return err_set(e, ERR_USAGE, 0, "--store-root: is empty");
+	/* What is under '/' needs no prefix. */
+	o->store_root = strcmp(arg, "/") == 0 ? "" : arg;
+	return 0;
+}
+
+static int
+add_path(struct options *o, const char *arg, struct err *e)
+{
+	(void)e;
+	o->paths[o->n_paths++] = arg; /* there is one for every argument */
+	return 0;
+}
+
+static int
+add_output(struct options *o, const char *arg, struct err *e)
+{
+	if (o->n_outputs == OPTIONS_OUTPUTS_MAX)
+		return err_set(e, ERR_USAGE, 0,
+		    "--to %.200s: no more than %d outputs at once", arg,
+		    OPTIONS_OUTPUTS_MAX);
+	if (output_target_parse(arg, &o->outputs[o->n_outputs], e) < 0)
+		return err_ctx(e, "--to");
+	o->n_outputs++;
+	return 0;
+}
+
+static int
+set_encoding(struct options *o, const char *arg, struct err *e)
+{
+	if (encoding_parse(arg, &o->encoding, e) < 0)
+		return err_ctx(e, "--encoding");
+	o->encoding_given = true;
+	return 0;
+}
+
+/* The index of arg in names, or -1 with an error that tells what is known. */
+static int
+choose(const char *option, const char *arg, const char *const *names, size_t n,
+    struct err *e)
+{
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(arg, names[i]) == 0)
+			return (int)i;
+	return err_set(e, ERR_USAGE, 0,
+	    "--%s: '%.40s' is not known; the nearest is '%s'", option, arg,
+	    nearest_of(arg, names, n));
+}
+
+static int
+set_dialect(struct options *o, const char *arg, struct err *e)
+{
+	static const char *const names[] = {
+	    [TAR_PAX] = "pax", [TAR_GNU] = "gnu"};
+	int i;
+
+	if ((i = choose("dialect", arg, names, 2, e)) < 0)
+		return -1;
+	o->dialect = (enum tar_dialect)i;
+	return 0;
+}
+
+static int
+set_progress(struct options *o, const char *arg, struct err *e)
+{
+	static const char *const names[] = {
+	    [PROGRESS_AUTO] = "auto",
+	    [PROGRESS_BAR] = "bar",
+	    [PROGRESS_PLAIN] = "plain",
+	    [PROGRESS_JSON] = "json",
+	    [PROGRESS_NONE] = "none",
+	};
+	int i;
+
+	if ((i = choose("progress", arg, names, 5, e)) < 0)
+		return -1;
+	o->progress = (enum progress_mode)i;
+	return 0;
+}
+
+static int
+set_help(struct options *o, const char *arg, struct err *e)
+{
+	(void)arg;
+	(void)e;
+	if (o->command != COMMAND_HELP) {
+		o->help_for = o->command;
+		o->command = COMMAND_HELP;
+	}
+	return 0;
+}
+
+static int
+set_version(struct options *o, const char *arg, struct err *e)
+{
+	(void)arg;
+	(void)e;
+	o->command = COMMAND_VERSION;
+	return 0;
+}
+
+#define TEXT(commands, name, field)                                            \
+	{                                                                      \
+		name, commands, required_argument,                             \
+		    offsetof(struct options, field), 0, NULL                   \
+	}
+#define FLAG(commands, name, field)                                            \
+	{                                                                      \
+		name, commands, no_argument, 0,                                \
+		    offsetof(struct options, field), NULL                      \
+	}
+#define CALL(commands, name, has_arg, set)                                     \
+	{                                                                      \
+		name, commands, has_arg, 0, 0, set                             \
+	}
+
+static const struct option_spec specs[] = {
+    TEXT(FOR_BOTH, "name", name),
+    TEXT(FOR_BOTH, "tag", tag),
+    TEXT(FOR_BOTH, "config", config_file),
+    TEXT(FOR_BOTH, "created", created),
+    TEXT(FOR_BOTH, "mtime", mtime),
+    TEXT(FOR_BOTH, "uid", uid),
+    TEXT(FOR_BOTH, "gid", gid),
+    TEXT(FOR_BOTH, "uname", uname),
+    TEXT(FOR_BOTH, "gname", gname),
+    TEXT(FOR_BOTH, "architecture", architecture),
+    TEXT(FOR_BOTH, "arch", architecture),
+    TEXT(FOR_BOTH, "max-layers", max_layers),
+    TEXT(FOR_BOTH, "strategy", strategy),
+    TEXT(FOR_BOTH, "from-image", from_image),
+    CALL(FOR_BOTH, "path", required_argument, add_path),
+    TEXT(FOR_BOTH, "include-store-paths", include_store_paths),
+    TEXT(FOR_BOTH, "root-tree", root_tree),
+    TEXT(FOR_BOTH, "store-dir", store_dir),
+    TEXT(FOR_BOTH, "closure", closure_file),
+    CALL(FOR_BOTH, "store-root", required_argument, set_store_root),
+    FLAG(FOR_BUILD, "verify-store", verify_store),
+    CALL(FOR_BUILD, "slots", required_argument, set_slots),
+    CALL(FOR_BUILD, "workers", required_argument, set_workers),
+    TEXT(FOR_BUILD, "worker-program", worker_program),
+    CALL(FOR_BUILD, "to", required_argument, add_output),
+    CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
+    CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
+    TEXT(FOR_BUILD, "metadata-file", metadata_file),
+    CALL(FOR_BUILD, "progress", required_argument, set_progress),
+    FLAG(FOR_PLAN, "json", json),
+    FLAG(FOR_BOTH, "verbose", verbose),
+    CALL(FOR_BOTH, "help", no_argument, set_help),
+    CALL(FOR_BOTH, "version", no_argument, set_version),
+};
+
+#define N_SPECS (sizeof(specs) / sizeof(specs[0]))
+
+static const char *const commands[] = {
+    [COMMAND_BUILD] = "build",
+    [COMMAND_PLAN] = "plan",
+    [COMMAND_HELP] = "help",
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static int
+find_command(const char *word, enum command *out, struct err *e)
+{
+	for (size_t i = 0; i < N_COMMANDS; i++) {
+		if (strcmp(word, commands[i]) != 0)
+			continue;
+		*out = (enum command)i;
+		return 0;
+	}
+	return err_set(e, ERR_USAGE, 0,
+	    "'%.80s' is no command; the nearest is '%s' (see quarry --help)",
+	    word, nearest_of(word, commands, N_COMMANDS));
+}
+
+static bool
+spec_for(const struct option_spec *spec, enum command command)
+{
+	return (spec->commands &
+		   (command == COMMAND_PLAN ? FOR_PLAN : FOR_BUILD)) != 0;
+}
+
+static int
+unknown_option(const struct options *o, const char *arg, struct err *e)
+{
+	const char *known[N_SPECS], *word = arg;
+	size_t n = 0;
+
+	word += strspn(word, "-");
+	for (size_t i = 0; i < N_SPECS; i++)
+		if (spec_for(&specs[i], o->command))
+			known[n++] = specs[i].name;
+	return err_set(e, ERR_USAGE, 0,
+	    "%.80s: not known to quarry %s; the nearest is --%s", arg,
+	    commands[o->command], nearest_of(word, known, n));
+}
+
+static int
+set_option(struct options *o, const struct option_spec *spec, const char *arg,
+    struct err *e)
+{
+	if (!spec_for(spec, o->command))
+		return err_set(e, ERR_USAGE, 0,
+		    "--%s: not an option of quarry %s, but of quarry %s",
+		    spec->name, commands[o->command],
+		    spec->commands == FOR_PLAN ? "plan" : "build");
+	if (spec->set != NULL)
+		return spec->set(o, arg, e);
+	if (spec->has_arg == required_argument)
+		*(const char **)((char *)o + spec->text) = arg;
+	else
+		*(bool *)((char *)o + spec->flag) = true;
+	return 0;
+}
+
+/* What getopt_long did not take; letter is its optopt. */
+static int
+bad_argument(
+    const struct options *o, const char *arg, int letter, struct err *e)
+{
+	size_t len = strcspn(arg, "=");
+	size_t matches = 0;
+
+	if (letter > 0 && letter < CODE_FIRST)
+		return err_set(e, ERR_USAGE, 0,
+		    "-%c: not known to quarry %s; options have long names "
+		    "(see quarry help %s)",
+		    letter, commands[o->command], commands[o->command]);
+	for (size_t i = 0; i < N_SPECS; i++) {
+		if (strncmp(arg, "--", 2) != 0 || len < 3 ||
+		    strncmp(specs[i].name, arg + 2, len - 2) != 0)
+			continue;
+		if (strlen(specs[i].name) == len - 2)
+			return err_set(e, ERR_USAGE, 0,
+			    "--%s takes no argument", specs[i].name);
+		matches++;
+	}
+	if (matches > 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "%.80s: short for several options; spell it out", arg);
+	return unknown_option(o, arg, e);
+}
+
+/* Options and positionals of a command; help and version end it. */
+static int
+parse_arguments(int argc, char **argv, struct options *o, struct err *e)
+{
+	struct option longs[N_SPECS + 1] = {{0}};
+	int code;
+
+	for (size_t i = 0; i < N_SPECS; i++)
+		longs[i] = (struct option){
+		    specs[i].name, specs[i].has_arg, NULL, CODE_FIRST + (int)i};
+	optind = 0;
+	opterr = 0;
+	/* '-': positionals come as code 1, whatever the environment says. */
+	while ((code = getopt_long(argc, argv, "-:hV", longs, NULL)) != -1) {
+		if (code == 'h')
+			set_help(o, NULL, e);
+		else if (code == 'V')
+			set_version(o, NULL, e);
+		else if (code == 1)
+			o->store_paths[o->n_store_paths++] = optarg;
+		else if (code == ':')
+			return err_set(e, ERR_USAGE, 0,
+			    "%.80s: its argument is missing", argv[optind - 1]);
+		else if (code == '?')
+			return bad_argument(o, argv[optind - 1], optopt, e);
+		else if (set_option(o, &specs[code - CODE_FIRST], optarg, e) <
+		    0)
+			return -1;
+		if (o->command == COMMAND_HELP || o->command == COMMAND_VERSION)
+			return 0;
+	}
+	while (optind < argc)
+		o->store_paths[o->n_store_paths++] = argv[optind++];
+	return 0;
+}
+
+static bool
+is_json_name(const char *s)
+{
+	size_t len = strlen(s);
+
+	return len >= 5 && strcmp(s + len - 5, ".json") == 0;
+}
+
+/* Whether the last component looks like one of a store path. */
+static bool
+is_store_name(const char *s)
+{
+	const char *base = strrchr(s, '/');
+
+	return base != NULL &&
+	    store_path_base_len(base + 1, strlen(base + 1)) ==
+	    strlen(base + 1) &&
+	    base[1] != '\0';
+}
+
+static int
+check_positional(const char *arg, bool only, struct err *e)
+{
+	bool file = is_json_name(arg) && !is_store_name(arg);
+	struct stat st;
+
+	if (strcmp(arg, "-") == 0 ||
+	    (file && stat(arg, &st) == 0 && S_ISREG(st.st_mode)))
+		return only ? 0
+			    : err_set(e, ERR_USAGE, 0,
+				  "%.200s: a request file must be the only "
+				  "one, without store paths",
+				  arg);
+	if (file && stat(arg, &st) < 0)
+		return err_set(e, ERR_USAGE, errno, "request file %.200s", arg);
+	if (file)
+		return err_set(e, ERR_USAGE, 0,
+		    "request file %.200s: not a regular file", arg);
+	if (*arg != '/')
+		return err_set(e, ERR_USAGE, 0,
+		    "'%.200s' is neither a store path nor a request file "
+		    "(whose name ends in .json)",
+		    arg);
+	return 0;
+}
+
+/* Tells the request file from store paths. */
+static int
+sort_positionals(struct options *o, struct err *e)
+{
+	const char *first = o->n_store_paths > 0 ? o->store_paths[0] : "";
+	bool only = o->n_store_paths == 1;
+	struct stat st;
+
+	if (only &&
+	    (strcmp(first, "-") == 0 ||
+		(is_json_name(first) && stat(first, &st) == 0 &&
+		    S_ISREG(st.st_mode)))) {
+		o->request_file = first;
+		o->n_store_paths = 0;
+		return 0;
+	}
+	for (size_t i = 0; i < o->n_store_paths; i++)
+		if (check_positional(o->store_paths[i], only, e) < 0)
+			return -1;
+	return 0;
+}
+
+static bool
+is_dash(const char *s)
+{
+	return s != NULL && strcmp(s, "-") == 0;
+}
+
+/* What can only be seen once all arguments are known. */
+static int
+check_together(const struct options *o, struct err *e)
+{
+	size_t in = is_dash(o->request_file) + is_dash(o->closure_file) +
+	    is_dash(o->config_file);
+	size_t out = is_dash(o->metadata_file);
+
+	if (in > 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "standard input ('-') can be only one of request, "
+		    "--closure and --config");
+	for (size_t i = 0; i < o->n_outputs; i++)
+		out += is_dash(o->outputs[i].path);
+	if (out > 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "standard output ('-') can take only one of --to and "
+		    "--metadata-file");
+	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "--to is missing: docker-archive:FILE, oci:DIR, "
+		    "oci-archive:FILE or none");
+	if (o->request_file == NULL && o->closure_file == NULL &&
+	    o->n_store_paths == 0 && o->n_paths == 0 &&
+	    o->config_file == NULL && o->root_tree == NULL &&
+	    o->from_image == NULL)
+		return err_set(e, ERR_USAGE, 0,
+		    "nothing to %s: a request file, store paths or --closure "
+		    "is wanted (see quarry help %s)",
+		    commands[o->command], commands[o->command]);
+	return 0;
+}
+
+/* help [COMMAND], and the words that stand without a command. */
+static int
+parse_general(int argc, char **argv, struct options *o, struct err *e)
+{
+	const char *word = argv[1];
+
+	if (word == NULL)
+		return err_set(e, ERR_USAGE, 0,
+		    "a command is missing: build, plan or help (see quarry "
+		    "--help)");
+	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
+		o->command = COMMAND_VERSION;
+		return 0;
+	}
+	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+		o->command = COMMAND_HELP;
+		return 0;
+	}
+	if (*word == '-')
+		return err_set(e, ERR_USAGE, 0,
+		    "%.80s: options follow the command, as in quarry build "
+		    "%.80s",
+		    word, word);
+	if (find_command(word, &o->command, e) < 0)
+		return -1;
+	if (o->command == COMMAND_HELP && argc > 2 && *argv[2] != '-')
+		return find_command(argv[2], &o->help_for, e);
+	return 0;
+}
+
+int
+options_parse(int argc, char **argv, struct options *out, struct err *e)
+{
+	struct options o = {.help_for = COMMAND_HELP,
+	    .store_root = "",
+	    .workers = 1,
+	    .encoding = {ENCODING_NONE, 0},
+	    .dialect = TAR_PAX};
+
+	*out = o;
+	if (parse_general(argc, argv, &o, e) < 0)
+		return -1;
+	if (o.command != COMMAND_BUILD && o.command != COMMAND_PLAN) {
+		*out = o;
+		return 0;
+	}
+	o.store_paths = calloc((size_t)argc, sizeof(*o.store_paths));
+	o.paths = calloc((size_t)argc, sizeof(*o.paths));
+	if (o.store_paths == NULL || o.paths == NULL) {
+		options_free(&o);
+		return err_set(e, ERR_FATAL, errno, "arguments");
+	}
+	if (parse_arguments(argc - 1, argv + 1, &o, e) < 0 ||
+	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
+		(sort_positionals(&o, e) < 0 || check_together(&o, e) < 0))) {
+		options_free(&o);
+		return -1;
+	}
+	*out = o;
+	return 0;
+}
+
+void
+options_free(struct options *o)
+{
+	free(o->store_paths);
+	free(o->paths);
+	o->store_paths = o->paths = NULL;
+	o->n_store_paths = o->n_paths = 0;
+}

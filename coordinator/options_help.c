@@ -1,0 +1,160 @@
+#include "options.h"
+
+/* The lines are as they look on the terminal. */
+/* clang-format off */
+
+#define INPUT \
+"Input:\n" \
+"  REQUEST.json            what to build, with nixpkgs' argument names: name,\n" \
+"                          tag, contents, paths, config, created, mtime, uid,\n" \
+"                          gid, uname, gname, architecture, maxLayers,\n" \
+"                          strategy, fromImage, includeStorePaths,\n" \
+"                          directories, rootTree, storeDir; or the file that\n" \
+"                          streamLayeredImage hands its script.  - is\n" \
+"                          standard input\n" \
+"  STORE-PATH...           contents of the image: linked at / and included\n" \
+"                          with their closures\n" \
+"  --closure FILE          the closure: JSON of nix path-info, .attrs.json,\n" \
+"                          closureInfo's registration or the text of\n" \
+"                          exportReferencesGraph; - is standard input\n" \
+"                          (default: Nix is asked)\n" \
+"  --store-root DIR        the store lies under DIR: what the image shows as\n" \
+"                          /nix/store/X is read from DIR/nix/store/X\n"
+
+#define IMAGE \
+"Image (each wins over the request file):\n" \
+"  --name NAME             [HOST[:PORT]/]NAME[/NAME...]\n" \
+"  --tag TAG               (default: the first 32 digits of the image ID)\n" \
+"  --config FILE           JSON object: Cmd, Entrypoint, Env, User,\n" \
+"                          WorkingDir, ...; store paths that it names are\n" \
+"                          included.  - is standard input\n" \
+"  --path STORE-PATH       include it, but do not link it at /; may be given\n" \
+"                          several times, and adds to the request's paths\n" \
+"  --created TIME          ISO 8601, @SECONDS since 1970, or now\n" \
+"                          (default: 1970-01-01T00:00:01Z)\n" \
+"  --mtime TIME            of every file; as --created\n" \
+"  --uid N, --gid N        owner of every file (default: 0)\n" \
+"  --uname NAME            (default: root)\n" \
+"  --gname NAME            (default: root)\n" \
+"  --architecture NAME     amd64, arm64, ...; also --arch\n" \
+"                          (default: this machine's)\n" \
+"  --max-layers N          of the whole image (default: 100)\n" \
+"  --strategy NAME         popularity or size: how store paths are put into\n" \
+"                          layers (default: popularity)\n" \
+"  --from-image FILE       base image: docker-archive, OCI archive or layout\n" \
+"  --include-store-paths=true|false\n" \
+"                          false: only the root layer (default: true)\n" \
+"  --root-tree DIR         copy what is in DIR to the image's /\n" \
+"  --store-dir DIR         (default: /nix/store)\n"
+
+#define GENERAL \
+"General:\n" \
+"  --verbose               say more on standard error\n" \
+"  --help                  this text\n" \
+"  --version               quarry's version\n"
+
+#define STATUS \
+"Exit status: 0 done; 1 failed at work; 2 wrong use or input; 130 and 143\n" \
+"ended by SIGINT and SIGTERM.\n"
+
+static const char overview[] =
+"quarry builds layered container images from Nix closures.\n"
+"\n"
+"Usage:\n"
+"  quarry build [OPTION...] REQUEST.json | STORE-PATH...   build an image\n"
+"  quarry plan [OPTION...] REQUEST.json | STORE-PATH...    show its layers\n"
+"  quarry help [COMMAND]                                   explain a command\n"
+"  quarry --version\n"
+"\n"
+"Example:\n"
+"  quarry build /nix/store/...-hello-2.12 --name hello \\\n"
+"      --to docker-archive:hello.tar\n"
+"  podman load -i hello.tar\n"
+"\n"
+STATUS;
+
+static const char build[] =
+"Builds a layered container image from a Nix closure.\n"
+"\n"
+"Usage:\n"
+"  quarry build [OPTION...] --to TARGET REQUEST.json\n"
+"  quarry build [OPTION...] --to TARGET --name NAME STORE-PATH...\n"
+"\n"
+INPUT
+"  --verify-store          hold what is read against the closure's narHash\n"
+"\n"
+IMAGE
+"\n"
+"Output:\n"
+"  --to TARGET             where the image goes; may be given several times:\n"
+"                            docker-archive:FILE  for docker and podman load\n"
+"                            oci-archive:FILE     OCI layout in a tar\n"
+"                            oci:DIR              OCI layout\n"
+"                            none                 digests only\n"
+"                          FILE - is standard output\n"
+"  --encoding none|gzip[:1-12]|zstd[:1-19]\n"
+"                          of layers in OCI outputs (default: none)\n"
+"  --dialect pax|gnu       of layer tars: as Python's tarfile writes them, or\n"
+"                          as GNU tar does (default: pax)\n"
+"  --metadata-file FILE    JSON: image ID, digests, sizes and times of layers;\n"
+"                          - is standard output\n"
+"\n"
+"Work:\n"
+"  --slots N               layers worked on at once (default: this machine's\n"
+"                          cores)\n"
+"  --workers N             local worker processes that share the slots\n"
+"                          (default: 1)\n"
+"  --worker-program FILE   (default: quarry-worker beside quarry, then on\n"
+"                          PATH)\n"
+"  --progress auto|bar|plain|json|none\n"
+"                          on standard error (default: auto: a bar on a\n"
+"                          terminal, else plain lines)\n"
+"\n"
+GENERAL
+"\n"
+"Examples:\n"
+"  quarry build request.json --to docker-archive:image.tar\n"
+"  quarry build /nix/store/...-hello-2.12 --name hello --tag 1 \\\n"
+"      --to oci:hello --encoding zstd:3 --metadata-file hello.json\n"
+"\n"
+STATUS;
+
+static const char plan[] =
+"Shows the layers of an image without building it.\n"
+"\n"
+"Usage:\n"
+"  quarry plan [OPTION...] REQUEST.json\n"
+"  quarry plan [OPTION...] STORE-PATH...\n"
+"\n"
+INPUT
+"\n"
+IMAGE
+"\n"
+"Output:\n"
+"  --json                  JSON instead of a table: store_layers, and for each\n"
+"                          layer its paths, narSize and key\n"
+"\n"
+GENERAL
+"\n"
+"Examples:\n"
+"  quarry plan request.json\n"
+"  quarry plan --closure closure.json --max-layers 60 --strategy size --json\n"
+"\n"
+STATUS;
+
+/* clang-format on */
+
+const char *
+options_help(enum command command)
+{
+	switch (command) {
+	case COMMAND_BUILD:
+		return build;
+	case COMMAND_PLAN:
+		return plan;
+	case COMMAND_HELP:
+	case COMMAND_VERSION:
+		break;
+	}
+	return overview;
+}
