@@ -280,7 +280,9 @@ class TestTools(Outputs):
         conf = quarrytest.write(self.path("containers.conf"), (
             '[containers]\n'
             'default_ulimits=["nofile=1024:1024","nproc=4096:4096"]\n'))
-        env = dict(self.env, CONTAINERS_CONF=conf)
+        env = dict(self.env, CONTAINERS_CONF=conf,
+                   TMPDIR=self.path("ptmp"),
+                   XDG_RUNTIME_DIR=self.path("ptmp"))
         podman = ["podman", "--root", self.path("root"), "--runroot",
                   self.path("runroot"), "--tmpdir", self.path("ptmp"),
                   "--storage-driver", "vfs", "--runtime", "runc",

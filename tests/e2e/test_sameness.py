@@ -1,5 +1,6 @@
 """Same inputs, same bytes: whatever runs them, and however often."""
 
+import json
 import os
 import signal
 import time
@@ -159,7 +160,6 @@ class TestKilledWorker(Base):
                 self.store.root, "--to", to, *more]
 
     def digests(self):
-        import json
         data = json.loads(quarrytest.read(self.path("m.json")))
         return data["image_id"], [l["diff_id"] for l in data["layers"]]
 
