@@ -28,6 +28,9 @@ int scratch_folder(
 int scratch_file(
     struct scratch *s, const char *parent, char **path, int *fd, struct err *e);
 
+/* Where temporary things without a better place go: $TMPDIR or /var/tmp. */
+const char *scratch_temp(void);
+
 /* Removes path (a tree) now. */
 void scratch_remove(struct scratch *s, const char *path);
 
