@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "err.h"
+#include "interrupt.h"
 #include "own.h"
 
 #define SCRATCH_PREFIX ".quarry-"
@@ -234,6 +235,7 @@ scratch_new(struct scratch **out, struct err *e)
 	}
 	close(fd[1]);
 	s->fd = fd[0];
+	interrupt_reaper(s->reaper, s->fd);
 	*out = STEAL(&s);
 	return 0;
 }
@@ -379,6 +381,7 @@ scratch_free(struct scratch *s)
 	if (s->owner == getpid()) {
 		for (size_t i = s->list.n; i > 0; i--)
 			scratch_remove(s, s->list.path[i - 1]);
+		interrupt_reaper(-1, -1);
 		close(s->fd);
 		while (waitpid(s->reaper, NULL, 0) < 0 && errno == EINTR)
 			;
