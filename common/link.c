@@ -10,10 +10,13 @@
 #include "own.h"
 #include "protocol.h"
 
+#define SCHEME "ipc://"
+
 struct link {
 	void *socket;
 	bool router;
 	int fd;
+	char *path;	       /* of the socket's file, if this end made it */
 	msgpack_sbuffer frame; /* what is sent is encoded here */
 };
 
@@ -93,7 +96,8 @@ link_new(void *ctx, const char *endpoint, bool router, struct link **out,
 	size_t size;
 
 	/* Without keys only the file system's rights say who may speak. */
-	if (strncmp(endpoint, "ipc://", 6) != 0 || endpoint[6] == '\0')
+	if (strncmp(endpoint, SCHEME, strlen(SCHEME)) != 0 ||
+	    endpoint[strlen(SCHEME)] == '\0')
 		return err_set(e, ERR_USAGE, 0, "ipc://PATH is wanted");
 	if ((l = calloc(1, sizeof(*l))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "socket");
@@ -125,6 +129,8 @@ link_listen(void *ctx, const char *endpoint, struct link **out, struct err *e)
 		link_fault(e, ERR_FATAL, endpoint);
 		return err_ctx(e, "listen on");
 	}
+	if ((l->path = strdup(endpoint + strlen(SCHEME))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "listen on %s", endpoint);
 	*out = STEAL(&l);
 	return 0;
 }
@@ -154,6 +160,9 @@ link_close(struct link *l, int linger_ms)
 		    l->socket, ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
 		zmq_close(l->socket);
 	}
+	if (l->path != NULL)
+		unlink(l->path); /* libzmq leaves it */
+	free(l->path);
 	msgpack_sbuffer_destroy(&l->frame);
 	free(l);
 }

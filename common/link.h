@@ -34,7 +34,7 @@ int link_connect(
 
 /*
  * Closes.  linger_ms: how long messages that were sent may still leave (0:
- * dropped at once).
+ * dropped at once).  A listening end removes its socket's file.
  */
 void link_close(struct link *l, int linger_ms);
 void link_closep(struct link **l);

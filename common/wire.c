@@ -251,7 +251,7 @@ wire_get_bytes(struct wire_in *in, void *out, size_t len)
 	else if (o->via.bin.size != len)
 		wire_fault(in, "has %" PRIu32 " bytes instead of %zu",
 		    o->via.bin.size, len);
-	else
+	else if (len > 0)
 		memcpy(out, o->via.bin.ptr, len);
 }
 
@@ -279,7 +279,8 @@ wire_get_str(struct wire_in *in, size_t max)
 	}
 	if ((s = wire_alloc(in, len + (size_t)1, 1)) == NULL)
 		return "";
-	memcpy(s, o->via.str.ptr, len);
+	if (len > 0) /* msgpack-c may have no pointer to an empty string */
+		memcpy(s, o->via.str.ptr, len);
 	return s;
 }
 

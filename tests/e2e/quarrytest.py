@@ -309,7 +309,7 @@ def oracle_tar(image):
     return out.getvalue()
 
 
-def customisation_layer(store):
+def customisation_layer(store, link="hello"):
     """A store path with layer.tar and checksum, as nixpkgs makes one."""
     buf = io.BytesIO()
     with tarfile.open(fileobj=buf, mode="w", format=tarfile.GNU_FORMAT) as tar:
@@ -317,7 +317,7 @@ def customisation_layer(store):
             ti = tarfile.TarInfo(name)
             ti.type, ti.mode, ti.mtime = tarfile.DIRTYPE, mode, 1
             tar.addfile(ti)
-        ti = tarfile.TarInfo("./hello")
+        ti = tarfile.TarInfo("./" + link)
         ti.type, ti.linkname, ti.mtime = tarfile.SYMTYPE, "/nix/store/x", 1
         tar.addfile(ti)
     return store.add("customisation-layer", {

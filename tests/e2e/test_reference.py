@@ -170,11 +170,13 @@ class TestBase(SameAsOracle):
         cls.store = make_store.small_store(cls.folder(), n=5)
         cls.paths = [i["path"] for i in cls.store.infos]
         cls.custom = quarrytest.customisation_layer(cls.store)
+        cls.base_custom = quarrytest.customisation_layer(cls.store, "base")
+        cls.second_custom = quarrytest.customisation_layer(cls.store, "2nd")
 
     def base(self, name="base.tar", **over):
         image = reference.Image(quarrytest.reference_request(
             self.store, [self.paths[:1], self.paths[1:2]],
-            customisation_layer=self.custom, repo_tag="base:1", **over),
+            customisation_layer=self.base_custom, repo_tag="base:1", **over),
             self.store.root)
         with open(self.path(name), "wb") as f:
             image.write(f)
@@ -204,7 +206,8 @@ class TestBase(SameAsOracle):
     def test_base_on_base(self):
         first = self.base(config={"Env": ["A=1"]})
         image = reference.Image(quarrytest.reference_request(
-            self.store, [self.paths[2:3]], customisation_layer=self.custom,
+            self.store, [self.paths[2:3]],
+            customisation_layer=self.second_custom,
             from_image=first, config={"Env": ["B=2"]}), self.store.root)
         with open(self.path("second.tar"), "wb") as f:
             image.write(f)

@@ -282,6 +282,13 @@ test_values(void **state)
 	assert_true(u.in.nomem);
 	msgpack_zone_destroy(&u.zone);
 	msgpack_sbuffer_destroy(&buf);
+	/* Empty ones with a long header, to which msgpack-c has no pointer. */
+	UNPACK(&u, "\x92\xdb\0\0\0\0\xc6\0\0\0\0");
+	assert_string_equal(wire_get_str(&u.in, 9), "");
+	wire_get_bytes(&u.in, b, 0);
+	wire_end(&u.in);
+	assert_false(u.in.bad);
+	msgpack_zone_destroy(&u.zone);
 }
 
 static int

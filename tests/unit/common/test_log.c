@@ -1,0 +1,145 @@
+/* One line is one write, whatever is in it and whoever logs. */
+#include "log.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* Standard error becomes a socket where each write is a message. */
+static int saved = -1, lines[2];
+
+static int
+setup(void **state)
+{
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, lines), 0);
+	saved = dup(STDERR_FILENO);
+	dup2(lines[1], STDERR_FILENO);
+	log_start("prog", LOG_INFO);
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	(void)state;
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	close(lines[0]);
+	close(lines[1]);
+	return 0;
+}
+
+static const char *
+next_line(void)
+{
+	static char line[8192];
+	ssize_t n = recv(lines[0], line, sizeof(line) - 1, MSG_DONTWAIT);
+
+	line[n < 0 ? 0 : n] = '\0';
+	return line;
+}
+
+static void
+test_lines(void **state)
+{
+	(void)state;
+	log_line(LOG_ERROR, "a %d", 1);
+	assert_string_equal(next_line(), "prog: a 1\n");
+	log_line(LOG_WARNING, "b");
+	assert_string_equal(next_line(), "prog: warning: b\n");
+	log_line(LOG_DEBUG, "c");
+	assert_string_equal(next_line(), "");
+	log_start("prog", LOG_DEBUG);
+	log_line(LOG_DEBUG, "c");
+	assert_string_equal(next_line(), "prog: c\n");
+	log_line(LOG_INFO, "x\ny\033[2J\x7f \xc3\xa9");
+	assert_string_equal(next_line(), "prog: x?y?[2J? \xc3\xa9\n");
+}
+
+static void
+test_long(void **state)
+{
+	char text[5000];
+	const char *line;
+
+	(void)state;
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	log_line(LOG_INFO, "%s", text);
+	line = next_line();
+	assert_true(strlen(line) > 1024 && strlen(line) < 2000);
+	assert_int_equal(line[strlen(line) - 1], '\n');
+	assert_string_equal(next_line(), "");
+}
+
+static void
+keep(void *arg, const char *line)
+{
+	snprintf(arg, 100, "%s", line);
+}
+
+static void
+test_divert(void **state)
+{
+	char kept[100] = "";
+
+	(void)state;
+	log_divert(keep, kept);
+	log_line(LOG_WARNING, "z");
+	assert_string_equal(kept, "prog: warning: z");
+	assert_string_equal(next_line(), "");
+	log_divert(NULL, NULL);
+	log_line(LOG_WARNING, "y");
+	assert_string_equal(next_line(), "prog: warning: y\n");
+	assert_string_equal(kept, "prog: warning: z");
+}
+
+static void *
+chatter(void *arg)
+{
+	for (int i = 0; i < 50; i++)
+		log_line(LOG_INFO, "from %s", (const char *)arg);
+	return NULL;
+}
+
+static void
+test_threads(void **state)
+{
+	pthread_t thread[2];
+	const char *line;
+	int n = 0;
+
+	(void)state;
+	pthread_create(&thread[0], NULL, chatter, "one");
+	pthread_create(&thread[1], NULL, chatter, "two");
+	for (; n < 100; n++) {
+		while (*(line = next_line()) == '\0')
+			usleep(1000);
+		assert_true(strcmp(line, "prog: from one\n") == 0 ||
+		    strcmp(line, "prog: from two\n") == 0);
+	}
+	pthread_join(thread[0], NULL);
+	pthread_join(thread[1], NULL);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    TEST(test_lines),
+	    TEST(test_long),
+	    TEST(test_divert),
+	    TEST(test_threads),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
