@@ -192,28 +192,28 @@ measure(struct build *b, struct err *e)
 static int
 place(struct build *b, struct err *e)
 {
-	bool blobs = false;
+	bool encoded = false;
 
 	for (size_t o = 0; o < b->n_outputs; o++) {
-		if (output_layout(b->output[o], &b->layers->image, e) < 0)
+		struct output *output = b->output[o];
+
+		if (output_layout(output, &b->layers->image, e) < 0)
 			return -1;
 		for (size_t i = 0; i < b->n_jobs; i++) {
 			struct layer_spec *spec = &b->spec[i];
 
-			if (output_sink(b->output[o], b->first + i,
+			if (output_sink(output, b->first + i,
 				&spec->outputs[spec->n_outputs]))
 				spec->n_outputs++;
 		}
-		if (output_takes_blobs(b->output[o])) {
-			if (!blobs)
-				b->blobs = b->output[o];
-			blobs = true;
-		}
+		if (output_takes_blobs(output) && b->blobs == NULL)
+			b->blobs = output;
+		encoded |= output_takes_blobs(output) ||
+		    b->options->outputs[o].kind == OUTPUT_NONE;
 	}
-	for (size_t i = 0; i < b->n_jobs; i++)
-		if (!blobs && !b->options->encoding_given)
-			b->spec[i].encoding =
-			    (struct encoding){.kind = ENCODING_NONE};
+	/* A docker-archive holds plain tars: nobody would see the blobs. */
+	for (size_t i = 0; i < b->n_jobs && !encoded; i++)
+		b->spec[i].encoding = (struct encoding){ENCODING_NONE, 0};
 	return 0;
 }
 
