@@ -140,8 +140,19 @@ content(void **state)
 	free(again);
 	json_decref(doc);
 	free(text);
+}
 
-	/* A name of any bytes does no harm. */
+/* A name of any bytes does no harm. */
+static void
+odd_name(void **state)
+{
+	struct image_layer layer[2];
+	struct image image;
+	struct err e = ERR_INIT;
+	char *text;
+	size_t len;
+
+	(void)state;
 	fill(&image, layer, paths);
 	assert_int_equal(metadata_make(&image, 0, &text, &len, &e), 0);
 	assert_non_null(strstr(text, "\"\\udcff/layer.tar\""));
@@ -201,6 +212,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(content),
+	    cmocka_unit_test(odd_name),
 	    cmocka_unit_test(place),
 	};
 
