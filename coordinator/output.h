@@ -44,6 +44,13 @@ bool output_takes_blobs(const struct output *o);
 bool output_needs_sizes(const struct output *o);
 
 /*
+ * Lets o take its blobs from another output that takes them too (and is given
+ * to output_commit) instead of from the workers: output_sink says false then.
+ * Before output_layout.
+ */
+void output_share(struct output *o);
+
+/*
  * Called once, before the first output_sink: the image has all its layers,
  * with result.tar_size set where output_needs_sizes.  Lays out the file.
  */

@@ -167,9 +167,9 @@ set_gid(struct request_in *in, const json_t *v, struct err *e)
 	return request_settings_id(v, &in->request->gid, e);
 }
 
-/* A short text without control characters. */
+/* A text that is there, is not too long and has no control characters. */
 static int
-take_word(char **field, const json_t *v, size_t max, struct err *e)
+take_path(char **field, const json_t *v, size_t max, struct err *e)
 {
 	const char *text = json_string_value(v);
 	size_t len = strlen(text);
@@ -184,6 +184,18 @@ take_word(char **field, const json_t *v, size_t max, struct err *e)
 			return err_set(
 			    e, ERR_USAGE, 0, "holds a control character");
 	return take_text(field, text, e);
+}
+
+/* Not the name of a file, which may be any bytes: it has to be UTF-8. */
+static int
+take_word(char **field, const json_t *v, size_t max, struct err *e)
+{
+	AUTO(json_file_decrefp)
+	json_t *checked = json_string(json_string_value(v));
+
+	if (checked == NULL)
+		return err_set(e, ERR_USAGE, 0, "is not UTF-8");
+	return take_path(field, v, max, e);
 }
 
 static int
@@ -240,13 +252,13 @@ set_strategy(struct request_in *in, const json_t *v, struct err *e)
 static int
 set_from_image(struct request_in *in, const json_t *v, struct err *e)
 {
-	return take_word(&in->request->from_image, v, PATH_MAX - 1, e);
+	return take_path(&in->request->from_image, v, PATH_MAX - 1, e);
 }
 
 static int
 set_root_tree(struct request_in *in, const json_t *v, struct err *e)
 {
-	return take_word(&in->request->root_tree, v, PATH_MAX - 1, e);
+	return take_path(&in->request->root_tree, v, PATH_MAX - 1, e);
 }
 
 static int
@@ -258,7 +270,7 @@ set_store_dir(struct request_in *in, const json_t *v, struct err *e)
 static int
 set_customisation_layer(struct request_in *in, const json_t *v, struct err *e)
 {
-	return take_word(&in->request->customisation_layer, v, PATH_MAX - 1, e);
+	return take_path(&in->request->customisation_layer, v, PATH_MAX - 1, e);
 }
 
 static int

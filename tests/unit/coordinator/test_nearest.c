@@ -30,6 +30,16 @@ misspelt(void **state)
 	assert_string_equal(near("guid"), "uid");
 }
 
+/* Two letters in the wrong order are one mistake. */
+static void
+swapped(void **state)
+{
+	static const char *const words[] = {"bxy", "ab"};
+
+	(void)state;
+	assert_string_equal(nearest_of("ba", words, 2), "ab");
+}
+
 static void
 odd(void **state)
 {
@@ -48,6 +58,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(misspelt),
+	    cmocka_unit_test(swapped),
 	    cmocka_unit_test(odd),
 	};
 

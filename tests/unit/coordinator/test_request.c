@@ -403,6 +403,8 @@ bad_command_line(void **state)
 		"--name: 'A B' is no name that registries take, "
 		"'a-b' would be one"},
 	    {{.tag = ""}, "--tag: is empty"},
+	    {{.uname = "\xff"}, "--uname: is not UTF-8"},
+	    {{.architecture = "a\nb"}, "--architecture: holds a control"},
 	    {{.store_dir = "/nix/store/"}, "not a clean absolute path"},
 	    {{.config_file = "/nonexistent/c"}, "--config: /nonexistent/c: No"},
 	};
@@ -463,6 +465,69 @@ config_paths(void **state)
 }
 
 static void
+put_file(const char *name, const char *text)
+{
+	FILE *f = fopen(name, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* From files, and from standard input. */
+static void
+files(void **state)
+{
+	char dir[] = "/tmp/test_request.XXXXXX";
+	struct options o = {.command = COMMAND_BUILD,
+	    .request_file = "r.json",
+	    .config_file = "c.json"};
+	struct err e = ERR_INIT;
+	struct request *r;
+	int fds[2];
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	assert_int_equal(chdir(dir), 0);
+	put_file("r.json", "{\"name\": \"a\", \"config\": {\"User\": \"u\"}}");
+	put_file("c.json", "{\"Cmd\": [\"x\"]}");
+	assert_int_equal(request_make(&o, &r, &e), 0);
+	assert_int_equal(json_object_size(r->config), 1);
+	assert_non_null(json_object_get(r->config, "Cmd"));
+	request_free(r);
+
+	put_file("c.json", "[]");
+	assert_int_equal(request_make(&o, &r, &e), -1);
+	assert_string_equal(
+	    e.text, "--config: c.json: an object is wanted, not an array");
+	err_clear(&e);
+
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(write(fds[1], "{\"name\": 1}", 11), 11);
+	close(fds[1]);
+	assert_int_equal(dup2(fds[0], 0), 0);
+	close(fds[0]);
+	o.request_file = "-";
+	assert_int_equal(request_make(&o, &r, &e), -1);
+	assert_string_equal(e.text,
+	    "standard input: name: a string is wanted, "
+	    "not a whole number");
+	err_clear(&e);
+
+	o.request_file = dir;
+	assert_int_equal(request_make(&o, &r, &e), -1);
+	assert_non_null(strstr(e.text, "Is a directory"));
+	err_clear(&e);
+	o.request_file = "gone";
+	assert_int_equal(request_make(&o, &r, &e), -1);
+	assert_string_equal(e.text, "gone: No such file or directory");
+	unlink("r.json");
+	unlink("c.json");
+	assert_int_equal(chdir("/"), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
+static void
 names(void **state)
 {
 	static const char *const good[] = {"a", "a.b", "a_b", "a__b", "a---b",
@@ -514,6 +579,7 @@ main(void)
 	    cmocka_unit_test(bad_command_line),
 	    cmocka_unit_test(limits),
 	    cmocka_unit_test(config_paths),
+	    cmocka_unit_test(files),
 	    cmocka_unit_test(names),
 	};
 

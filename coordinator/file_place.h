@@ -1,0 +1,25 @@
+/*
+ * The place where a file or folder will appear: its folder, and what to do so
+ * that it has the mode and the durability that people expect of it.  Usable
+ * in any thread.
+ */
+#ifndef FILE_PLACE_H
+#define FILE_PLACE_H
+
+#include <sys/types.h>
+
+struct err;
+
+/*
+ * Splits path: *place is path with symlinks resolved where something is
+ * there, *folder what holds it.  Both are the caller's.  ERR_USAGE.
+ */
+int file_place(const char *path, char **place, char **folder, struct err *e);
+
+/* The mode of what is there, or else what wanted is under the umask. */
+mode_t file_place_mode(const char *path, mode_t wanted);
+
+/* Makes the names in folder durable.  ERR_FATAL. */
+int file_place_sync(const char *folder, struct err *e);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * A layer's way from tar to outputs: hashed, written into files, encoded,
+ * hashed again, written to blobs.  Where nothing is encoded the tar is the blob
+ * and is hashed once.  One thread each.
+ */
+#ifndef LAYER_SINK_H
+#define LAYER_SINK_H
+
+#include <stddef.h>
+
+struct err;
+struct layer_result;
+struct layer_sink;
+struct layer_spec;
+
+/* Opens all outputs.  spec must outlive the sink. */
+int layer_sink_new(
+    const struct layer_spec *spec, struct layer_sink **out, struct err *e);
+/* The tar's next bytes. */
+int layer_sink_write(
+    struct layer_sink *ls, const void *data, size_t len, struct err *e);
+/*
+ * The tar is complete and right: sets result's digests and sizes, makes the
+ * blobs appear.
+ */
+int layer_sink_commit(
+    struct layer_sink *ls, struct layer_result *result, struct err *e);
+/* Unless committed nothing of the blobs is left. */
+void layer_sink_free(struct layer_sink *ls);
+void layer_sink_freep(struct layer_sink **ls);
+
+#endif
