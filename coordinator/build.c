@@ -60,6 +60,10 @@ build_end(struct build *b)
 static int
 open_outputs(struct build *b, struct err *e)
 {
+	const char *metadata = b->options->metadata_file;
+
+	if (metadata != NULL && metadata_check(metadata, e) < 0)
+		return -1;
 	for (size_t i = 0; i < b->options->n_outputs; i++) {
 		if (output_open(&b->options->outputs[i], b->scratch,
 			&b->output[i], e) < 0)
@@ -197,6 +201,10 @@ place(struct build *b, struct err *e)
 	for (size_t o = 0; o < b->n_outputs; o++) {
 		struct output *output = b->output[o];
 
+		if (output_takes_blobs(output) && b->blobs != NULL)
+			output_share(output);
+		else if (output_takes_blobs(output))
+			b->blobs = output;
 		if (output_layout(output, &b->layers->image, e) < 0)
 			return -1;
 		for (size_t i = 0; i < b->n_jobs; i++) {
@@ -206,8 +214,6 @@ place(struct build *b, struct err *e)
 				&spec->outputs[spec->n_outputs]))
 				spec->n_outputs++;
 		}
-		if (output_takes_blobs(output) && b->blobs == NULL)
-			b->blobs = output;
 		encoded |= output_takes_blobs(output) ||
 		    b->options->outputs[o].kind == OUTPUT_NONE;
 	}
@@ -257,6 +263,7 @@ commit(struct build *b, struct err *e)
 static int
 finish(struct build *b, struct err *e)
 {
+	const char *file = b->options->metadata_file;
 	struct progress_summary summary = {
 	    .image = &b->layers->image,
 	    .targets = b->options->outputs,
@@ -264,9 +271,9 @@ finish(struct build *b, struct err *e)
 	    .seconds = (double)(monotime_ms() - b->start) / 1000,
 	};
 
-	if (b->options->metadata_file != NULL &&
-	    metadata_write(b->options->metadata_file, &b->layers->image,
-		summary.seconds, b->scratch, e) < 0)
+	if (file != NULL &&
+	    metadata_write(
+		&b->layers->image, summary.seconds, file, b->scratch, e) < 0)
 		return -1;
 	progress_summary(b->progress, &summary);
 	return 0;
@@ -285,6 +292,7 @@ run(struct build *b, struct err *e)
 	    measure(b, e) < 0 || place(b, e) < 0)
 		return -1;
 	progress_phase(b->progress, "building layers");
+	progress_tell_jobs(b->progress);
 	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
 		return -1;
 	dispatch_freep(&b->dispatch);

@@ -48,6 +48,7 @@ struct progress {
 	size_t n_workers;
 	size_t lines; /* of the bar that are on the screen */
 	bool shown;   /* the cursor is hidden */
+	bool tell;    /* of the phase's jobs, in plain lines */
 };
 
 /* Text that is collected and then written at once: no flicker. */
@@ -218,10 +219,17 @@ progress_phase(struct progress *p, const char *what)
 	p->jobs = p->jobs_done = 0;
 	p->bytes = p->bytes_done = 0;
 	p->n_running = 0;
+	p->tell = false;
 	if (p->mode == PROGRESS_JSON)
 		emit(json_pack("{s:s,s:s}", "event", "phase", "phase", what));
 	if (p->mode == PROGRESS_BAR)
 		draw(p, p->phase_start, NULL);
+}
+
+void
+progress_tell_jobs(struct progress *p)
+{
+	p->tell = true;
 }
 
 void
@@ -313,12 +321,11 @@ progress_job_end(struct progress *p, size_t worker, size_t job,
 		return;
 	p->jobs_done++;
 	p->bytes_done += bytes;
-	if (p->mode == PROGRESS_PLAIN) {
+	if (p->mode == PROGRESS_PLAIN && p->tell) {
 		human_bytes(bytes, size);
 		human_seconds(seconds, time);
-		log_line(LOG_INFO, "%s: %zu/%zu: %s: %s in %s by %s", p->phase,
-		    p->jobs_done, p->jobs, label, size, time,
-		    worker_name(p, worker));
+		log_line(LOG_INFO, "%zu/%zu: %s: %s in %s by %s", p->jobs_done,
+		    p->jobs, label, size, time, worker_name(p, worker));
 	} else if (p->mode == PROGRESS_JSON) {
 		emit(json_pack("{s:s,s:s,s:s,s:I,s:f,s:I,s:I}", "event", "done",
 		    "layer", label, "worker", worker_name(p, worker), "bytes",

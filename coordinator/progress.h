@@ -22,8 +22,12 @@ int progress_new(enum progress_mode mode, struct progress **out, struct err *e);
 void progress_free(struct progress *p);
 void progress_freep(struct progress **p);
 
-/* A new phase: "planning", "building layers"; static text. */
+/*
+ * A new phase: "planning", "building layers"; static text.  Plain lines tell
+ * of the jobs of one that says so.
+ */
 void progress_phase(struct progress *p, const char *what);
+void progress_tell_jobs(struct progress *p);
 
 /* How much there is to do in this phase; bytes of tar, about. */
 void progress_totals(struct progress *p, size_t jobs, uint64_t bytes);
