@@ -1,0 +1,635 @@
+/*
+ * The agent in a child process, its coordinator in the test: the whole
+ * conversation of protocol.h, with a layer_run of the test's.
+ */
+#include "agent.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <zmq.h>
+
+#include "err.h"
+#include "layer_run.h"
+#include "link.h"
+#include "protocol.h"
+
+#define SLOTS 2
+#define BEAT_MS 20
+#define HASH "00000000000000000000000000000000"
+
+/* What a job is to do is its uid. */
+enum { RUN_QUICK, RUN_TILL_CANCEL, RUN_FAIL, RUN_SLOW, RUN_DEAF };
+
+static atomic_bool deaf;
+
+static void
+nap(void)
+{
+	usleep(1000);
+}
+
+int
+layer_run(const struct layer_job *job, struct layer_progress *progress,
+    struct layer_result *out, struct err *e)
+{
+	atomic_store(&deaf, job->spec.uid == RUN_DEAF);
+	while (job->spec.uid == RUN_DEAF)
+		nap();
+	while (job->spec.uid == RUN_TILL_CANCEL) {
+		atomic_fetch_add(&progress->bytes, 512);
+		if (atomic_load(&progress->cancel))
+			return err_set(e, ERR_RETRY, ECANCELED, "layer");
+		nap();
+	}
+	if (job->spec.uid == RUN_SLOW)
+		usleep(200000);
+	if (job->spec.uid == RUN_FAIL)
+		return err_set(e, ERR_JOB, ENOENT, "%s", job->item[0].path);
+	for (size_t i = 0; i < job->n; i++)
+		if (job->spec.source == LAYER_FROM_STORE)
+			out->bytes_read += strlen(job->item[i].path);
+		else
+			out->bytes_read += strlen(job->entry[i].name);
+	out->entries = job->n;
+	out->tar_size = 10240;
+	memset(&out->digest, 7, sizeof(out->digest));
+	return 0;
+}
+
+struct fixture {
+	char folder[32], endpoint[64];
+	pid_t agent;
+	void *ctx;
+	struct link *link;
+	struct link_peer peer;
+};
+
+static int64_t
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void
+run_agent(const char *endpoint, int go)
+{
+	struct agent_options o = {endpoint, SLOTS, "g 1", "z 2", 2000, 1500};
+	struct err e = ERR_INIT;
+	char c;
+	int rc;
+
+	/* Connected at once: the coordinator is there first. */
+	if (read(go, &c, 1) != 1)
+		_exit(9);
+	rc = agent_run(&o, &e);
+	if (rc < 0)
+		fprintf(stderr, "agent: %s\n", e.text);
+	/* exit looks for leaks; a deaf job's thread leaves some. */
+	if (atomic_load(&deaf))
+		_exit(rc == 0 ? 0 : 1);
+	exit(rc == 0 ? 0 : 1);
+}
+
+static int
+setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct err e = ERR_INIT;
+	int go[2];
+
+	strcpy(f->folder, "/tmp/test_agent.XXXXXX");
+	assert_non_null(mkdtemp(f->folder));
+	snprintf(f->endpoint, sizeof(f->endpoint), "ipc://%s/s", f->folder);
+	assert_int_equal(pipe(go), 0);
+	if ((f->agent = fork()) == 0) {
+		close(go[1]);
+		run_agent(f->endpoint, go[0]);
+	}
+	f->ctx = zmq_ctx_new();
+	if (link_listen(f->ctx, f->endpoint, &f->link, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(write(go[1], "", 1), 1);
+	close(go[0]);
+	close(go[1]);
+	*state = f;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	if (f->agent > 0) {
+		kill(f->agent, SIGKILL);
+		waitpid(f->agent, NULL, 0);
+	}
+	link_close(f->link, 0);
+	zmq_ctx_term(f->ctx);
+	assert_int_equal(rmdir(f->folder), 0);
+	free(f);
+	return 0;
+}
+
+/* The exit status, or -1 if it takes longer than ms. */
+static int
+wait_exit(struct fixture *f, int ms)
+{
+	int64_t until = now_ms() + ms;
+	int status;
+
+	while (waitpid(f->agent, &status, WNOHANG) == 0) {
+		if (now_ms() > until)
+			return -1;
+		nap();
+	}
+	f->agent = 0;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 100;
+}
+
+static void
+put(struct fixture *f, const struct msg *m)
+{
+	struct err e = ERR_INIT;
+
+	if (link_send(f->link, &f->peer, m, &e) < 0)
+		fail_msg("%s", e.text);
+}
+
+/* The next message; beats are skipped unless they are asked for. */
+static struct msg
+get(struct fixture *f, enum msg_type want)
+{
+	struct pollfd p = {link_fd(f->link), POLLIN, 0};
+	struct err e = ERR_INIT;
+	struct msg m;
+	int rc;
+
+	for (;;) {
+		while ((rc = link_recv(f->link, &f->peer, &m, &e)) == 0)
+			if (poll(&p, 1, 5000) != 1)
+				fail_msg("no %s in 5 s", msg_name(want));
+		if (rc < 0)
+			fail_msg("%s", e.text);
+		if (m.type == want)
+			return m;
+		if (m.type != MSG_BEAT)
+			fail_msg("%s instead of %s", msg_name(m.type),
+			    msg_name(want));
+		msg_clear(&m);
+	}
+}
+
+static void
+get_clear(struct fixture *f, enum msg_type want)
+{
+	struct msg m = get(f, want);
+
+	msg_clear(&m);
+}
+
+static void
+welcome(struct fixture *f)
+{
+	struct msg m = {
+	    .type = MSG_WELCOME, .welcome = {PROTOCOL_VERSION, BEAT_MS}};
+
+	get_clear(f, MSG_HELLO);
+	put(f, &m);
+}
+
+static void
+put_job(struct fixture *f, uint64_t id, unsigned what, uint64_t n_items)
+{
+	struct msg m = {.type = MSG_JOB,
+	    .job = {id, 1, n_items, {.store_dir = "/nix/store", .uid = what}}};
+
+	put(f, &m);
+}
+
+static void
+put_item(struct fixture *f, uint64_t id, uint64_t attempt)
+{
+	struct layer_item item = {"/nix/store/" HASH "-a", false};
+	struct msg m = {.type = MSG_ITEMS, .items = {id, attempt, &item, 1}};
+
+	put(f, &m);
+}
+
+static void
+put_cancel(struct fixture *f, uint64_t id)
+{
+	struct msg m = {.type = MSG_CANCEL, .cancel = {id, 1}};
+
+	put(f, &m);
+}
+
+static void
+expect_fail(struct fixture *f, uint64_t id, enum err_kind kind, int sys)
+{
+	struct msg m = get(f, MSG_FAIL);
+
+	assert_true(m.fail.job == id && m.fail.attempt == 1);
+	assert_int_equal(m.fail.kind, kind);
+	assert_int_equal(m.fail.sys, sys);
+	msg_clear(&m);
+}
+
+static void
+expect_done(struct fixture *f, uint64_t id, uint64_t entries)
+{
+	struct msg m = get(f, MSG_DONE);
+
+	assert_true(m.done.job == id && m.done.attempt == 1);
+	assert_int_equal(m.done.result.entries, entries);
+	msg_clear(&m);
+}
+
+static void
+leave(struct fixture *f)
+{
+	struct msg bye = {.type = MSG_BYE};
+
+	put(f, &bye);
+	assert_int_equal(wait_exit(f, 1000), 0);
+}
+
+static void
+test_hello(void **state)
+{
+	struct fixture *f = *state;
+	struct msg m = get(f, MSG_HELLO), ready = {.type = MSG_WELCOME};
+	char host[MSG_NAME_MAX];
+
+	gethostname(host, sizeof(host));
+	assert_int_equal(m.hello.protocol, PROTOCOL_VERSION);
+	assert_string_equal(m.hello.program, QUARRY_VERSION);
+	assert_string_equal(m.hello.host, host);
+	assert_int_equal(m.hello.pid, f->agent);
+	assert_int_equal(m.hello.slots, SLOTS);
+	assert_string_equal(m.hello.gzip, "g 1");
+	assert_string_equal(m.hello.zstd, "z 2");
+	msg_clear(&m);
+	ready.welcome = (struct msg_welcome){PROTOCOL_VERSION, BEAT_MS};
+	put(f, &ready);
+	/* An idle worker beats too. */
+	for (int i = 0; i < 3; i++) {
+		m = get(f, MSG_BEAT);
+		assert_int_equal(m.beat.n, 0);
+		msg_clear(&m);
+	}
+	leave(f);
+}
+
+static void
+test_refuse(void **state)
+{
+	struct fixture *f = *state;
+	struct msg m = {.type = MSG_REFUSE, .refuse = {"another version"}};
+
+	get_clear(f, MSG_HELLO);
+	put(f, &m);
+	assert_int_equal(wait_exit(f, 1000), 1);
+}
+
+static void
+test_other_protocol(void **state)
+{
+	struct fixture *f = *state;
+	struct msg m = {
+	    .type = MSG_WELCOME, .welcome = {PROTOCOL_VERSION + 1, BEAT_MS}};
+
+	get_clear(f, MSG_HELLO);
+	put(f, &m);
+	assert_int_equal(wait_exit(f, 1000), 1);
+}
+
+static void
+test_no_welcome(void **state)
+{
+	struct fixture *f = *state;
+
+	get_clear(f, MSG_HELLO);
+	assert_int_equal(wait_exit(f, 4000), 1);
+}
+
+static void
+test_coordinator_gone(void **state)
+{
+	struct fixture *f = *state;
+
+	welcome(f);
+	put_job(f, 1, RUN_TILL_CANCEL, 0);
+	get_clear(f, MSG_BEAT);
+	link_close(f->link, 0);
+	f->link = NULL;
+	assert_int_equal(wait_exit(f, 4000), 1);
+}
+
+static void
+test_items(void **state)
+{
+	struct fixture *f = *state;
+	struct msg m;
+
+	welcome(f);
+	put_job(f, 1, RUN_QUICK, 3);
+	put_item(f, 1, 1);
+	put_item(f, 1, 9); /* of another attempt */
+	put_item(f, 5, 1); /* of no job */
+	put_item(f, 1, 1);
+	put_job(f, 2, RUN_QUICK, 0);
+	expect_done(f, 2, 0);
+	put_item(f, 1, 1);
+	m = get(f, MSG_DONE);
+	assert_int_equal(m.done.job, 1);
+	assert_int_equal(m.done.result.entries, 3);
+	assert_int_equal(
+	    m.done.result.bytes_read, 3 * strlen("/nix/store/" HASH "-a"));
+	assert_int_equal(m.done.result.digest.b[31], 7);
+	msg_clear(&m);
+	leave(f);
+}
+
+static void
+test_entries(void **state)
+{
+	struct layer_entry entry = {"/bin", TAR_DIRECTORY, 0755, 0, 0, ""};
+	struct fixture *f = *state;
+	struct msg m = {.type = MSG_JOB,
+	    .job = {3, 1, 2,
+		{.source = LAYER_FROM_ENTRIES,
+		    .store_dir = "/nix/store",
+		    .measure = true}}};
+
+	welcome(f);
+	put(f, &m);
+	m = (struct msg){.type = MSG_ENTRIES, .entries = {3, 1, &entry, 1}};
+	put(f, &m);
+	put(f, &m);
+	m = get(f, MSG_SIZED);
+	assert_true(m.sized.job == 3 && m.sized.attempt == 1);
+	assert_true(m.sized.tar_size == 10240 && m.sized.entries == 2);
+	msg_clear(&m);
+	leave(f);
+}
+
+static void
+test_bad_parts(void **state)
+{
+	struct layer_item item = {"/nix/store/x", false};
+	struct fixture *f = *state;
+	struct layer_item two[2] = {
+	    {"/nix/store/" HASH "-a", false}, {"/nix/store/" HASH "-b", false}};
+	struct msg m = {.type = MSG_ITEMS, .items = {1, 1, &item, 1}};
+	struct msg many = {.type = MSG_ITEMS, .items = {2, 1, two, 2}};
+
+	welcome(f);
+	/* More than announced, in one part. */
+	put_job(f, 2, RUN_QUICK, 1);
+	put(f, &many);
+	expect_fail(f, 2, ERR_RETRY, 0);
+	put_job(f, 1, RUN_QUICK, 2);
+	put(f, &m);
+	expect_fail(f, 1, ERR_JOB, 0);
+	/* The job is forgotten: what comes late is ignored. */
+	put_item(f, 1, 1);
+	put_job(f, 1, RUN_QUICK, 0);
+	expect_done(f, 1, 0);
+	leave(f);
+}
+
+static void
+test_fail(void **state)
+{
+	struct fixture *f = *state;
+	struct msg m;
+
+	welcome(f);
+	put_job(f, 4, RUN_FAIL, 1);
+	put_item(f, 4, 1);
+	m = get(f, MSG_FAIL);
+	assert_int_equal(m.fail.kind, ERR_JOB);
+	assert_int_equal(m.fail.sys, ENOENT);
+	assert_string_equal(
+	    m.fail.text, "/nix/store/" HASH "-a: No such file or directory");
+	msg_clear(&m);
+	leave(f);
+}
+
+/* Beats go on while all slots are busy, with what each job has done. */
+static void
+test_beats(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t bytes = 0;
+	int64_t start;
+	int n = 0;
+	struct msg m;
+
+	welcome(f);
+	for (uint64_t id = 1; id <= SLOTS + 1; id++)
+		put_job(f, id, RUN_TILL_CANCEL, 0);
+	start = now_ms();
+	while (now_ms() - start < 400) {
+		m = get(f, MSG_BEAT);
+		n++;
+		for (size_t i = 0; i < m.beat.n; i++) {
+			assert_in_range(m.beat.progress[i].job, 1, SLOTS);
+			if (m.beat.progress[i].job != 1)
+				continue;
+			assert_true(m.beat.progress[i].bytes >= bytes);
+			bytes = m.beat.progress[i].bytes;
+		}
+		if (now_ms() - start > 200)
+			assert_int_equal(m.beat.n, SLOTS);
+		msg_clear(&m);
+	}
+	assert_true(bytes > 0);
+	assert_in_range(n, 5, 25);
+	leave(f);
+}
+
+static void
+test_cancel(void **state)
+{
+	struct fixture *f = *state;
+
+	welcome(f);
+	put_job(f, 1, RUN_TILL_CANCEL, 0);
+	put_job(f, 2, RUN_TILL_CANCEL, 0);
+	put_job(f, 3, RUN_QUICK, 0); /* waits for a slot */
+	put_job(f, 4, RUN_QUICK, 5); /* waits for its parts */
+	put_cancel(f, 3);
+	expect_fail(f, 3, ERR_RETRY, ECANCELED);
+	put_cancel(f, 4);
+	expect_fail(f, 4, ERR_RETRY, ECANCELED);
+	put_cancel(f, 77);
+	put_cancel(f, 1);
+	expect_fail(f, 1, ERR_RETRY, ECANCELED);
+	put_cancel(f, 1);
+	put_cancel(f, 2);
+	expect_fail(f, 2, ERR_RETRY, ECANCELED);
+	put_job(f, 5, RUN_QUICK, 0);
+	expect_done(f, 5, 0);
+	leave(f);
+}
+
+static void
+test_new_attempt(void **state)
+{
+	struct fixture *f = *state;
+	struct msg m = {
+	    .type = MSG_JOB, .job = {1, 2, 1, {.store_dir = "/nix/store"}}};
+
+	welcome(f);
+	put_job(f, 1, RUN_QUICK, 2);
+	put_item(f, 1, 1);
+	put(f, &m);
+	put_item(f, 1, 1);
+	put_item(f, 1, 2);
+	m = get(f, MSG_DONE);
+	assert_int_equal(m.done.attempt, 2);
+	assert_int_equal(m.done.result.entries, 1);
+	msg_clear(&m);
+	leave(f);
+}
+
+/* More jobs than any coordinator of ours sends are turned away one by one. */
+static void
+test_too_many(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t id;
+
+	welcome(f);
+	for (id = 1; id <= AGENT_JOBS_MAX(SLOTS); id++)
+		put_job(f, id, RUN_QUICK, 1);
+	put_job(f, id, RUN_QUICK, 1);
+	expect_fail(f, id, ERR_RETRY, 0);
+	put_item(f, 1, 1);
+	expect_done(f, 1, 1);
+	put_job(f, id, RUN_QUICK, 1);
+	put_item(f, id, 1);
+	expect_done(f, id, 1);
+	leave(f);
+}
+
+static void
+test_nonsense(void **state)
+{
+	struct fixture *f = *state;
+	struct msg odd = {.type = MSG_DONE};
+	struct msg ready = {
+	    .type = MSG_WELCOME, .welcome = {PROTOCOL_VERSION, BEAT_MS}};
+	/* A level that no encoder knows does not pass the decoder. */
+	struct msg bad = {.type = MSG_JOB,
+	    .job = {2, 1, 0,
+		{.store_dir = "/nix/store", .encoding = {ENCODING_ZSTD, 99}}}};
+
+	/* Before WELCOME nothing but WELCOME or REFUSE counts. */
+	get_clear(f, MSG_HELLO);
+	put_job(f, 1, RUN_QUICK, 0);
+	put(f, &odd);
+	put(f, &ready);
+	put(f, &ready);
+	put(f, &odd);
+	put(f, &bad);
+	put_job(f, 3, RUN_QUICK, 0);
+	expect_done(f, 3, 0);
+	leave(f);
+}
+
+static void
+test_sigterm(void **state)
+{
+	struct fixture *f = *state;
+	int64_t start;
+	struct msg m;
+
+	welcome(f);
+	put_job(f, 1, RUN_TILL_CANCEL, 0);
+	get_clear(f, MSG_BEAT);
+	start = now_ms();
+	kill(f->agent, SIGTERM);
+	m = get(f, MSG_BYE);
+	assert_int_equal(m.bye.reason, 1);
+	msg_clear(&m);
+	assert_int_equal(wait_exit(f, 1000), 0);
+	assert_true(now_ms() - start < 1000);
+}
+
+/* Even if a job does not listen. */
+static void
+test_sigint_deaf(void **state)
+{
+	struct fixture *f = *state;
+	int64_t start;
+
+	welcome(f);
+	put_job(f, 1, RUN_DEAF, 0);
+	get_clear(f, MSG_BEAT);
+	start = now_ms();
+	kill(f->agent, SIGINT);
+	get_clear(f, MSG_BYE);
+	assert_int_equal(wait_exit(f, 1000), 0);
+	assert_true(now_ms() - start < 1000);
+}
+
+/* A result that finds no connection is sent once there is one again. */
+static void
+test_result_waits(void **state)
+{
+	struct fixture *f = *state;
+	struct err e = ERR_INIT;
+
+	welcome(f);
+	put_job(f, 1, RUN_SLOW, 0);
+	get_clear(f, MSG_BEAT);
+	link_close(f->link, 0);
+	f->link = NULL;
+	usleep(300000);
+	assert_int_equal(link_listen(f->ctx, f->endpoint, &f->link, &e), 0);
+	expect_done(f, 1, 0);
+	leave(f);
+}
+
+int
+main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+	    TEST(test_hello),
+	    TEST(test_refuse),
+	    TEST(test_other_protocol),
+	    TEST(test_no_welcome),
+	    TEST(test_coordinator_gone),
+	    TEST(test_items),
+	    TEST(test_entries),
+	    TEST(test_bad_parts),
+	    TEST(test_fail),
+	    TEST(test_beats),
+	    TEST(test_cancel),
+	    TEST(test_new_attempt),
+	    TEST(test_too_many),
+	    TEST(test_nonsense),
+	    TEST(test_sigterm),
+	    TEST(test_sigint_deaf),
+	    TEST(test_result_waits),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

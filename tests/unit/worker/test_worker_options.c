@@ -1,0 +1,89 @@
+/* The worker's command line: what is taken, and what is said otherwise. */
+#include "worker_options.h"
+
+#include <getopt.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "err.h"
+
+#define PARSE(o, ...) parse(o, (char *[]){"quarry-worker", __VA_ARGS__, NULL})
+
+/* "" if the line is taken, else what is said. */
+static const char *
+parse(struct worker_options *o, char **argv)
+{
+	static char text[ERR_TEXT_MAX];
+	struct err e = ERR_INIT;
+	int argc = 0;
+
+	while (argv[argc] != NULL)
+		argc++;
+	memset(o, 0, sizeof(*o));
+	optind = 0; /* getopt starts anew */
+	if (worker_options_parse(argc, argv, o, &e) < 0)
+		assert_int_equal(e.kind, ERR_USAGE);
+	snprintf(text, sizeof(text), "%s", e.text);
+	return text;
+}
+
+static void
+test_taken(void **state)
+{
+	struct worker_options o;
+
+	(void)state;
+	assert_string_equal(PARSE(&o, "--connect", "ipc:///s"), "");
+	assert_string_equal(o.agent.endpoint, "ipc:///s");
+	assert_in_range(o.agent.slots, 1, 1024);
+	assert_int_equal(o.parent, 0);
+	assert_null(o.print);
+	assert_string_equal(PARSE(&o, "--connect=ipc:///s", "--slots=1024",
+				"--parent", "2147483647"),
+	    "");
+	assert_int_equal(o.agent.slots, 1024);
+	assert_int_equal(o.parent, 2147483647);
+	assert_string_equal(PARSE(&o, "--version"), "");
+	assert_string_equal(o.print, "quarry-worker " QUARRY_VERSION "\n");
+	assert_string_equal(PARSE(&o, "--help"), "");
+	assert_memory_equal(o.print, "Usage: quarry-worker ", 21);
+}
+
+static void
+test_refused(void **state)
+{
+	static char *const numbers[] = {
+	    "0", "-1", "1025", "", " 1", "1x", "+1", "99999999999999999999"};
+	struct worker_options o;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		assert_non_null(strstr(
+		    PARSE(&o, "--connect", "ipc:///s", "--slots", numbers[i]),
+		    ": a number from 1 to 1024 is wanted"));
+	assert_string_equal(PARSE(&o, "--connect", "ipc:///s", "--parent", "x"),
+	    "--parent x: a number from 1 to 2147483647 is wanted");
+	assert_string_equal(PARSE(&o, "--slots", "1"),
+	    "--connect ENDPOINT is needed; see quarry-worker --help");
+	assert_string_equal(PARSE(&o, "--connect", "ipc:///s", "more"),
+	    "more is no option; see quarry-worker --help");
+	assert_string_equal(PARSE(&o, "--conect", "ipc:///s"),
+	    "--conect is no option; see quarry-worker --help");
+	assert_string_equal(PARSE(&o, "--connect"),
+	    "--connect needs a value; see quarry-worker --help");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_taken),
+	    cmocka_unit_test(test_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,238 @@
+#include "job_pool.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "job.h"
+
+/* Idle threads end at once. */
+#define STOP_MS 10000
+
+struct job_queue {
+	struct job *head, **tail;
+};
+
+struct job_pool {
+	pthread_mutex_t lock;
+	pthread_cond_t work;  /* something waits, or stop */
+	pthread_cond_t ended; /* one thread less */
+	struct job_queue waiting, finished;
+	bool stop;
+	size_t alive;
+	int fd;
+	size_t n_threads;
+	pthread_t thread[];
+};
+
+static void
+queue_init(struct job_queue *q)
+{
+	q->head = NULL;
+	q->tail = &q->head;
+}
+
+static void
+queue_push(struct job_queue *q, struct job *job)
+{
+	job->queue_next = NULL;
+	*q->tail = job;
+	q->tail = &job->queue_next;
+}
+
+static struct job *
+queue_pop(struct job_queue *q)
+{
+	struct job *job = q->head;
+
+	if (job != NULL && (q->head = job->queue_next) == NULL)
+		q->tail = &q->head;
+	return job;
+}
+
+static bool
+queue_remove(struct job_queue *q, const struct job *job)
+{
+	struct job **at = &q->head;
+
+	while (*at != NULL && *at != job)
+		at = &(*at)->queue_next;
+	if (*at == NULL)
+		return false;
+	if ((*at = job->queue_next) == NULL)
+		q->tail = at;
+	return true;
+}
+
+static uint64_t
+thread_cpu_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void
+run_job(struct job *job)
+{
+	uint64_t start = thread_cpu_us();
+
+	layer_run(&job->layer, &job->progress, &job->result, &job->err);
+	job->cpu_us = thread_cpu_us() - start;
+}
+
+static void *
+job_thread(void *arg)
+{
+	struct job_pool *pool = arg;
+	const uint64_t one = 1;
+	struct job *job;
+
+	pthread_mutex_lock(&pool->lock);
+	for (;;) {
+		while (!pool->stop && pool->waiting.head == NULL)
+			pthread_cond_wait(&pool->work, &pool->lock);
+		if (pool->stop)
+			break;
+		job = queue_pop(&pool->waiting);
+		atomic_store(&job->running, true);
+		pthread_mutex_unlock(&pool->lock);
+		run_job(job);
+		pthread_mutex_lock(&pool->lock);
+		atomic_store(&job->running, false);
+		queue_push(&pool->finished, job);
+		/* Fails only where 2^64 - 1 wake-ups are unread. */
+		if (write(pool->fd, &one, sizeof(one)) < 0)
+			continue;
+	}
+	pool->alive--;
+	pthread_cond_signal(&pool->ended);
+	pthread_mutex_unlock(&pool->lock);
+	return NULL;
+}
+
+static void
+pool_free(struct job_pool *pool)
+{
+	for (size_t i = 0; i < pool->n_threads; i++)
+		pthread_join(pool->thread[i], NULL);
+	pthread_cond_destroy(&pool->ended);
+	pthread_cond_destroy(&pool->work);
+	pthread_mutex_destroy(&pool->lock);
+	close(pool->fd);
+	free(pool);
+}
+
+int
+job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
+{
+	struct job_pool *pool;
+	pthread_condattr_t monotonic;
+	int rc = 0;
+
+	pool = calloc(1, sizeof(*pool) + n_threads * sizeof(pool->thread[0]));
+	if (pool == NULL)
+		return err_set(e, ERR_FATAL, errno, "%zu threads", n_threads);
+	pool->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pool->fd < 0) {
+		free(pool);
+		return err_set(e, ERR_FATAL, errno, "eventfd");
+	}
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->work, NULL);
+	pthread_condattr_init(&monotonic);
+	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+	pthread_cond_init(&pool->ended, &monotonic);
+	pthread_condattr_destroy(&monotonic);
+	queue_init(&pool->waiting);
+	queue_init(&pool->finished);
+	for (size_t i = 0; i < n_threads && rc == 0; i++) {
+		pthread_mutex_lock(&pool->lock);
+		rc = pthread_create(&pool->thread[i], NULL, job_thread, pool);
+		if (rc == 0)
+			pool->alive = ++pool->n_threads;
+		pthread_mutex_unlock(&pool->lock);
+	}
+	if (rc != 0) {
+		job_pool_stop(pool, STOP_MS);
+		return err_set(e, ERR_FATAL, rc, "%zu threads", n_threads);
+	}
+	*out = pool;
+	return 0;
+}
+
+int
+job_pool_fd(const struct job_pool *pool)
+{
+	return pool->fd;
+}
+
+void
+job_pool_put(struct job_pool *pool, struct job *job)
+{
+	pthread_mutex_lock(&pool->lock);
+	queue_push(&pool->waiting, job);
+	pthread_cond_signal(&pool->work);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+struct job *
+job_pool_take(struct job_pool *pool)
+{
+	struct job *job;
+	uint64_t n;
+
+	pthread_mutex_lock(&pool->lock);
+	job = queue_pop(&pool->finished);
+	/* Quiet again once all are taken; an empty eventfd gives EAGAIN. */
+	if (pool->finished.head == NULL && read(pool->fd, &n, sizeof(n)) < 0)
+		n = 0;
+	pthread_mutex_unlock(&pool->lock);
+	return job;
+}
+
+bool
+job_pool_withdraw(struct job_pool *pool, struct job *job)
+{
+	bool found;
+
+	pthread_mutex_lock(&pool->lock);
+	found = queue_remove(&pool->waiting, job);
+	pthread_mutex_unlock(&pool->lock);
+	return found;
+}
+
+bool
+job_pool_stop(struct job_pool *pool, int timeout_ms)
+{
+	struct timespec until;
+	bool ended;
+	int rc = 0;
+
+	if (pool == NULL)
+		return true;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += timeout_ms % 1000 * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	pthread_mutex_lock(&pool->lock);
+	pool->stop = true;
+	queue_init(&pool->waiting);
+	pthread_cond_broadcast(&pool->work);
+	while (pool->alive > 0 && rc == 0)
+		rc = pthread_cond_timedwait(&pool->ended, &pool->lock, &until);
+	ended = pool->alive == 0;
+	pthread_mutex_unlock(&pool->lock);
+	if (ended)
+		pool_free(pool);
+	return ended;
+}

@@ -1,0 +1,22 @@
+/*
+ * The command line of quarry-worker, as data; strings are argv's own.  Main
+ * thread only.
+ */
+#ifndef WORKER_OPTIONS_H
+#define WORKER_OPTIONS_H
+
+#include "agent.h"
+
+struct err;
+
+struct worker_options {
+	struct agent_options agent; /* endpoint and slots are set */
+	long parent;		    /* 0: none was given */
+	const char *print; /* help or version instead of work, or NULL */
+};
+
+/* Fills what the command line says, leaves the rest of *o.  ERR_USAGE. */
+int worker_options_parse(
+    int argc, char **argv, struct worker_options *o, struct err *e);
+
+#endif
