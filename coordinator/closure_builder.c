@@ -303,7 +303,7 @@ add_refs(struct closure_builder *b, const struct closure_entry *entry,
 	if (entry->n_refs > CLOSURE_REFS_MAX - b->n_refs)
 		return err_set(e, ERR_USAGE, 0,
 		    "more than %zu references in all", CLOSURE_REFS_MAX);
-	if (reserve(&b->ref, &b->cap_refs, b->n_refs + entry->n_refs,
+	if (reserve(&b->ref, &b->cap_refs, b->n_refs + entry->n_refs + 1,
 		sizeof(*b->ref), e) < 0)
 		return -1;
 	for (size_t i = 0; i < entry->n_refs; i++) {
