@@ -152,13 +152,16 @@ last_line(int log, char shown[static CLOSURE_SHOWN_MAX])
 {
 	char buf[4096], *line, *next, *best = NULL;
 	struct stat st;
-	ssize_t n = 0;
+	ssize_t n;
 	off_t at = 0;
 
 	if (fstat(log, &st) == 0 && st.st_size > (off_t)sizeof(buf) - 1)
 		at = st.st_size - (off_t)sizeof(buf) + 1;
 	if ((n = pread(log, buf, sizeof(buf) - 1, at)) < 0)
 		n = 0;
+	for (ssize_t i = 0; i < n; i++)
+		if (buf[i] == '\0')
+			buf[i] = '*';
 	buf[n] = '\0';
 	for (line = strtok_r(buf, "\n", &next); line != NULL;
 	     line = strtok_r(NULL, "\n", &next)) {
