@@ -1,5 +1,6 @@
 #include "closure.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -466,10 +467,7 @@ sort_nodes(
 		uint64_t head;
 
 		memcpy(&head, node_base(b, &b->node[i]), sizeof(head));
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-		head = __builtin_bswap64(head);
-#endif
-		key[i] = (struct sort_key){head, (uint32_t)i};
+		key[i] = (struct sort_key){be64toh(head), (uint32_t)i};
 	}
 	qsort_r(key, b->n_nodes, sizeof(*key), compare_keys, b->node);
 	*out = key;
