@@ -7,15 +7,17 @@
 static bool
 is_hash_digit(char c)
 {
-	return c != '\0' &&
-	    strchr("0123456789abcdfghijklmnpqrsvwxyz", c) != NULL;
+	return (c >= '0' && c <= '9') ||
+	    (c >= 'a' && c <= 'z' && c != 'e' && c != 'o' && c != 't' &&
+		c != 'u');
 }
 
 static bool
 is_name_char(char c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-	    (c >= 'A' && c <= 'Z') || (c != '\0' && strchr("+-._?=", c));
+	    (c >= 'A' && c <= 'Z') || c == '+' || c == '-' || c == '.' ||
+	    c == '_' || c == '?' || c == '=';
 }
 
 size_t

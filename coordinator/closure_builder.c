@@ -1,5 +1,6 @@
 #include "closure.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -303,7 +304,7 @@ add_refs(struct closure_builder *b, const struct closure_entry *entry,
 	if (entry->n_refs > CLOSURE_REFS_MAX - b->n_refs)
 		return err_set(e, ERR_USAGE, 0,
 		    "more than %zu references in all", CLOSURE_REFS_MAX);
-	if (reserve(&b->ref, &b->cap_refs, b->n_refs + entry->n_refs,
+	if (reserve(&b->ref, &b->cap_refs, b->n_refs + entry->n_refs + 1,
 		sizeof(*b->ref), e) < 0)
 		return -1;
 	for (size_t i = 0; i < entry->n_refs; i++) {
@@ -466,10 +467,7 @@ sort_nodes(
 		uint64_t head;
 
 		memcpy(&head, node_base(b, &b->node[i]), sizeof(head));
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-		head = __builtin_bswap64(head);
-#endif
-		key[i] = (struct sort_key){head, (uint32_t)i};
+		key[i] = (struct sort_key){be64toh(head), (uint32_t)i};
 	}
 	qsort_r(key, b->n_nodes, sizeof(*key), compare_keys, b->node);
 	*out = key;

@@ -368,29 +368,40 @@ like_entry(const struct reader *r)
 		(r->seen & (FIELD_HASH | FIELD_SIZE | FIELD_REFS)) != 0);
 }
 
-/* Adds what was read, or says what is wrong with it. */
+/* What is wrong with the entry that was read, if anything. */
 static int
-add_entry(struct reader *r, struct err *e)
+check_entry(const struct reader *r, struct err *e)
 {
-	char shown[CLOSURE_SHOWN_MAX];
+	const unsigned needed = FIELD_SIZE | FIELD_REFS;
 	struct closure_text path = closure_draft_text(&r->draft);
+	char shown[CLOSURE_SHOWN_MAX];
 
+	if (r->fault[0] == '\0' && !r->invalid &&
+	    (r->seen & needed) == needed && path.len > 0)
+		return 0;
 	closure_text_show(&path, shown);
 	if (r->fault[0] != '\0')
 		return json_fail(e, r->fault_at, "%s%s%s", shown,
 		    path.len > 0 ? ": " : "", r->fault);
-	if (!r->keyed && (r->seen & FIELD_PATH) == 0)
-		return json_fail(e, r->entry_at, "an object without \"path\"");
+	if (path.len == 0)
+		return json_fail(e, r->entry_at,
+		    r->keyed || (r->seen & FIELD_PATH) != 0
+			? "an empty store path"
+			: "an object without \"path\"");
 	if (r->invalid)
 		return json_fail(e, r->entry_at,
 		    "%s: Nix says that this path is not valid; build or fetch "
 		    "it first",
 		    shown);
-	if ((r->seen & FIELD_SIZE) == 0)
-		return json_fail(e, r->entry_at, "%s: no \"narSize\"", shown);
-	if ((r->seen & FIELD_REFS) == 0)
-		return json_fail(
-		    e, r->entry_at, "%s: no \"references\"", shown);
+	return json_fail(e, r->entry_at, "%s: no \"%s\"", shown,
+	    (r->seen & FIELD_SIZE) == 0 ? "narSize" : "references");
+}
+
+static int
+add_entry(struct reader *r, struct err *e)
+{
+	if (check_entry(r, e) < 0)
+		return -1;
 	if (closure_draft_add(&r->draft, r->b, e) < 0)
 		return err_ctx(e, "byte %llu", (unsigned long long)r->entry_at);
 	return 0;

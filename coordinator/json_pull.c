@@ -141,10 +141,11 @@ static int
 leave(struct json_pull *p, struct err *e)
 {
 	struct json_level *level = &p->level[p->depth];
-	uint64_t *key = p->key + level->first_key;
+	uint64_t *key;
 	size_t n = p->n_keys - level->first_key;
 
 	if (n > KEYS_FEW) {
+		key = p->key + level->first_key;
 		qsort(key, n, sizeof(*key), compare_u64);
 		for (size_t i = 1; i < n; i++)
 			if (key[i] == key[i - 1])

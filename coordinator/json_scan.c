@@ -1,5 +1,6 @@
 #include "json_scan.h"
 
+#include <endian.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -59,11 +60,13 @@ plain_run(const char *s, size_t len)
 		uint64_t w, quote, slash;
 
 		memcpy(&w, s + i, sizeof(w));
+		w = le64toh(w);
 		quote = w ^ ones * '"';
 		slash = w ^ ones * '\\';
-		if (((w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) &
-			high) != 0)
-			break;
+		/* The lowest bit that is set is that of the first such byte. */
+		w |= (w - ones * 0x20) | (quote - ones) | (slash - ones);
+		if ((w & high) != 0)
+			return i + (size_t)__builtin_ctzll(w & high) / 8;
 	}
 	for (; i < len; i++) {
 		unsigned char c = (unsigned char)s[i];
