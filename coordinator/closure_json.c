@@ -96,14 +96,14 @@ want(struct reader *r, enum json_kind wanted, const char *what, bool *taken,
 {
 	enum json_kind kind;
 
-	if (json_peek(&r->p, &kind, e) < 0)
+	if (json_pull_peek(&r->p, &kind, e) < 0)
 		return -1;
 	*at = closure_input_at(r->p.in);
 	*taken = kind == wanted;
 	if (*taken)
 		return 0;
 	fault(r, *at, "%s is wanted", what);
-	return json_skip(&r->p, e);
+	return json_pull_skip(&r->p, e);
 }
 
 /* The same store path, one perhaps without the store directory. */
@@ -131,7 +131,7 @@ read_path(struct reader *r, struct err *e)
 		return -1;
 	if (!taken)
 		return 0;
-	if (json_string(&r->p, &t, e) < 0)
+	if (json_pull_string(&r->p, &t, e) < 0)
 		return -1;
 	if (!r->keyed)
 		return closure_draft_path(&r->draft, &t, e);
@@ -161,27 +161,27 @@ read_hash_object(struct reader *r, uint64_t at, struct err *e)
 	enum json_kind kind;
 	bool more, sha256 = false;
 
-	if (json_enter(&r->p, e) < 0)
+	if (json_pull_enter(&r->p, e) < 0)
 		return -1;
 	for (;;) {
 		bool is_hash, is_algorithm;
 
-		if (json_more(&r->p, &more, e) < 0)
+		if (json_pull_more(&r->p, &more, e) < 0)
 			return -1;
 		if (!more)
 			break;
-		if (json_key(&r->p, &key, e) < 0)
+		if (json_pull_key(&r->p, &key, e) < 0)
 			return -1;
 		is_hash = text_is(&key, "hash");
 		is_algorithm = text_is(&key, "algorithm");
-		if (json_peek(&r->p, &kind, e) < 0)
+		if (json_pull_peek(&r->p, &kind, e) < 0)
 			return -1;
 		if (kind != JSON_STRING || (!is_hash && !is_algorithm)) {
-			if (json_skip(&r->p, e) < 0)
+			if (json_pull_skip(&r->p, e) < 0)
 				return -1;
 			continue;
 		}
-		if (json_string(&r->p, &t, e) < 0)
+		if (json_pull_string(&r->p, &t, e) < 0)
 			return -1;
 		if (is_algorithm) {
 			sha256 = text_is(&t, "sha256");
@@ -206,7 +206,7 @@ read_hash(struct reader *r, struct err *e)
 	uint64_t at;
 	bool taken;
 
-	if (json_peek(&r->p, &kind, e) < 0)
+	if (json_pull_peek(&r->p, &kind, e) < 0)
 		return -1;
 	if (kind == JSON_OBJECT)
 		return read_hash_object(r, closure_input_at(r->p.in), e);
@@ -214,7 +214,7 @@ read_hash(struct reader *r, struct err *e)
 		return -1;
 	if (!taken)
 		return 0;
-	if (json_string(&r->p, &t, e) < 0)
+	if (json_pull_string(&r->p, &t, e) < 0)
 		return -1;
 	take_hash(r, &t, at);
 	return 0;
@@ -232,7 +232,7 @@ read_size(struct reader *r, struct err *e)
 		return -1;
 	if (!taken)
 		return 0;
-	if (json_number(&r->p, &t, e) < 0)
+	if (json_pull_number(&r->p, &t, e) < 0)
 		return -1;
 	for (size_t i = 0; i < t.len && ok; i++) {
 		ok =
@@ -260,10 +260,10 @@ read_refs(struct reader *r, struct err *e)
 		return -1;
 	if (!taken)
 		return 0;
-	if (json_enter(&r->p, e) < 0)
+	if (json_pull_enter(&r->p, e) < 0)
 		return -1;
 	for (;;) {
-		if (json_more(&r->p, &more, e) < 0)
+		if (json_pull_more(&r->p, &more, e) < 0)
 			return -1;
 		if (!more)
 			return 0;
@@ -271,7 +271,7 @@ read_refs(struct reader *r, struct err *e)
 			&taken, &at, e) < 0)
 			return -1;
 		if (taken &&
-		    (json_string(&r->p, &t, e) < 0 ||
+		    (json_pull_string(&r->p, &t, e) < 0 ||
 			closure_draft_ref(&r->draft, &t, e) < 0))
 			return -1;
 	}
@@ -287,7 +287,7 @@ read_valid(struct reader *r, struct err *e)
 		return -1;
 	if (!taken)
 		return 0;
-	if (json_bool(&r->p, &valid, e) < 0)
+	if (json_pull_bool(&r->p, &valid, e) < 0)
 		return -1;
 	r->invalid = !valid;
 	return 0;
@@ -299,7 +299,7 @@ read_field(struct reader *r, struct err *e)
 	struct closure_text key;
 	enum field field;
 
-	if (json_key(&r->p, &key, e) < 0)
+	if (json_pull_key(&r->p, &key, e) < 0)
 		return -1;
 	field = field_of(&key);
 	r->seen |= field;
@@ -317,7 +317,7 @@ read_field(struct reader *r, struct err *e)
 	case FIELD_OTHER:
 		break;
 	}
-	return json_skip(&r->p, e);
+	return json_pull_skip(&r->p, e);
 }
 
 /* Reads the object that is next; key is the path that holds it, or NULL. */
@@ -334,21 +334,21 @@ read_entry(struct reader *r, const struct closure_text *key, struct err *e)
 	r->keyed = key != NULL;
 	if (key != NULL && closure_draft_path(&r->draft, key, e) < 0)
 		return -1;
-	if (json_peek(&r->p, &kind, e) < 0)
+	if (json_pull_peek(&r->p, &kind, e) < 0)
 		return -1;
 	r->entry_at = closure_input_at(r->p.in);
 	if (r->keyed && kind == JSON_NULL) {
 		r->invalid = true;
-		return json_skip(&r->p, e);
+		return json_pull_skip(&r->p, e);
 	}
 	if (kind != JSON_OBJECT) {
 		fault(r, r->entry_at, "not an object that describes a path");
-		return json_skip(&r->p, e);
+		return json_pull_skip(&r->p, e);
 	}
-	if (json_enter(&r->p, e) < 0)
+	if (json_pull_enter(&r->p, e) < 0)
 		return -1;
 	for (;;) {
-		if (json_more(&r->p, &more, e) < 0)
+		if (json_pull_more(&r->p, &more, e) < 0)
 			return -1;
 		if (!more)
 			return 0;
@@ -414,7 +414,7 @@ read_array(struct reader *r, struct err *e)
 	bool more;
 
 	for (;;) {
-		if (json_more(&r->p, &more, e) < 0)
+		if (json_pull_more(&r->p, &more, e) < 0)
 			return -1;
 		if (!more)
 			return 0;
@@ -431,11 +431,11 @@ read_map(struct reader *r, struct err *e)
 	bool more;
 
 	for (;;) {
-		if (json_more(&r->p, &more, e) < 0)
+		if (json_pull_more(&r->p, &more, e) < 0)
 			return -1;
 		if (!more)
 			return 0;
-		if (json_key(&r->p, &key, e) < 0 ||
+		if (json_pull_key(&r->p, &key, e) < 0 ||
 		    read_entry(r, &key, e) < 0 || add_entry(r, e) < 0)
 			return -1;
 	}
@@ -451,21 +451,22 @@ try_graph(struct reader *r, bool is_map, struct err *e)
 	struct closure_text key = {"", 0};
 	bool more;
 
-	if (json_enter(&r->p, e) < 0 || json_more(&r->p, &more, e) < 0)
+	if (json_pull_enter(&r->p, e) < 0 ||
+	    json_pull_more(&r->p, &more, e) < 0)
 		return -1;
 	if (!more)
 		return 0;
-	if (is_map && json_key(&r->p, &key, e) < 0)
+	if (is_map && json_pull_key(&r->p, &key, e) < 0)
 		return -1;
 	if (is_map && !like_path(&key)) {
-		if (json_skip(&r->p, e) < 0)
+		if (json_pull_skip(&r->p, e) < 0)
 			return -1;
-		return json_skip_rest(&r->p, r->p.depth, e);
+		return json_pull_skip_rest(&r->p, r->p.depth, e);
 	}
 	if (read_entry(r, is_map ? &key : NULL, e) < 0)
 		return -1;
 	if (!like_entry(r))
-		return json_skip_rest(&r->p, r->p.depth, e);
+		return json_pull_skip_rest(&r->p, r->p.depth, e);
 	closure_builder_next_graph(r->b);
 	r->found = true;
 	r->found_map |= is_map;
@@ -473,7 +474,7 @@ try_graph(struct reader *r, bool is_map, struct err *e)
 		return -1;
 	if (!is_map)
 		return read_array(r, e);
-	json_keys_elsewhere(&r->p);
+	json_pull_keys_elsewhere(&r->p);
 	return read_map(r, e);
 }
 
@@ -483,7 +484,7 @@ read_store_dir(struct reader *r, struct err *e)
 	struct closure_text t;
 
 	r->file_store_dir_at = closure_input_at(r->p.in);
-	if (json_string(&r->p, &t, e) < 0)
+	if (json_pull_string(&r->p, &t, e) < 0)
 		return -1;
 	if (t.len < sizeof(r->file_store_dir) && t.len > 0 && t.s[0] == '/' &&
 	    memchr(t.s, '\0', t.len) == NULL) {
@@ -504,16 +505,16 @@ read_wrapper(struct reader *r, struct closure_text key, struct err *e)
 	while (more) {
 		bool is_store_dir = text_is(&key, "storeDir");
 
-		if (json_peek(&r->p, &kind, e) < 0)
+		if (json_pull_peek(&r->p, &kind, e) < 0)
 			return -1;
 		if (kind == JSON_ARRAY || kind == JSON_OBJECT)
 			rc = try_graph(r, kind == JSON_OBJECT, e);
 		else if (kind == JSON_STRING && is_store_dir)
 			rc = read_store_dir(r, e);
 		else
-			rc = json_skip(&r->p, e);
-		if (rc < 0 || json_more(&r->p, &more, e) < 0 ||
-		    (more && json_key(&r->p, &key, e) < 0))
+			rc = json_pull_skip(&r->p, e);
+		if (rc < 0 || json_pull_more(&r->p, &more, e) < 0 ||
+		    (more && json_pull_key(&r->p, &key, e) < 0))
 			return -1;
 	}
 	if (!r->found)
@@ -535,24 +536,24 @@ read_document(struct reader *r, struct err *e)
 	struct closure_text key;
 	bool more;
 
-	if (json_peek(&r->p, &kind, e) < 0)
+	if (json_pull_peek(&r->p, &kind, e) < 0)
 		return -1;
 	if (kind != JSON_ARRAY && kind != JSON_OBJECT)
 		return json_fail_here(
 		    r->p.in, e, "not a closure: an array or object is wanted");
-	if (json_enter(&r->p, e) < 0)
+	if (json_pull_enter(&r->p, e) < 0)
 		return -1;
 	if (kind == JSON_ARRAY)
 		return read_array(r, e);
-	if (json_more(&r->p, &more, e) < 0)
+	if (json_pull_more(&r->p, &more, e) < 0)
 		return -1;
 	if (!more)
 		return 0;
-	if (json_key(&r->p, &key, e) < 0)
+	if (json_pull_key(&r->p, &key, e) < 0)
 		return -1;
 	if (!like_path(&key))
 		return read_wrapper(r, key, e);
-	json_keys_elsewhere(&r->p);
+	json_pull_keys_elsewhere(&r->p);
 	if (read_entry(r, &key, e) < 0 || add_entry(r, e) < 0)
 		return -1;
 	return read_map(r, e);
@@ -568,5 +569,5 @@ closure_json_read(struct closure_input *in, const char *store_dir,
 	json_pull_init(&r.p, in);
 	if (read_document(&r, e) < 0)
 		return -1;
-	return json_finish(&r.p, e);
+	return json_pull_finish(&r.p, e);
 }

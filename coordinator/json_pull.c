@@ -48,7 +48,7 @@ skip_space(struct json_pull *p, int *c, struct err *e)
 }
 
 int
-json_peek(struct json_pull *p, enum json_kind *kind, struct err *e)
+json_pull_peek(struct json_pull *p, enum json_kind *kind, struct err *e)
 {
 	int c;
 
@@ -75,7 +75,7 @@ json_peek(struct json_pull *p, enum json_kind *kind, struct err *e)
 }
 
 int
-json_enter(struct json_pull *p, struct err *e)
+json_pull_enter(struct json_pull *p, struct err *e)
 {
 	if (p->depth == JSON_DEPTH_MAX)
 		return json_fail(e, closure_input_at(p->in),
@@ -89,7 +89,7 @@ json_enter(struct json_pull *p, struct err *e)
 }
 
 void
-json_keys_elsewhere(struct json_pull *p)
+json_pull_keys_elsewhere(struct json_pull *p)
 {
 	p->level[p->depth].keys_elsewhere = true;
 }
@@ -160,7 +160,7 @@ leave(struct json_pull *p, struct err *e)
 }
 
 int
-json_more(struct json_pull *p, bool *more, struct err *e)
+json_pull_more(struct json_pull *p, bool *more, struct err *e)
 {
 	struct json_level *level = &p->level[p->depth];
 	int c;
@@ -188,7 +188,7 @@ json_more(struct json_pull *p, bool *more, struct err *e)
 }
 
 int
-json_key(struct json_pull *p, struct closure_text *key, struct err *e)
+json_pull_key(struct json_pull *p, struct closure_text *key, struct err *e)
 {
 	uint64_t at;
 	size_t start;
@@ -223,19 +223,19 @@ json_key(struct json_pull *p, struct closure_text *key, struct err *e)
 }
 
 int
-json_string(struct json_pull *p, struct closure_text *out, struct err *e)
+json_pull_string(struct json_pull *p, struct closure_text *out, struct err *e)
 {
 	return json_scan_string(p->in, out, e);
 }
 
 int
-json_number(struct json_pull *p, struct closure_text *out, struct err *e)
+json_pull_number(struct json_pull *p, struct closure_text *out, struct err *e)
 {
 	return json_scan_number(p->in, out, e);
 }
 
 int
-json_bool(struct json_pull *p, bool *out, struct err *e)
+json_pull_bool(struct json_pull *p, bool *out, struct err *e)
 {
 	*out = p->in->buf[p->in->pos] == 't';
 	return json_scan_word(p->in, *out ? "true" : "false", e);
@@ -249,18 +249,18 @@ skip_step(struct json_pull *p, struct err *e)
 	enum json_kind kind;
 	bool b;
 
-	if (json_peek(p, &kind, e) < 0)
+	if (json_pull_peek(p, &kind, e) < 0)
 		return -1;
 	switch (kind) {
 	case JSON_OBJECT:
 	case JSON_ARRAY:
-		return json_enter(p, e);
+		return json_pull_enter(p, e);
 	case JSON_STRING:
 		return json_scan_string(p->in, NULL, e);
 	case JSON_NUMBER:
 		return json_scan_number(p->in, &text, e);
 	case JSON_BOOL:
-		return json_bool(p, &b, e);
+		return json_pull_bool(p, &b, e);
 	case JSON_NULL:
 		break;
 	}
@@ -268,17 +268,18 @@ skip_step(struct json_pull *p, struct err *e)
 }
 
 int
-json_skip_rest(struct json_pull *p, unsigned depth, struct err *e)
+json_pull_skip_rest(struct json_pull *p, unsigned depth, struct err *e)
 {
 	struct closure_text key;
 	bool more;
 
 	while (p->depth >= depth) {
-		if (json_more(p, &more, e) < 0)
+		if (json_pull_more(p, &more, e) < 0)
 			return -1;
 		if (!more)
 			continue;
-		if (p->level[p->depth].is_object && json_key(p, &key, e) < 0)
+		if (p->level[p->depth].is_object &&
+		    json_pull_key(p, &key, e) < 0)
 			return -1;
 		if (skip_step(p, e) < 0)
 			return -1;
@@ -287,17 +288,17 @@ json_skip_rest(struct json_pull *p, unsigned depth, struct err *e)
 }
 
 int
-json_skip(struct json_pull *p, struct err *e)
+json_pull_skip(struct json_pull *p, struct err *e)
 {
 	unsigned depth = p->depth;
 
 	if (skip_step(p, e) < 0)
 		return -1;
-	return json_skip_rest(p, depth + 1, e);
+	return json_pull_skip_rest(p, depth + 1, e);
 }
 
 int
-json_finish(struct json_pull *p, struct err *e)
+json_pull_finish(struct json_pull *p, struct err *e)
 {
 	int c;
 

@@ -54,31 +54,33 @@ void json_pull_init(struct json_pull *p, struct closure_input *in);
 void json_pull_free(struct json_pull *p);
 
 /* Skips white space; *kind is the next value's. */
-int json_peek(struct json_pull *p, enum json_kind *kind, struct err *e);
+int json_pull_peek(struct json_pull *p, enum json_kind *kind, struct err *e);
 
 /* Goes into the object or array that json_peek told of. */
-int json_enter(struct json_pull *p, struct err *e);
+int json_pull_enter(struct json_pull *p, struct err *e);
 
 /* Leaves keys of the object just entered out of the search for doubles. */
-void json_keys_elsewhere(struct json_pull *p);
+void json_pull_keys_elsewhere(struct json_pull *p);
 
 /* Whether an element follows; if not, its object or array is left. */
-int json_more(struct json_pull *p, bool *more, struct err *e);
+int json_pull_more(struct json_pull *p, bool *more, struct err *e);
 
 /* A key and its colon.  Texts are valid until the next call. */
-int json_key(struct json_pull *p, struct closure_text *key, struct err *e);
-int json_string(struct json_pull *p, struct closure_text *out, struct err *e);
+int json_pull_key(struct json_pull *p, struct closure_text *key, struct err *e);
+int json_pull_string(
+    struct json_pull *p, struct closure_text *out, struct err *e);
 /* The number as it is written; its grammar was checked. */
-int json_number(struct json_pull *p, struct closure_text *out, struct err *e);
-int json_bool(struct json_pull *p, bool *out, struct err *e);
+int json_pull_number(
+    struct json_pull *p, struct closure_text *out, struct err *e);
+int json_pull_bool(struct json_pull *p, bool *out, struct err *e);
 
 /* The value that is next, whatever it is. */
-int json_skip(struct json_pull *p, struct err *e);
+int json_pull_skip(struct json_pull *p, struct err *e);
 
 /* What is left of the object or array that was entered at this depth. */
-int json_skip_rest(struct json_pull *p, unsigned depth, struct err *e);
+int json_pull_skip_rest(struct json_pull *p, unsigned depth, struct err *e);
 
 /* Nothing but white space may be left. */
-int json_finish(struct json_pull *p, struct err *e);
+int json_pull_finish(struct json_pull *p, struct err *e);
 
 #endif

@@ -34,8 +34,8 @@ skip_all(const char *s, size_t len, bool by_byte, struct err *e)
 	} else
 		closure_input_memory(&in, copy, len);
 	json_pull_init(&p, &in);
-	rc = json_peek(&p, &kind, e) < 0 || json_skip(&p, e) < 0 ||
-		json_finish(&p, e) < 0
+	rc = json_pull_peek(&p, &kind, e) < 0 || json_pull_skip(&p, e) < 0 ||
+		json_pull_finish(&p, e) < 0
 	    ? -1
 	    : 0;
 	json_pull_free(&p);
@@ -236,12 +236,12 @@ decodes(void **state)
 		assert_int_equal(closure_input_open(&in, fd, &e), 0);
 		in.chunk = chunk;
 		json_pull_init(&p, &in);
-		assert_int_equal(json_peek(&p, &kind, &e), 0);
+		assert_int_equal(json_pull_peek(&p, &kind, &e), 0);
 		assert_int_equal(kind, JSON_STRING);
-		assert_int_equal(json_string(&p, &t, &e), 0);
+		assert_int_equal(json_pull_string(&p, &t, &e), 0);
 		assert_int_equal(t.len, sizeof(want) - 1);
 		assert_memory_equal(t.s, want, t.len);
-		assert_int_equal(json_finish(&p, &e), 0);
+		assert_int_equal(json_pull_finish(&p, &e), 0);
 		json_pull_free(&p);
 		closure_input_close(&in);
 		close(fd);
