@@ -13,6 +13,7 @@
 
 #include "err.h"
 #include "own.h"
+#include "write_behind.h"
 
 #define TEMP_NAME_MAX 80
 
@@ -27,7 +28,8 @@ struct blob_writer {
 	int dir, fd;
 	char temp[TEMP_NAME_MAX]; /* "" where the file has no name */
 	uint64_t size;		  /* bytes written */
-	bool done;		  /* committed, or an error left it in doubt */
+	struct write_behind behind;
+	bool done; /* committed, or an error left it in doubt */
 };
 
 static void
@@ -115,6 +117,8 @@ blob_write(struct blob_writer *w, const void *data, size_t len, struct err *e)
 		len -= (size_t)n;
 		w->size += (uint64_t)n;
 	}
+	if (write_behind(&w->behind, w->fd, w->size) < 0)
+		return broke(w, errno, "write", e);
 	return 0;
 }
 

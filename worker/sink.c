@@ -15,6 +15,7 @@
 #include "encoding.h"
 #include "err.h"
 #include "own.h"
+#include "write_behind.h"
 
 /* What a stage does; close and free may be NULL. */
 struct stage {
@@ -44,6 +45,7 @@ struct sink {
 			char *path;
 			int fd;
 			uint64_t offset, size, n;
+			struct write_behind behind;
 		} file;
 		struct blob_writer *blob;
 	};
@@ -254,6 +256,9 @@ file_write(struct sink *s, const void *data, size_t len, struct err *e)
 		len -= (size_t)n;
 		s->file.n += (uint64_t)n;
 	}
+	if (write_behind(
+		&s->file.behind, s->file.fd, s->file.offset + s->file.n) < 0)
+		return err_set(e, ERR_RETRY, errno, "write %s", s->file.path);
 	return 0;
 }
 
@@ -298,6 +303,7 @@ sink_file_new(const char *path, uint64_t offset, uint64_t size,
 	s->file.fd = -1;
 	s->file.offset = offset;
 	s->file.size = size;
+	write_behind_init(&s->file.behind, offset);
 	if ((s->file.path = strdup(path)) == NULL)
 		return err_set(e, ERR_RETRY, errno, "output %s", path);
 	if ((s->file.fd = open(path, O_WRONLY | O_CLOEXEC)) < 0)
