@@ -194,6 +194,59 @@ test_fields(void **state)
 	msg_clear(&m);
 }
 
+static struct msg
+again(const struct msg *m)
+{
+	struct err e = ERR_INIT;
+	msgpack_sbuffer buf;
+	struct msg out;
+
+	encode(m, &buf);
+	if (msg_decode(buf.data, buf.size, &out, &e) < 0)
+		fail_msg("%s", e.text);
+	msgpack_sbuffer_destroy(&buf);
+	return out;
+}
+
+/* Each number of a result is its own. */
+static void
+test_result_fields(void **state)
+{
+	struct msg m = again(&samples[MSG_DONE - 1]);
+	const struct layer_result *r = &m.done.result;
+
+	(void)state;
+	assert_true(m.done.job == 1 && m.done.attempt == 2);
+	assert_true(r->diff_id.b[0] == 1 && r->digest.b[0] == 2);
+	assert_true(r->tar_size == 10240 && r->size == INT64_MAX);
+	assert_true(r->entries == 5 && r->bytes_read == 6);
+	assert_int_equal(m.done.cpu_us, 77);
+	msg_clear(&m);
+	m = again(&samples[MSG_SIZED - 1]);
+	assert_true(m.sized.job == 1 && m.sized.attempt == 2);
+	assert_true(m.sized.tar_size == 10240 && m.sized.entries == 4);
+	msg_clear(&m);
+	m = again(&samples[MSG_FAIL - 1]);
+	assert_true(m.fail.job == 1 && m.fail.attempt == 2);
+	assert_true(m.fail.kind == ERR_RETRY && m.fail.sys == ENOSPC);
+	assert_string_equal(m.fail.text, "full");
+	msg_clear(&m);
+	m = again(&samples[MSG_BEAT - 1]);
+	assert_int_equal(m.beat.n, 2);
+	assert_true(m.beat.progress[1].job == 4);
+	assert_true(m.beat.progress[1].attempt == 5);
+	assert_true(m.beat.progress[0].bytes == 3);
+	msg_clear(&m);
+	m = again(&samples[MSG_ENTRIES - 1]);
+	assert_int_equal(m.entries.n, 3);
+	assert_string_equal(m.entries.entry[1].name, "/bin/sh");
+	assert_string_equal(m.entries.entry[1].target, "/nix/store/a/bin/sh");
+	assert_true(m.entries.entry[1].uid == 1 && m.entries.entry[1].gid == 2);
+	assert_int_equal(m.entries.entry[0].mode, 01777);
+	assert_int_equal(m.entries.entry[2].type, TAR_REGULAR);
+	msg_clear(&m);
+}
+
 #define CHECK(TYPE, change, text)                                              \
 	do {                                                                   \
 		struct msg m = samples[TYPE - 1];                              \
@@ -511,6 +564,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_round_trip),
 	    cmocka_unit_test(test_fields),
+	    cmocka_unit_test(test_result_fields),
 	    cmocka_unit_test(test_hello_limits),
 	    cmocka_unit_test(test_job_limits),
 	    cmocka_unit_test(test_list_limits),
