@@ -1,0 +1,72 @@
+/*
+ * The files of a base image, by their names in it: the members of an archive,
+ * taken apart into a scratch folder under names of ours, or the files of a
+ * layout folder.  Owns its nodes.  One thread.
+ */
+#ifndef BASE_FILES_H
+#define BASE_FILES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include "digest.h"
+
+struct base_limits;
+struct err;
+
+struct base_file {
+	char *name;
+	char *file; /* where its bytes are, or NULL for a link */
+	char *link; /* the name that it stands for, or NULL */
+	uint64_t size;
+	bool has_digest;
+	struct digest digest;
+	/* Of a layer, once it was unpacked. */
+	bool unpacked;
+	struct digest diff_id;
+	uint64_t tar_size;
+	const char *media_type;
+};
+
+struct base_files {
+	const struct base_limits *limits;
+	const char *layout; /* the layout's folder, or NULL for an archive */
+	void *tree;	    /* of struct base_file, by name */
+	uint64_t n;
+	uint64_t unpacked; /* bytes of layers so far */
+};
+
+void base_files_clear(struct base_files *files);
+
+/*
+ * *out: name without "./" in front and '/' behind; "" for the top itself.
+ * ERR_USAGE: absolute, with "..", empty parts or control characters, too long.
+ */
+int base_files_clean_name(const char *name, char **out, struct err *e);
+
+/*
+ * Adds a member: moves *file's strings into the tree and sets *added.  The
+ * same name again is fine only with the same content (ERR_USAGE else); *file
+ * stays the caller's then.
+ */
+int base_files_add(struct base_files *files, struct base_file *file,
+    bool *added, struct err *e);
+
+/* Whether the image has such a file or link. */
+bool base_files_has(struct base_files *files, const char *name);
+
+/* The file behind a name, links followed; borrowed.  ERR_USAGE: none. */
+int base_files_get(struct base_files *files, const char *name,
+    struct base_file **out, struct err *e);
+
+/* Makes sure that file->digest is known. */
+int base_files_hash(struct base_file *file, struct err *e);
+
+/* Reads a JSON file; *out is the caller's. */
+int base_files_json(
+    struct base_files *files, const char *name, json_t **out, struct err *e);
+
+#endif

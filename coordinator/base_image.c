@@ -1,0 +1,198 @@
+#include "base_image.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base_archive.h"
+#include "base_files.h"
+#include "base_limits.h"
+#include "base_plan.h"
+#include "err.h"
+#include "own.h"
+#include "scratch.h"
+
+struct base {
+	struct base_image image;
+	struct scratch *scratch;
+	char *folder; /* an archive's members, or NULL */
+};
+
+static void
+json_freep(json_t **json)
+{
+	json_decref(*json);
+	*json = NULL;
+}
+
+/* "sha256:HEX" at i of the config's rootfs.diff_ids. */
+static int
+diff_id_at(const json_t *diff_ids, size_t i, struct digest *out, struct err *e)
+{
+	const char *s = json_string_value(json_array_get(diff_ids, i));
+
+	if (s == NULL || strncmp(s, "sha256:", 7) != 0 ||
+	    !digest_from_hex(s + 7, strlen(s + 7), out))
+		return err_set(e, ERR_USAGE, 0,
+		    "its config: diff_id %zu is not sha256 and 64 digits", i);
+	return 0;
+}
+
+static int
+read_layer(struct base_files *files, const struct base_ref *ref,
+    const struct digest *diff_id, struct base_layer *layer, struct err *e)
+{
+	struct base_file *file;
+
+	if (base_plan_check(files, ref, e) < 0 ||
+	    base_files_get(files, ref->name, &file, e) < 0 ||
+	    base_archive_unpack(files, file, e) < 0)
+		return -1;
+	if (!digest_equal(&file->diff_id, diff_id)) {
+		char want[DIGEST_HEX_LEN + 1], is[DIGEST_HEX_LEN + 1];
+
+		digest_hex(diff_id, want);
+		digest_hex(&file->diff_id, is);
+		return err_set(e, ERR_USAGE, 0,
+		    "layer '%.200s' is damaged: its tar's SHA-256 is %s, but "
+		    "the config says %s",
+		    ref->name, is, want);
+	}
+	layer->name = strdup(ref->name);
+	layer->file = strdup(file->file);
+	if (layer->name == NULL || layer->file == NULL)
+		return err_set(e, ERR_FATAL, errno, "base image");
+	layer->media_type = file->media_type;
+	layer->result.diff_id = file->diff_id;
+	layer->result.tar_size = file->tar_size;
+	layer->result.digest = file->digest;
+	layer->result.size = file->size;
+	return 0;
+}
+
+static int
+read_layers(struct base_files *files, const struct base_plan *plan,
+    const json_t *config, struct base_image *image, struct err *e)
+{
+	const json_t *diff_ids =
+	    json_object_get(json_object_get(config, "rootfs"), "diff_ids");
+
+	if (json_array_size(diff_ids) != plan->n)
+		return err_set(e, ERR_USAGE, 0,
+		    "its manifest names %zu layers, its config %zu", plan->n,
+		    json_array_size(diff_ids));
+	image->layer = calloc(plan->n + 1, sizeof(*image->layer));
+	if (image->layer == NULL)
+		return err_set(e, ERR_FATAL, errno, "base image");
+	image->n = plan->n;
+	for (size_t i = 0; i < plan->n; i++) {
+		struct digest diff_id;
+
+		if (diff_id_at(diff_ids, i, &diff_id, e) < 0 ||
+		    read_layer(files, &plan->layer[i], &diff_id,
+			&image->layer[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+read_image(struct base_files *files, struct base_image *image, struct err *e)
+{
+	AUTO(base_plan_clear) struct base_plan plan = {0};
+	AUTO(json_freep) json_t *config = NULL;
+	json_t *inner;
+
+	if (base_plan_make(files, &plan, e) < 0 ||
+	    base_plan_check(files, &plan.config, e) < 0 ||
+	    base_files_json(files, plan.config.name, &config, e) < 0)
+		return -1;
+	if (!json_is_object(config))
+		return err_set(e, ERR_USAGE, 0,
+		    "its config '%.200s' is not an object", plan.config.name);
+	inner = json_object_get(config, "config");
+	if (inner != NULL && !json_is_null(inner) && !json_is_object(inner))
+		return err_set(e, ERR_USAGE, 0,
+		    "'config' in its config '%.200s' is not an object",
+		    plan.config.name);
+	if (json_is_object(inner))
+		image->config = json_incref(inner);
+	return read_layers(files, &plan, config, image, e);
+}
+
+static int
+open_files(struct base *base, const char *path, struct base_files *files,
+    struct err *e)
+{
+	struct stat st;
+
+	if (stat(path, &st) < 0)
+		return err_set(e, ERR_USAGE, errno, "open");
+	if (S_ISDIR(st.st_mode)) {
+		files->layout = path;
+		if (!base_files_has(files, "oci-layout"))
+			return err_set(e, ERR_USAGE, 0,
+			    "not an image: a folder without oci-layout");
+		return 0;
+	}
+	if (!S_ISREG(st.st_mode))
+		return err_set(e, ERR_USAGE, 0, "neither a file nor a folder");
+	if (scratch_folder(base->scratch, scratch_temp(), &base->folder, e) < 0)
+		return -1;
+	return base_archive_read(path, base->folder, files, e);
+}
+
+int
+base_image_open_within(const char *path, struct scratch *scratch,
+    const struct base_limits *limits, struct base_image **out, struct err *e)
+{
+	AUTO(base_files_clear) struct base_files files = {.limits = limits};
+	AUTO(base_image_freep) struct base_image *image = NULL;
+	struct base *base;
+
+	if ((base = calloc(1, sizeof(*base))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "base image");
+	image = &base->image;
+	base->scratch = scratch;
+	if (open_files(base, path, &files, e) < 0 ||
+	    read_image(&files, image, e) < 0)
+		return err_ctx(e, "base image %s", path);
+	*out = STEAL(&image);
+	return 0;
+}
+
+int
+base_image_open(const char *path, struct scratch *scratch,
+    struct base_image **out, struct err *e)
+{
+	static const struct base_limits limits = BASE_LIMITS_DEFAULT;
+
+	return base_image_open_within(path, scratch, &limits, out, e);
+}
+
+void
+base_image_free(struct base_image *image)
+{
+	struct base *base = (struct base *)image;
+
+	if (image == NULL)
+		return;
+	for (size_t i = 0; i < image->n; i++) {
+		free(image->layer[i].name);
+		free(image->layer[i].file);
+	}
+	free(image->layer);
+	json_decref(image->config);
+	if (base->folder != NULL)
+		scratch_remove(base->scratch, base->folder);
+	free(base->folder);
+	free(base);
+}
+
+void
+base_image_freep(struct base_image **base)
+{
+	base_image_free(*base);
+	*base = NULL;
+}

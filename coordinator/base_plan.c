@@ -1,0 +1,367 @@
+#include "base_plan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include <jansson.h>
+
+#include "base_files.h"
+#include "base_limits.h"
+#include "err.h"
+#include "own.h"
+
+#define BLOBS "blobs/sha256/"
+
+static void
+json_freep(json_t **json)
+{
+	json_decref(*json);
+	*json = NULL;
+}
+
+static void
+ref_clear(struct base_ref *ref)
+{
+	own_freep(&ref->name);
+}
+
+void
+base_plan_clear(struct base_plan *plan)
+{
+	ref_clear(&plan->config);
+	for (size_t i = 0; i < plan->n; i++)
+		ref_clear(&plan->layer[i]);
+	own_freep(&plan->layer);
+	plan->n = 0;
+}
+
+int
+base_plan_check(
+    struct base_files *files, const struct base_ref *ref, struct err *e)
+{
+	struct base_file *file;
+
+	if (base_files_get(files, ref->name, &file, e) < 0)
+		return -1;
+	if (ref->has_size && file->size != ref->size)
+		return err_set(e, ERR_USAGE, 0,
+		    "'%.200s' has %llu bytes, but the manifest says %llu",
+		    ref->name, (unsigned long long)file->size,
+		    (unsigned long long)ref->size);
+	if (base_files_hash(file, e) < 0)
+		return -1;
+	if (ref->has_digest && !digest_equal(&file->digest, &ref->digest)) {
+		char hex[DIGEST_HEX_LEN + 1];
+
+		digest_hex(&file->digest, hex);
+		return err_set(e, ERR_USAGE, 0,
+		    "'%.200s' is damaged: its SHA-256 is %s", ref->name, hex);
+	}
+	return 0;
+}
+
+static int
+plan_layers(struct base_files *files, struct base_plan *plan,
+    const json_t *layers, struct err *e)
+{
+	size_t n = json_array_size(layers);
+
+	if (!json_is_array(layers))
+		return err_set(
+		    e, ERR_USAGE, 0, "the manifest has no list of layers");
+	if (n > files->limits->layers)
+		return err_set(e, ERR_USAGE, 0,
+		    "%zu layers are more than %zu, the most that is taken", n,
+		    files->limits->layers);
+	if ((plan->layer = calloc(n + 1, sizeof(*plan->layer))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "base image");
+	plan->n = n;
+	return 0;
+}
+
+/* A name in a docker-archive; blobs/sha256/HEX promises its digest. */
+static int
+ref_from_name(
+    const json_t *json, const char *what, struct base_ref *ref, struct err *e)
+{
+	const char *name = json_string_value(json);
+	size_t skip = strlen(BLOBS);
+
+	if (name == NULL || name[0] == '\0')
+		return err_set(
+		    e, ERR_USAGE, 0, "manifest.json: %s is not a name", what);
+	if (base_files_clean_name(name, &ref->name, e) < 0)
+		return err_ctx(e, "manifest.json");
+	if (strncmp(ref->name, BLOBS, skip) == 0)
+		ref->has_digest = digest_from_hex(
+		    ref->name + skip, strlen(ref->name + skip), &ref->digest);
+	return 0;
+}
+
+static int
+plan_docker(struct base_files *files, struct base_plan *plan, struct err *e)
+{
+	AUTO(json_freep) json_t *json = NULL;
+	const json_t *image, *layers;
+
+	if (base_files_json(files, "manifest.json", &json, e) < 0)
+		return -1;
+	image = json_array_get(json, 0);
+	if (!json_is_object(image))
+		return err_set(e, ERR_USAGE, 0,
+		    "manifest.json: a list of images is wanted");
+	layers = json_object_get(image, "Layers");
+	if (ref_from_name(json_object_get(image, "Config"), "Config",
+		&plan->config, e) < 0 ||
+	    plan_layers(files, plan, layers, e) < 0)
+		return -1;
+	for (size_t i = 0; i < plan->n; i++)
+		if (ref_from_name(json_array_get(layers, i), "a layer",
+			&plan->layer[i], e) < 0)
+			return -1;
+	return 0;
+}
+
+/* A descriptor; where names it in errors. */
+static int
+ref_from_descriptor(
+    const json_t *json, const char *where, struct base_ref *ref, struct err *e)
+{
+	const json_t *size = json_object_get(json, "size");
+	const char *digest = json_string_value(json_object_get(json, "digest"));
+	char hex[DIGEST_HEX_LEN + 1];
+
+	if (digest == NULL || !json_is_integer(size) ||
+	    json_integer_value(size) < 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "%s: a descriptor needs digest and size", where);
+	if (strncmp(digest, "sha256:", 7) != 0 ||
+	    !digest_from_hex(digest + 7, strlen(digest + 7), &ref->digest))
+		return err_set(e, ERR_USAGE, 0,
+		    "%s: digest '%.80s' is not sha256 and 64 digits", where,
+		    digest);
+	digest_hex(&ref->digest, hex);
+	if (asprintf(&ref->name, BLOBS "%s", hex) < 0) {
+		ref->name = NULL;
+		return err_set(e, ERR_FATAL, errno, "base image");
+	}
+	ref->size = (uint64_t)json_integer_value(size);
+	ref->has_size = ref->has_digest = true;
+	return 0;
+}
+
+static const char *
+media_type_of(const json_t *json)
+{
+	const char *type =
+	    json_string_value(json_object_get(json, "mediaType"));
+
+	return type != NULL ? type : "";
+}
+
+static bool
+one_of(const char *s, const char *const *list)
+{
+	for (; *list != NULL; list++)
+		if (strcmp(s, *list) == 0)
+			return true;
+	return false;
+}
+
+static bool
+is_index(const char *media_type)
+{
+	static const char *const known[] = {
+	    "application/vnd.oci.image.index.v1+json",
+	    "application/vnd.docker.distribution.manifest.list.v2+json", NULL};
+
+	return one_of(media_type, known);
+}
+
+static bool
+is_manifest(const char *media_type)
+{
+	static const char *const known[] = {
+	    "application/vnd.oci.image.manifest.v1+json",
+	    "application/vnd.docker.distribution.manifest.v2+json", NULL};
+
+	return one_of(media_type, known);
+}
+
+/* Whether the media type is one of a layer that the image itself holds. */
+static bool
+is_layer(const char *media_type)
+{
+	static const char *const known[] = {
+	    "application/vnd.oci.image.layer.v1.tar",
+	    "application/vnd.oci.image.layer.v1.tar+gzip",
+	    "application/vnd.oci.image.layer.v1.tar+zstd",
+	    "application/vnd.docker.image.rootfs.diff.tar",
+	    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+	    "application/vnd.docker.image.rootfs.diff.tar.zstd", NULL};
+
+	return one_of(media_type, known);
+}
+
+/* This machine's architecture as OCI names it. */
+static void
+machine(char *out, size_t size)
+{
+	static const char *const name[][2] = {{"x86_64", "amd64"},
+	    {"aarch64", "arm64"}, {"i686", "386"}, {"i586", "386"},
+	    {"armv7l", "arm"}, {"armv6l", "arm"}, {"loongarch64", "loong64"}};
+	struct utsname u;
+
+	if (uname(&u) < 0)
+		u.machine[0] = '\0';
+	snprintf(out, size, "%s", u.machine);
+	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++)
+		if (strcmp(u.machine, name[i][0]) == 0)
+			snprintf(out, size, "%s", name[i][1]);
+}
+
+static bool
+is_here(const json_t *descriptor)
+{
+	const json_t *platform = json_object_get(descriptor, "platform");
+	const char *os = json_string_value(json_object_get(platform, "os"));
+	const char *arch =
+	    json_string_value(json_object_get(platform, "architecture"));
+	char here[128];
+
+	machine(here, sizeof(here));
+	return os != NULL && arch != NULL && strcmp(os, "linux") == 0 &&
+	    strcmp(arch, here) == 0;
+}
+
+/* Builders add attestations beside an image, for no platform at all. */
+static bool
+is_candidate(const json_t *descriptor)
+{
+	const json_t *platform = json_object_get(descriptor, "platform");
+	const char *os = json_string_value(json_object_get(platform, "os"));
+	const char *type = media_type_of(descriptor);
+
+	return (is_index(type) || is_manifest(type)) &&
+	    (os == NULL || strcmp(os, "unknown") != 0);
+}
+
+/* The only image of an index, or the one for this machine. */
+static int
+choose(
+    const json_t *index, const char *where, const json_t **out, struct err *e)
+{
+	const json_t *list = json_object_get(index, "manifests"), *here = NULL;
+	size_t n = 0, n_here = 0;
+
+	for (size_t i = 0; i < json_array_size(list); i++) {
+		const json_t *descriptor = json_array_get(list, i);
+
+		if (!is_candidate(descriptor))
+			continue;
+		if (n++ == 0)
+			*out = descriptor;
+		if (is_here(descriptor) && n_here++ == 0)
+			here = descriptor;
+	}
+	if (n == 0)
+		return err_set(e, ERR_USAGE, 0, "%s names no image", where);
+	if (n == 1)
+		return 0;
+	if (n_here == 1) {
+		*out = here;
+		return 0;
+	}
+	return err_set(e, ERR_USAGE, 0,
+	    "%s names %zu images, %s for this machine: copy the one that is "
+	    "meant into a layout of its own",
+	    where, n, n_here == 0 ? "none of them" : "several of them");
+}
+
+static int
+plan_manifest(struct base_files *files, const char *name, const json_t *json,
+    struct base_plan *plan, struct err *e)
+{
+	const json_t *layers = json_object_get(json, "layers");
+
+	if (ref_from_descriptor(
+		json_object_get(json, "config"), name, &plan->config, e) < 0 ||
+	    plan_layers(files, plan, layers, e) < 0)
+		return -1;
+	for (size_t i = 0; i < plan->n; i++) {
+		const json_t *layer = json_array_get(layers, i);
+
+		if (json_array_size(json_object_get(layer, "urls")) > 0)
+			return err_set(e, ERR_USAGE, 0,
+			    "layer %zu must be fetched from elsewhere: only "
+			    "layers that the image holds are taken",
+			    i);
+		if (!is_layer(media_type_of(layer)))
+			return err_set(e, ERR_USAGE, 0,
+			    "layer %zu has the media type '%.100s', which is "
+			    "not one of a layer",
+			    i, media_type_of(layer));
+		if (ref_from_descriptor(layer, name, &plan->layer[i], e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+plan_oci(struct base_files *files, struct base_plan *plan, struct err *e)
+{
+	AUTO(ref_clear) struct base_ref ref = {0};
+	AUTO(json_freep) json_t *json = NULL;
+	const json_t *chosen;
+
+	if (base_files_json(files, "index.json", &json, e) < 0)
+		return -1;
+	for (int i = 0; i < BASE_INDEXES_MAX; i++) {
+		const char *where = i == 0 ? "index.json" : ref.name;
+		struct base_ref next = {0};
+		json_t *inner = NULL;
+		bool last;
+
+		if (choose(json, where, &chosen, e) < 0 ||
+		    ref_from_descriptor(chosen, where, &next, e) < 0)
+			return -1;
+		last = is_manifest(media_type_of(chosen));
+		ref_clear(&ref);
+		ref = next;
+		if (base_plan_check(files, &ref, e) < 0 ||
+		    base_files_json(files, ref.name, &inner, e) < 0)
+			return -1;
+		json_decref(json);
+		json = inner;
+		if (last)
+			return plan_manifest(files, ref.name, json, plan, e);
+	}
+	return err_set(e, ERR_USAGE, 0,
+	    "index.json: an index in an index, more than %d deep",
+	    BASE_INDEXES_MAX);
+}
+
+int
+base_plan_make(struct base_files *files, struct base_plan *out, struct err *e)
+{
+	AUTO(base_plan_clear) struct base_plan plan = {0};
+	int ret;
+
+	/* An archive may be both; then manifest.json has the layers' names. */
+	if (files->layout == NULL && base_files_has(files, "manifest.json"))
+		ret = plan_docker(files, &plan, e);
+	else if (base_files_has(files, "index.json"))
+		ret = plan_oci(files, &plan, e);
+	else
+		ret = err_set(e, ERR_USAGE, 0,
+		    "not an image: it holds neither manifest.json nor "
+		    "index.json (is it cut short?)");
+	if (ret < 0)
+		return -1;
+	*out = plan;
+	memset(&plan, 0, sizeof(plan));
+	return 0;
+}
