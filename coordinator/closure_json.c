@@ -457,11 +457,6 @@ try_graph(struct reader *r, bool is_map, struct err *e)
 		return 0;
 	if (is_map && json_key(&r->p, &key, e) < 0)
 		return -1;
-	if (is_map && !like_path(&key)) {
-		if (json_skip(&r->p, e) < 0)
-			return -1;
-		return json_skip_rest(&r->p, r->p.depth, e);
-	}
 	if (read_entry(r, is_map ? &key : NULL, e) < 0)
 		return -1;
 	if (!like_entry(r))
