@@ -458,11 +458,6 @@ try_graph(struct reader *r, bool is_map, struct err *e)
 		return 0;
 	if (is_map && json_pull_key(&r->p, &key, e) < 0)
 		return -1;
-	if (is_map && !like_path(&key)) {
-		if (json_pull_skip(&r->p, e) < 0)
-			return -1;
-		return json_pull_skip_rest(&r->p, r->p.depth, e);
-	}
 	if (read_entry(r, is_map ? &key : NULL, e) < 0)
 		return -1;
 	if (!like_entry(r))

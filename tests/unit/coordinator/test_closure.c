@@ -189,6 +189,8 @@ refuses_bad_paths(void **state)
 	(void)state;
 	expect_refused(A, DIR "/" A ": here for the second time");
 	expect_refused(DIR "/" A "2", "two names for one hash part");
+	expect_refused("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-b",
+	    DIR "/" A " and aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-b: two names");
 	expect_refused("", "an empty store path");
 	expect_refused("/", "/: not in the store directory");
 	expect_refused(DIR, "not in the store directory");
@@ -257,6 +259,10 @@ hashes_and_sizes(void **state)
 	assert_true(c->nar_size[1] == 7);
 	assert_int_equal(c->nar_hash[0].b[31], 0xa);
 	assert_int_equal(c->nar_hash[1].b[0], 0xb);
+	assert_int_equal(closure_retain(&c, &(uint32_t){1}, 1, &e), 0);
+	assert_int_equal(c->n, 1);
+	assert_true(c->nar_size[0] == 7);
+	assert_int_equal(c->nar_hash[0].b[0], 0xb);
 }
 
 static void
@@ -336,6 +342,35 @@ several_graphs(void **state)
 	assert_refs(c, 1, 0, NULL);
 }
 
+/* References in falling order, each twice. */
+static void
+many_references(void **state)
+{
+	enum { N = 1000 };
+	static const char digits[] = "0123456789abcdfghijklmnpqrsvwxyz";
+	AUTO(closure_freep) struct closure *c = NULL;
+	struct closure_builder *b = builder(DIR);
+	struct closure_text refs[2 * N];
+	struct closure_entry entry = {.path = text(A), .refs = refs};
+	struct err e = ERR_INIT;
+	static char name[N][sizeof(B)];
+
+	(void)state;
+	for (size_t i = 0; i < N; i++) {
+		memcpy(name[i], B, sizeof(B));
+		name[i][1] = digits[i / 32];
+		name[i][2] = digits[i % 32];
+		assert_int_equal(add(b, &e, name[i], NULL), 0);
+		refs[N - 1 - i] = refs[2 * N - 1 - i] = text(name[i]);
+	}
+	entry.n_refs = 2 * (size_t)N;
+	assert_int_equal(closure_add(b, &entry, &e), 0);
+	c = finish(b);
+	assert_int_equal(c->ref_start[1], N);
+	for (uint32_t i = 0; i < N; i++)
+		assert_int_equal(c->ref[i], i + 1);
+}
+
 /* Many paths in a shuffled order, against what they must be. */
 static void
 many(void **state)
@@ -393,6 +428,7 @@ main(void)
 	    cmocka_unit_test(refuses_unlike_entries),
 	    cmocka_unit_test(refuses_sum_of_sizes),
 	    cmocka_unit_test(several_graphs),
+	    cmocka_unit_test(many_references),
 	    cmocka_unit_test(many),
 	};
 
