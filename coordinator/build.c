@@ -11,11 +11,13 @@
 #include "image_json.h"
 #include "image_layers.h"
 #include "layer_plan.h"
+#include "log.h"
 #include "metadata.h"
 #include "monotime.h"
 #include "options.h"
 #include "output.h"
 #include "own.h"
+#include "plan_print.h"
 #include "progress.h"
 #include "request.h"
 #include "root_layer.h"
@@ -279,6 +281,17 @@ finish(struct build *b, struct err *e)
 	return 0;
 }
 
+/* Which runtimes will not take so many layers. */
+static void
+warn(const struct build *b)
+{
+	char text[PLAN_WARNINGS_MAX][PLAN_WARNING_MAX];
+	size_t n = plan_print_warnings(b->layers->image.n_layers, text);
+
+	for (size_t i = 0; i < n; i++)
+		log_line(LOG_WARNING, "%s", text[i]);
+}
+
 static int
 run(struct build *b, struct err *e)
 {
@@ -288,8 +301,10 @@ run(struct build *b, struct err *e)
 	    image_layers_plan(
 		b->options, b->scratch, b->progress, &b->layers, e) < 0 ||
 	    image_layers_make(b->layers, b->options, e) < 0 ||
-	    describe_jobs(b, e) < 0 || start_workers(b, e) < 0 ||
-	    measure(b, e) < 0 || place(b, e) < 0)
+	    describe_jobs(b, e) < 0)
+		return -1;
+	warn(b);
+	if (start_workers(b, e) < 0 || measure(b, e) < 0 || place(b, e) < 0)
 		return -1;
 	progress_phase(b->progress, "building layers");
 	progress_tell_jobs(b->progress);
