@@ -189,7 +189,7 @@ reaper_run(int fd)
 
 /* The child: holds no descriptor, terminal or pipe of anybody but fd. */
 static void
-reaper_main(int fd)
+reaper_main(int fd, const sigset_t *mask)
 {
 	static const int ignored[] = {
 	    SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTSTP};
@@ -198,6 +198,7 @@ reaper_main(int fd)
 	prctl(PR_SET_NAME, "quarry-reaper");
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
+	sigprocmask(SIG_SETMASK, mask, NULL);
 	if (dup2(fd, 3) < 0)
 		_exit(1);
 	close_range(4, ~0U, 0);
@@ -211,6 +212,23 @@ reaper_main(int fd)
 	_exit(0);
 }
 
+/* No signal may reach the child before it ignores them. */
+static pid_t
+fork_reaper(int ours, int theirs)
+{
+	sigset_t all, old;
+	pid_t pid;
+
+	sigfillset(&all);
+	sigprocmask(SIG_BLOCK, &all, &old);
+	if ((pid = fork()) == 0) {
+		close(ours);
+		reaper_main(theirs, &old);
+	}
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return pid;
+}
+
 int
 scratch_new(struct scratch **out, struct err *e)
 {
@@ -222,16 +240,12 @@ scratch_new(struct scratch **out, struct err *e)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
 		return err_set(e, ERR_FATAL, errno, "socket pair");
 	s->owner = getpid();
-	if ((s->reaper = fork()) < 0) {
+	if ((s->reaper = fork_reaper(fd[0], fd[1])) < 0) {
 		int sys = errno;
 
 		close(fd[0]);
 		close(fd[1]);
 		return err_set(e, ERR_FATAL, sys, "start the reaper");
-	}
-	if (s->reaper == 0) {
-		close(fd[0]);
-		reaper_main(fd[1]);
 	}
 	close(fd[1]);
 	s->fd = fd[0];
