@@ -14,13 +14,17 @@
 #include "store_path.h"
 #include "tree_walk.h"
 
+/* The smallest page there is. */
+#define PAGE 4096
+
 struct run {
 	const struct layer_job *job;
 	const struct layer_spec *spec;
 	struct layer_tar *lt;
 	struct nar_hash *nar; /* or NULL: nothing is verified */
-	size_t item;	      /* whose entries come now */
-	bool hashing;	      /* its NAR */
+	struct look_ahead *la;
+	size_t item;  /* whose entries come now */
+	bool hashing; /* its NAR */
 };
 
 /* What all entries of a layer have in common. */
@@ -45,9 +49,14 @@ put_content(struct run *r, int fd, const struct tree_mark *mark,
 	struct tree_mark now;
 	struct stat st;
 
-	if (layer_tar_content(r->lt, fd, (uint64_t)mark->size, nar, e) < 0)
+	if (layer_tar_content(r->lt, fd, (uint64_t)mark->size, nar, r->la, e) <
+	    0)
 		return -1;
-	if (fd < 0)
+	/*
+	 * What fits a page was read, and seen to end, by one copy of that
+	 * page: older or newer, but not a mixture.
+	 */
+	if (fd < 0 || mark->size <= PAGE)
 		return 0;
 	if (fstat(fd, &st) < 0)
 		return tree_err(e, errno, "look at");
@@ -174,6 +183,7 @@ run_store(struct run *r, struct err *e)
 		r->job->n, !r->spec->measure, &walk, e) < 0 ||
 	    look_ahead_new(walk, &la, e) < 0)
 		return -1;
+	r->la = la;
 	while ((rc = look_ahead_next(la, &found, e)) > 0)
 		if (put_tree_entry(r, &found, e) < 0)
 			return -1;

@@ -103,7 +103,7 @@ layer_tar_header(
  */
 static int
 read_content(struct layer_tar *lt, int fd, uint64_t size, struct nar_hash *nar,
-    struct err *e)
+    struct look_ahead *la, struct err *e)
 {
 	uint64_t done = 0, step = 0;
 
@@ -118,9 +118,9 @@ read_content(struct layer_tar *lt, int fd, uint64_t size, struct nar_hash *nar,
 				return -1;
 			continue;
 		}
-		if (done >= step) {
-			look_ahead_inside(fd, done, size);
-			step = done + LOOK_AHEAD_STEP;
+		if (la != NULL && done >= step) {
+			look_ahead_inside(la, step, size);
+			step += LOOK_AHEAD_STEP;
 		}
 		n = read(fd, lt->buffer + lt->fill, want);
 		if (n < 0 && errno == EINTR)
@@ -158,11 +158,11 @@ put_zeros(struct layer_tar *lt, size_t n, struct err *e)
 
 int
 layer_tar_content(struct layer_tar *lt, int fd, uint64_t size,
-    struct nar_hash *nar, struct err *e)
+    struct nar_hash *nar, struct look_ahead *la, struct err *e)
 {
 	if (lt->sink == NULL)
 		lt->flushed += size;
-	else if (read_content(lt, fd, size, nar, e) < 0)
+	else if (read_content(lt, fd, size, nar, la, e) < 0)
 		return -1;
 	return put_zeros(lt, tar_padding(size), e);
 }
@@ -177,7 +177,7 @@ int
 layer_tar_copy(struct layer_tar *lt, int fd, uint64_t size, struct err *e)
 {
 	if (lt->sink != NULL)
-		return read_content(lt, fd, size, NULL, e);
+		return read_content(lt, fd, size, NULL, NULL, e);
 	lt->flushed += size;
 	return 0;
 }

@@ -13,6 +13,7 @@ struct layer_progress;
 struct layer_sink;
 struct layer_spec;
 struct layer_tar;
+struct look_ahead;
 struct nar_hash;
 struct tar_entry;
 
@@ -33,11 +34,11 @@ int layer_tar_header(
     struct layer_tar *lt, const struct tar_entry *entry, struct err *e);
 /*
  * Content and padding: exactly size bytes from fd, which must then end.  nar,
- * if any, gets the content too.  When only counting fd is not used.  The error
- * does not name the file.
+ * if any, gets the content too, and la is told how far it is.  When only
+ * counting fd is not used.  The error does not name the file.
  */
 int layer_tar_content(struct layer_tar *lt, int fd, uint64_t size,
-    struct nar_hash *nar, struct err *e);
+    struct nar_hash *nar, struct look_ahead *la, struct err *e);
 /* The two zero blocks and the padding of the last record. */
 int layer_tar_end(struct layer_tar *lt, struct err *e);
 /* The whole tar is size bytes of fd as they are. */

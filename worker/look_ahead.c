@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "err.h"
 #include "own.h"
@@ -14,6 +15,13 @@
 #define BYTES_MAX ((uint64_t)64 << 20)
 /* Of one large file: what is asked for before its reader gets there. */
 #define INSIDE ((uint64_t)8 << 20)
+/*
+ * Whether the disk is at work is looked at once in so many entries, and
+ * believed for so many looks: at first for few, as most layers are small.
+ */
+#define LOOK_ENTRIES 16
+#define LOOKS_FIRST 2
+#define LOOKS_COLD 32
 
 struct slot {
 	struct tree_entry entry;
@@ -28,8 +36,41 @@ struct look_ahead {
 	uint64_t bytes; /* asked for and not yet handed out */
 	bool ended;	/* the walk has, or has failed with: */
 	struct err err;
-	int fd; /* of the entry handed out last */
+	int fd;		/* of the entry handed out last */
+	int entries;	/* handed out since the last look */
+	int looks_left; /* for how many more the disk counts as at work */
+	long reads, waits;
 };
+
+static void
+count_disk(struct look_ahead *la)
+{
+	struct rusage now;
+
+	if (getrusage(RUSAGE_THREAD, &now) < 0)
+		return;
+	la->reads = now.ru_inblock;
+	la->waits = now.ru_nvcsw;
+}
+
+/*
+ * Did this thread read from a disk since the last look, or at least wait (not
+ * every file system counts its reads, but outputs make it wait as well)?
+ */
+static void
+look_at_disk(struct look_ahead *la)
+{
+	long reads = la->reads, waits = la->waits;
+
+	la->entries = 0;
+	count_disk(la);
+	if (la->reads != reads || la->waits != waits)
+		la->looks_left = LOOKS_COLD;
+	else if (la->looks_left > 0)
+		la->looks_left--;
+	if (la->reads != reads)
+		tree_walk_scout(la->walk);
+}
 
 int
 look_ahead_new(struct tree_walk *walk, struct look_ahead **out, struct err *e)
@@ -40,6 +81,8 @@ look_ahead_new(struct tree_walk *walk, struct look_ahead **out, struct err *e)
 		return err_set(e, ERR_RETRY, errno, "look ahead");
 	la->walk = walk;
 	la->fd = -1;
+	la->looks_left = LOOKS_FIRST;
+	count_disk(la);
 	*out = la;
 	return 0;
 }
@@ -122,23 +165,33 @@ fill_one(struct look_ahead *la)
 		return false;
 	}
 	la->n++;
-	if (asked(&entry) > 0) {
-		la->bytes += asked(&entry);
+	la->bytes += asked(&entry);
+	if (la->looks_left > 0 && asked(&entry) > 0)
 		posix_fadvise(
 		    entry.fd, 0, (off_t)asked(&entry), POSIX_FADV_WILLNEED);
-	}
 	return true;
+}
+
+/* In batches: opening and reading each find their own in the CPU's cache. */
+static void
+fill(struct look_ahead *la)
+{
+	size_t files = la->looks_left > 0 ? FILES_MAX : 1;
+
+	if (la->n > 0 && la->n >= files / 2)
+		return;
+	while (!la->ended && la->n < files &&
+	    (la->n == 0 || la->bytes < BYTES_MAX) && fill_one(la))
+		;
 }
 
 int
 look_ahead_next(struct look_ahead *la, struct tree_entry *out, struct err *e)
 {
 	own_closep(&la->fd);
-	/* In batches: opening and reading each find their code in the cache. */
-	if (la->n < FILES_MAX / 2)
-		while (!la->ended && la->n < FILES_MAX &&
-		    (la->n == 0 || la->bytes < BYTES_MAX) && fill_one(la))
-			;
+	if (++la->entries >= LOOK_ENTRIES)
+		look_at_disk(la);
+	fill(la);
 	if (la->n == 0) {
 		if (la->err.kind == ERR_NONE)
 			return 0;
@@ -154,11 +207,14 @@ look_ahead_next(struct look_ahead *la, struct tree_entry *out, struct err *e)
 }
 
 void
-look_ahead_inside(int fd, uint64_t offset, uint64_t size)
+look_ahead_inside(struct look_ahead *la, uint64_t offset, uint64_t size)
 {
 	uint64_t at = offset + INSIDE - LOOK_AHEAD_STEP;
 
-	if (offset > 0 && at < size)
-		posix_fadvise(
-		    fd, (off_t)at, (off_t)LOOK_AHEAD_STEP, POSIX_FADV_WILLNEED);
+	if (offset == 0)
+		return;
+	look_at_disk(la);
+	if (la->looks_left > 0 && at < size)
+		posix_fadvise(la->fd, (off_t)at, (off_t)LOOK_AHEAD_STEP,
+		    POSIX_FADV_WILLNEED);
 }

@@ -1,7 +1,8 @@
 /*
  * A walk with its files opened, and asked for from the disk, some way ahead of
  * the reader: on a cold cache a disk is fast only when it has much to do at
- * once.  The way is bounded in files and bytes.  One thread each.
+ * once.  The way is bounded in files and bytes; while the disk is not needed
+ * nothing is done ahead.  One thread each.
  */
 #ifndef LOOK_AHEAD_H
 #define LOOK_AHEAD_H
@@ -24,10 +25,10 @@ int look_ahead_next(
     struct look_ahead *la, struct tree_entry *out, struct err *e);
 
 /*
- * Asks for what comes next of a large file; for each LOOK_AHEAD_STEP of it,
- * when it has been read up to offset.
+ * The reader has read the entry's file up to offset, a multiple of
+ * LOOK_AHEAD_STEP: asks for what comes a little later in it.
  */
 #define LOOK_AHEAD_STEP ((uint64_t)2 << 20)
-void look_ahead_inside(int fd, uint64_t offset, uint64_t size);
+void look_ahead_inside(struct look_ahead *la, uint64_t offset, uint64_t size);
 
 #endif

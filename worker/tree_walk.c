@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dir_scout.h"
 #include "err.h"
 #include "layer_spec.h"
 #include "own.h"
@@ -46,6 +47,9 @@ struct tree_walk {
 	size_t n_names, names_cap;
 	char *chars; /* their bytes, a stack */
 	size_t n_chars, chars_cap;
+
+	struct dir_scout *scout; /* or NULL */
+	size_t passed;		 /* directories of the current store path */
 
 	char name[TAR_NAME_MAX + 1];
 	char target[TAR_NAME_MAX + 1];
@@ -166,6 +170,7 @@ tree_walk_free(struct tree_walk *w)
 {
 	if (w == NULL)
 		return;
+	dir_scout_free(w->scout);
 	while (w->depth > 0)
 		own_closep(&w->frames[--w->depth].fd);
 	own_closep(&w->store_fd);
@@ -180,6 +185,17 @@ tree_walk_freep(struct tree_walk **w)
 {
 	tree_walk_free(*w);
 	*w = NULL;
+}
+
+void
+tree_walk_scout(struct tree_walk *w)
+{
+	/* From the current store path on; all others are not begun. */
+	size_t from = w->item > 0 ? w->item - 1 : 0;
+
+	if (w->scout == NULL && w->item <= w->n_items)
+		w->scout = dir_scout_new(w->store_fd, w->store_dir,
+		    w->items + from, w->n_items - from, w->passed);
 }
 
 /* Makes room for need elements of size in *list. */
@@ -294,6 +310,8 @@ push(struct tree_walk *w, int fd, const struct stat *st, struct err *e)
 		return -1;
 	}
 	w->depth++;
+	w->passed++;
+	dir_scout_pass(w->scout);
 	if (w->depth - w->lowest_open > OPEN_DIRS_MAX)
 		own_closep(&w->frames[w->lowest_open++].fd);
 	return 0;
@@ -483,6 +501,7 @@ visit_item(struct tree_walk *w, struct tree_entry *out, struct err *e)
 		return -1;
 	/* The checked path is at most STORE_PATH_MAX. */
 	memcpy(w->name, path, strlen(path) + 1);
+	w->passed = 0;
 	out->item = w->item;
 	out->depth = 0;
 	out->base = strlen(w->store_dir) + 1;

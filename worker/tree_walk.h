@@ -56,6 +56,9 @@ void tree_walk_freep(struct tree_walk **w);
  */
 int tree_walk_next(struct tree_walk *w, struct tree_entry *out, struct err *e);
 
+/* Says that the disk is slow: directories ahead are worth their threads. */
+void tree_walk_scout(struct tree_walk *w);
+
 void tree_mark_set(struct tree_mark *mark, const struct stat *st);
 bool tree_mark_equal(const struct tree_mark *a, const struct tree_mark *b);
 
