@@ -98,11 +98,11 @@ entry_compare(const void *pa, const void *pb, void *arg)
 	    s->closure->path[a->node], s->closure->path[b->node]);
 }
 
-/* Of one limb all; of more the number of bits and the highest 32 of them. */
+/* Of one limb all; of more the number of bits, and the first of them. */
 static uint64_t
 head_of(const uint64_t *value, size_t limbs)
 {
-	uint64_t top, below;
+	uint64_t top;
 	int zeros;
 
 	if (limbs == 1)
@@ -110,13 +110,8 @@ head_of(const uint64_t *value, size_t limbs)
 	while (limbs > 1 && value[limbs - 1] == 0)
 		limbs--;
 	top = value[limbs - 1];
-	below = limbs > 1 ? value[limbs - 2] : 0;
-	if (top == 0)
-		return 0;
-	zeros = __builtin_clzll(top);
-	if (zeros > 0)
-		top = top << zeros | below >> (64 - zeros);
-	return (limbs * 64 - (uint64_t)zeros) << 32 | top >> 32;
+	zeros = __builtin_clzll(top); /* no popularity is 0 */
+	return (limbs * 64 - (uint64_t)zeros) << 32 | top << zeros >> 32;
 }
 
 static int

@@ -120,6 +120,40 @@ test_ladder_order(void **state)
 	graph_closure_free(c);
 }
 
+/*
+ * Below a ladder's foot hang two paths; the second has a root of its own too,
+ * so its popularity is greater, by 2.
+ */
+static void
+test_last_bit(void **state)
+{
+	(void)state;
+	for (size_t rungs = 30; rungs < 300; rungs += 30) {
+		struct closure *l = ladder(rungs);
+		size_t n = l->n, k = l->ref_start[n];
+		struct graph_edge *edge = calloc(k + 3, sizeof(*edge));
+		uint32_t first = (uint32_t)n, *order = NULL;
+		struct closure *c;
+		struct err e = ERR_INIT;
+
+		for (size_t u = 0, i = 0; u < n; u++)
+			for (; i < l->ref_start[u + 1]; i++)
+				edge[i] =
+				    (struct graph_edge){(uint32_t)u, l->ref[i]};
+		edge[k] = (struct graph_edge){0, first};
+		edge[k + 1] = (struct graph_edge){0, first + 1};
+		edge[k + 2] = (struct graph_edge){first + 2, first + 1};
+		c = numbered(n + 3, edge, k + 3);
+		assert_int_equal(rank_popularity(c, &order, &e), 0);
+		assert_int_equal(order[0], first + 1);
+		assert_int_equal(order[1], first);
+		free(order);
+		free(edge);
+		graph_closure_free(c);
+		graph_closure_free(l);
+	}
+}
+
 /* Paths without references: all popularities are 1, the key decides. */
 static void
 expect_order(const char *dir, const char *const *bases, size_t n)
@@ -232,6 +266,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_ladder),
 	    cmocka_unit_test(test_ladder_order),
+	    cmocka_unit_test(test_last_bit),
 	    cmocka_unit_test(test_ties),
 	    cmocka_unit_test(test_cycle),
 	    cmocka_unit_test(test_too_large),
