@@ -3,12 +3,13 @@
  * and peak memory.  The graph is made here or read from a list:
  *
  *	rank_bench sparse N REFS [STRATEGY]  each path refers to REFS later ones
- *	rank_bench dense N REFS		     ... to its neighbour too: all reach
+ *	rank_bench dense N REFS		     and to the next: all reach all
  *	rank_bench ladder N		     N diamonds, numbers of N bits
  *	rank_bench file GRAPH [STRATEGY]     lines: PATH NARSIZE REF...
  */
 #include <sys/resource.h>
 
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -41,13 +42,26 @@ cpu_seconds(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static long
-peak_kib(void)
+static double
+peak_mib(void)
 {
 	struct rusage u;
 
 	getrusage(RUSAGE_SELF, &u);
-	return u.ru_maxrss;
+	return (double)u.ru_maxrss / 1024;
+}
+
+/* Gives back what is free, and lets the peak start from here. */
+static void
+forget_peak(void)
+{
+	FILE *f = fopen("/proc/self/clear_refs", "w");
+
+	malloc_trim(0);
+	if (f != NULL) {
+		fputs("5", f);
+		fclose(f);
+	}
 }
 
 struct graph {
@@ -199,8 +213,11 @@ bench(const struct closure *c, enum strategy strategy)
 {
 	struct layer_plan *plan = NULL;
 	struct err e = ERR_INIT;
-	long before = peak_kib();
-	double start = cpu_seconds();
+	double before, start;
+
+	forget_peak();
+	before = peak_mib();
+	start = cpu_seconds();
 
 	if (layer_plan_make(c, strategy, 100, 0, &plan, &e) < 0 ||
 	    layer_plan_check(plan, c, 100, 0, &e) < 0) {
@@ -210,7 +227,7 @@ bench(const struct closure *c, enum strategy strategy)
 	printf("%zu paths, %zu references: %.3f s CPU, %zu layers, "
 	       "%.1f MiB beyond the closure's %.1f MiB\n",
 	    c->n, c->ref_start[c->n], cpu_seconds() - start, plan->n,
-	    (double)(peak_kib() - before) / 1024, (double)before / 1024);
+	    peak_mib() - before, before);
 	layer_plan_free(plan);
 	return 0;
 }
