@@ -304,20 +304,21 @@ class TestTools(Outputs):
                 loaded = self.command(
                     *podman, "load", "-i", "%s/%s.tar" % (out, name),
                     env=env).decode()
-                self.assertIn("hello:1", loaded)
+                # localhost/hello:1 or docker.io/library/hello:1.
+                self.assertIn("/hello:1", loaded, name)
+                loaded = loaded.split()[-1]
                 id_ = self.command(*podman, "image", "inspect", "--format",
-                                   "{{.Id}}", "localhost/hello:1", env=env)
+                                   "{{.Id}}", loaded, env=env)
                 self.assertEqual(id_.decode().strip(), want)
                 said = self.command(
                     *podman, "run", "--rm", "--network=none",
-                    "localhost/hello:1", "/bin/sh", "-c", script, env=env)
+                    loaded, "/bin/sh", "-c", script, env=env)
                 lines = said.decode().splitlines()
                 self.assertEqual(lines[:4], [
                     "made of a closure", "gr\u00fc\u00df dich",
                     self.store.infos[-1]["path"] + "/bin/hello", "/srv"])
                 self.assertTrue(lines[4].startswith("drwxrwxrwt"))
-                self.command(*podman, "rmi", "-f", "localhost/hello:1",
-                             env=env)
+                self.command(*podman, "rmi", "-f", loaded, env=env)
             # Through a pipe, and the image's own command.
             build = self.start("build", "--progress", "none", *self.common,
                                "--to", "docker-archive:-")

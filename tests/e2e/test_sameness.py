@@ -136,7 +136,7 @@ class TestSameness(Base):
         """And their diffIDs are those of the plain layers."""
         plain = quarrytest.DockerArchive(self.image())
         for encoding in ("gzip:1", "gzip:12", "zstd:1", "zstd:3"):
-            out = self.path("out", encoding)
+            out = self.path("out", encoding.replace(":", "-"))
             self.build("--name", "same", "--closure", self.closure,
                        "--store-root", self.store.root, "--max-layers", "6",
                        "--to", "oci:" + out, "--encoding", encoding)
