@@ -315,7 +315,7 @@ plan_oci(struct base_files *files, struct base_plan *plan, struct err *e)
 {
 	AUTO(ref_clear) struct base_ref ref = {0};
 	AUTO(json_freep) json_t *json = NULL;
-	const json_t *chosen;
+	const json_t *chosen = NULL;
 
 	if (base_files_json(files, "index.json", &json, e) < 0)
 		return -1;

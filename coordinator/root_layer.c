@@ -56,7 +56,7 @@ put_directories(
 {
 	for (size_t i = 0; i < request->n_directories; i++) {
 		const struct request_directory *dir = &request->directory[i];
-		uint32_t node;
+		uint32_t node = 0;
 
 		if (make_folders(tree, request, dir->path, &node, e) < 0)
 			return -1;

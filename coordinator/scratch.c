@@ -184,6 +184,7 @@ reaper_run(int fd)
 			len = 0;
 	}
 	reaper_finish(&list);
+	list_clear(&list);
 }
 
 /* The child: holds no descriptor, terminal or pipe of anybody but fd. */
@@ -229,6 +230,7 @@ scratch_new(struct scratch **out, struct err *e)
 		return err_set(e, ERR_FATAL, sys, "start the reaper");
 	}
 	if (s->reaper == 0) {
+		own_freep(&s);
 		close(fd[0]);
 		reaper_main(fd[1]);
 	}
