@@ -89,7 +89,6 @@ sendfile(int out, int in, off_t *at, size_t len)
 static const char *python;
 static char *folder; /* each test's own */
 static struct scratch *scratch;
-
 #define N_LAYERS 5
 static const char *base_names[] = {"b0/layer.tar", "b1/layer.tar"};
 static const char *no_paths[] = {""};
