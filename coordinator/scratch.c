@@ -185,20 +185,24 @@ reaper_run(int fd)
 			len = 0;
 	}
 	reaper_finish(&list);
+	list_clear(&list);
 }
 
-/* The child: holds no descriptor, terminal or pipe of anybody but fd. */
+/* The child (all signals blocked): holds no descriptor, terminal or pipe of
+ * anybody but fd. */
 static void
-reaper_main(int fd, const sigset_t *mask)
+reaper_main(int fd)
 {
 	static const int ignored[] = {
 	    SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE, SIGTSTP};
+	sigset_t none;
 	int null;
 
 	prctl(PR_SET_NAME, "quarry-reaper");
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
-	sigprocmask(SIG_SETMASK, mask, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
 	if (dup2(fd, 3) < 0)
 		_exit(1);
 	close_range(4, ~0U, 0);
@@ -212,37 +216,29 @@ reaper_main(int fd, const sigset_t *mask)
 	_exit(0);
 }
 
-/* No signal may reach the child before it ignores them. */
-static pid_t
-fork_reaper(int ours, int theirs)
-{
-	sigset_t all, old;
-	pid_t pid;
-
-	sigfillset(&all);
-	sigprocmask(SIG_BLOCK, &all, &old);
-	if ((pid = fork()) == 0) {
-		close(ours);
-		reaper_main(theirs, &old);
-	}
-	sigprocmask(SIG_SETMASK, &old, NULL);
-	return pid;
-}
-
 int
 scratch_new(struct scratch **out, struct err *e)
 {
 	AUTO(own_freep) struct scratch *s = NULL;
-	int fd[2];
+	sigset_t all, old;
+	int fd[2], sys;
 
 	if ((s = calloc(1, sizeof(*s))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "scratch list");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
 		return err_set(e, ERR_FATAL, errno, "socket pair");
 	s->owner = getpid();
-	if ((s->reaper = fork_reaper(fd[0], fd[1])) < 0) {
-		int sys = errno;
-
+	/* A ^C must not reach the reaper before it ignores it. */
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, &old);
+	if ((s->reaper = fork()) == 0) {
+		own_freep(&s);
+		close(fd[0]);
+		reaper_main(fd[1]);
+	}
+	sys = errno;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	if (s->reaper < 0) {
 		close(fd[0]);
 		close(fd[1]);
 		return err_set(e, ERR_FATAL, sys, "start the reaper");

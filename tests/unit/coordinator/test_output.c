@@ -89,7 +89,6 @@ sendfile(int out, int in, off_t *at, size_t len)
 static const char *python;
 static char *folder; /* each test's own */
 static struct scratch *scratch;
-
 #define N_LAYERS 5
 static const char *base_names[] = {"b0/layer.tar", "b1/layer.tar"};
 static const char *no_paths[] = {""};
@@ -233,9 +232,7 @@ work(struct output *o)
 		struct layer_output sink = {0};
 		char hex[DIGEST_HEX_LEN + 1];
 
-		if (layers[i].kind == IMAGE_BASE)
-			continue;
-		if (!output_sink(o, i, &sink))
+		if (layers[i].kind == IMAGE_BASE || !output_sink(o, i, &sink))
 			continue;
 		if (sink.kind == LAYER_TO_FILE) {
 			assert_int_equal(access(sink.path, W_OK), 0);
@@ -275,8 +272,8 @@ make_output(struct output *o)
 	"def own(data):\n"                                                     \
 	"    n = hashlib.sha256(data).hexdigest() + '/layer.tar'\n"            \
 	"    put(n, data); return n\n"                                         \
-	"put('b0/layer.tar', b'A' * 10240); put('b1/layer.tar', b'B' * "       \
-	"3000)\n"                                                              \
+	"put('b0/layer.tar', b'A' * 10240)\n"                                  \
+	"put('b1/layer.tar', b'B' * 3000)\n"                                   \
 	"l = ['b0/layer.tar', 'b1/layer.tar', 'b0/layer.tar']\n"               \
 	"l += [own(b'd' * 512), own(b'e' * 77777)]\n"                          \
 	"c = hashlib.sha256(b'{the config}').hexdigest() + '.json'\n"          \
@@ -564,56 +561,6 @@ test_blob_checked(void **state)
 	}
 }
 
-static void
-parsed(const char *text, enum output_kind kind, const char *path)
-{
-	struct output_target target;
-	struct err e = ERR_INIT;
-
-	if (output_target_parse(text, &target, &e) < 0)
-		fail_msg("%s", e.text);
-	assert_int_equal(target.kind, kind);
-	assert_string_equal(target.path, path);
-}
-
-static void
-test_parse(void **state)
-{
-	static const char *bad[] = {"", "oci", "oci:", "docker-archive",
-	    "docker-archive:", "docker:x", "ocix:y", "none:x", "oci:a:latest",
-	    "oci:/a/b:latest", "/tmp/x.tar", ":x"};
-
-	(void)state;
-	parsed("none", OUTPUT_NONE, "");
-	parsed("docker-archive:-", OUTPUT_DOCKER_ARCHIVE, "-");
-	parsed("docker-archive:a:b.tar", OUTPUT_DOCKER_ARCHIVE, "a:b.tar");
-	parsed("oci:a:b/c", OUTPUT_OCI, "a:b/c");
-	parsed("oci-archive:/x", OUTPUT_OCI_ARCHIVE, "/x");
-	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		struct output_target target;
-		struct err e = ERR_INIT;
-
-		assert_int_equal(output_target_parse(bad[i], &target, &e), -1);
-		assert_int_equal(e.kind, ERR_USAGE);
-		assert_non_null(strstr(e.text, bad[i]));
-	}
-}
-
-static void
-test_none(void **state)
-{
-	AUTO(output_freep) struct output *o = open_output(OUTPUT_NONE, "");
-	struct layer_output sink;
-	struct err e = ERR_INIT;
-
-	(void)state;
-	assert_false(output_takes_blobs(o));
-	assert_false(output_needs_sizes(o));
-	assert_int_equal(output_layout(o, &image, &e), 0);
-	assert_false(output_sink(o, 4, &sink));
-	assert_int_equal(output_commit(o, &image, NULL, &e), 0);
-}
-
 /* The same through the ways around what is not offered. */
 static void
 test_poor_kernel(void **state)
@@ -645,8 +592,6 @@ main(void)
 	    TEST(test_oci_archive),
 	    TEST(test_shared),
 	    TEST(test_blob_checked),
-	    TEST(test_parse),
-	    TEST(test_none),
 	    TEST(test_poor_kernel),
 	};
 

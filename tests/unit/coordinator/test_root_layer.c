@@ -68,14 +68,21 @@ folder(const char *path)
 }
 
 static void
+folder_of(const char *path)
+{
+	AUTO(own_freep) char *parent = strdup(path);
+
+	*strrchr(parent, '/') = '\0';
+	folder(parent);
+}
+
+static void
 file(const char *path, mode_t mode)
 {
 	AUTO(own_freep) char *full = at(path);
 	int fd;
 
-	*strrchr(full, '/') = '\0';
-	folder(full + strlen(root));
-	full[strlen(full)] = '/';
+	folder_of(path);
 	assert_true((fd = open(full, O_CREAT | O_EXCL, 0600)) >= 0);
 	assert_int_equal(fchmod(fd, mode), 0);
 	close(fd);
@@ -86,9 +93,7 @@ link_to(const char *path, const char *target)
 {
 	AUTO(own_freep) char *full = at(path);
 
-	*strrchr(full, '/') = '\0';
-	folder(full + strlen(root));
-	full[strlen(full)] = '/';
+	folder_of(path);
 	assert_int_equal(symlink(target, full), 0);
 }
 
