@@ -16,6 +16,7 @@
 #include "closure_json.h"
 #include "closure_text.h"
 #include "err.h"
+#include "interrupt.h"
 #include "own.h"
 #include "store_path.h"
 
@@ -61,6 +62,14 @@ no_memory(struct err *e)
 	return err_set(e, ERR_FATAL, 0, "closure: out of memory");
 }
 
+static void
+child_gone(struct child *child)
+{
+	if (child->pid > 0)
+		interrupt_remove(child->pid);
+	child->pid = 0;
+}
+
 /* Never leaves a process behind; one that still prints gets SIGPIPE. */
 static void
 child_close(struct child *child)
@@ -69,7 +78,7 @@ child_close(struct child *child)
 	if (child->pid > 0)
 		while (waitpid(child->pid, NULL, 0) < 0 && errno == EINTR)
 			;
-	child->pid = 0;
+	child_gone(child);
 	own_closep(&child->log);
 }
 
@@ -140,6 +149,7 @@ child_start(struct child *child, const char *const *argv, struct query *q,
 		q->other_may_know = true;
 		return err_set(e, ERR_USAGE, rc, "cannot start %s", argv[0]);
 	}
+	interrupt_add(child->pid);
 	return 0;
 }
 
@@ -197,13 +207,13 @@ child_finish(struct child *child, const char *const *argv, struct query *q,
 	own_closep(&child->out);
 	while (waitpid(child->pid, &status, 0) < 0)
 		if (errno != EINTR) {
-			child->pid = 0;
+			child_gone(child);
 			if (e->kind == ERR_NONE)
 				return err_set(
 				    e, ERR_FATAL, errno, "%s", argv[0]);
 			return -1;
 		}
-	child->pid = 0;
+	child_gone(child);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return e->kind == ERR_NONE ? 0 : -1;
 	err_clear(e);

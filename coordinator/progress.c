@@ -21,7 +21,9 @@
 #define REDRAW_MS 100
 #define JSON_MS 1000
 #define WORKER_LINES_MAX 12
-#define BAR_WIDTH 24
+#define BAR_MAX 40
+/* Columns that a line needs besides the bar. */
+#define BAR_REST 74
 #define CURSOR_HIDE "\033[?25l"
 #define CURSOR_SHOW "\033[?25h"
 
@@ -334,17 +336,19 @@ progress_job_end(struct progress *p, size_t worker, size_t job,
 	}
 }
 
-/* "[######----]  45%  312 MiB/700 MiB  1.2 GiB/s  0:03 left". */
+/*
+ * "building layers  45% [######----] 0:03 left  34/100  1.2 GiB/s  312 MiB of
+ * 700 MiB": what matters most comes first, narrow terminals cut the rest.
+ */
 static void
-bar_line(const struct progress *p, int64_t now, char *out, size_t size)
+bar_line(const struct progress *p, int64_t now, size_t columns, char *out,
+    size_t size)
 {
 	char done[HUMAN_MAX], total[HUMAN_MAX], rate[HUMAN_MAX],
 	    left[HUMAN_MAX];
-	char bar[BAR_WIDTH + 1];
+	char bar[BAR_MAX + 4] = "";
 	uint64_t bytes = bytes_now(p);
-	double seconds = (double)(now - p->phase_start) / 1000;
-	double share, per_second;
-	int filled;
+	double seconds = (double)(now - p->phase_start) / 1000, share;
 
 	if (p->jobs == 0) {
 		snprintf(out, size, "%s", p->phase);
@@ -355,18 +359,23 @@ bar_line(const struct progress *p, int64_t now, char *out, size_t size)
 			     : (double)p->jobs_done / (double)p->jobs;
 	if (share > 0.99)
 		share = p->jobs_done == p->jobs ? 1 : 0.99;
-	filled = (int)(share * BAR_WIDTH);
-	memset(bar, '-', BAR_WIDTH);
-	memset(bar, '#', (size_t)filled);
-	bar[BAR_WIDTH] = '\0';
-	per_second = seconds > 0.2 ? (double)bytes / seconds : 0;
+	if (columns > BAR_REST) {
+		size_t width = columns - BAR_REST;
+
+		width = width < BAR_MAX ? width : BAR_MAX;
+		memset(bar, '-', width + 3);
+		bar[0] = '[';
+		memset(bar + 1, '#', (size_t)(share * (double)width));
+		memcpy(bar + width + 1, "] ", 3);
+	}
 	human_bytes(bytes, done);
 	human_bytes(p->bytes, total);
-	human_bytes((uint64_t)per_second, rate);
+	human_bytes(
+	    seconds > 0.2 ? (uint64_t)((double)bytes / seconds) : 0, rate);
 	human_seconds(share > 0.01 ? seconds / share - seconds : 0, left);
-	snprintf(out, size, "%s [%s] %3d%%  %zu/%zu  %s of %s  %s/s  %s left",
-	    p->phase, bar, (int)(share * 100), p->jobs_done, p->jobs, done,
-	    total, rate, left);
+	snprintf(out, size, "%s %3d%% %s%s left  %zu/%zu  %s/s  %s of %s",
+	    p->phase, (int)(share * 100), bar, left, p->jobs_done, p->jobs,
+	    rate, done, total);
 }
 
 static void
@@ -412,7 +421,7 @@ draw(struct progress *p, int64_t now, const char *above)
 	erase(p, &s);
 	if (above != NULL)
 		put(&s, "%.4000s\n", above);
-	bar_line(p, now, line, sizeof(line));
+	bar_line(p, now, s.columns, line, sizeof(line));
 	put_line(&s, line);
 	p->lines = 1;
 	max = rows > 3 ? rows - 3 : 0;
@@ -503,7 +512,7 @@ progress_summary(struct progress *p, const struct progress_summary *s)
 	    rate);
 	human_seconds(s->seconds, time);
 	log_line(LOG_INFO, "image    %s:%s", s->image->name, s->image->tag);
-	log_line(LOG_INFO, "image ID %s", id);
+	log_line(LOG_INFO, "%s", id);
 	log_line(LOG_INFO,
 	    "layers   %zu of %zu store paths, %s of tar, %s as "
 	    "blobs",
