@@ -205,10 +205,10 @@ test_scout(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	sh("mkdir -p $(seq 3000 | sed 's,..,&/,g') && touch 99/f && "
+	sh("mkdir -p $(seq 1500 | sed 's,..,&/,g') && touch 99/f && "
 	   "mkdir %0200d && ln -s 99 link",
 	    0);
-	for (int at = 0; at < 4000; at += 397) {
+	for (int at = 0; at < 2000; at += 397) {
 		struct tree_walk *w = NULL;
 		struct tree_entry entry;
 		int n = 0;
@@ -228,7 +228,7 @@ test_scout(void **state)
 			if (at % 2 == 0 && n == at + 5)
 				break;
 		}
-		assert_true(n > 3000 || at % 2 == 0);
+		assert_true(n > 1500 || at % 2 == 0);
 		assert_int_equal(e.kind, ERR_NONE);
 		tree_walk_free(w);
 	}
