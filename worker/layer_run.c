@@ -352,6 +352,7 @@ int
 layer_run(const struct layer_job *job, struct layer_progress *progress,
     struct layer_result *out, struct err *e)
 {
+	atomic_store_explicit(&progress->bytes, 0, memory_order_relaxed);
 	if (run(job, progress, out, e) == 0)
 		return 0;
 	/* What a job may fail with: its input, or this machine. */

@@ -118,11 +118,11 @@ def main(root):
         fill(top)
     many = store.path("many")
     os.mkdir(many)
-    for i in range(3000):
-        put(os.path.join(many, b"%d" % (i * 7919 % 3000)), b"%d" % i)
+    for i in range(1500):
+        put(os.path.join(many, b"%d" % (i * 7919 % 1500)), b"%d" % i)
     deep = store.path("deep")
     os.mkdir(deep)
-    for i in range(900):
+    for i in range(700):
         deep += b"/d%d" % (i % 10)
         os.mkdir(deep)
         if i % 100 == 0:

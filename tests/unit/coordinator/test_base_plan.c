@@ -175,6 +175,28 @@ test_oci_platform(void **state)
 	check_layers(base, 2, "+gzip");
 }
 
+/* Beside one image for any platform, an attestation is no second one. */
+static void
+test_oci_attestation(void **state)
+{
+	AUTO(own_freep) char *path = NULL;
+	AUTO(own_freep) char *image = NULL;
+	AUTO(own_freep) char *attested = NULL;
+	AUTO(own_freep) char *both = NULL;
+	AUTO(base_image_freep) struct base_image *base = NULL;
+
+	(void)state;
+	clear_members();
+	attested = oci_manifest(
+	    3, "zstd", OCI "layer.v1.tar", "", PLATFORM("unknown", "unknown"));
+	image = oci_manifest(2, "zstd", OCI "layer.v1.tar+zstd", "", "");
+	assert_true(asprintf(&both, "%s,%s", attested, image) > 0);
+	oci_index(both);
+	path = write_archive("none");
+	base = opened(path);
+	check_layers(base, 2, "+zstd");
+}
+
 static void
 test_oci_ambiguous(void **state)
 {
@@ -209,6 +231,10 @@ test_oci_damaged(void **state)
 	layer->data[100] ^= 1;
 	layer->len--;
 	refused("but the manifest says 20000");
+	/* What no diff_id covers: the config, "linux" as "minux". */
+	oci_image(1, "none", "");
+	strstr(members[0].data, "linux")[0] = 'm';
+	refused("is damaged: its SHA-256 is");
 	oci_image(1, "none", "");
 	member_of("index.json")->data[0] = '[';
 	refused("index.json: line 1");
@@ -277,6 +303,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_oci),
 	    TEST(test_oci_platform),
+	    TEST(test_oci_attestation),
 	    TEST(test_oci_ambiguous),
 	    TEST(test_oci_damaged),
 	    TEST(test_oci_refused),
