@@ -97,6 +97,24 @@ read_layers(struct base_files *files, const struct base_plan *plan,
 	return 0;
 }
 
+/* The one key of "config" that the image takes over. */
+static int
+check_env(const json_t *config, struct err *e)
+{
+	const json_t *env = json_object_get(config, "Env");
+
+	if (env == NULL || json_is_null(env))
+		return 0;
+	if (!json_is_array(env))
+		return err_set(e, ERR_USAGE, 0,
+		    "Env in its config is not an array of strings");
+	for (size_t i = 0; i < json_array_size(env); i++)
+		if (!json_is_string(json_array_get(env, i)))
+			return err_set(e, ERR_USAGE, 0,
+			    "Env in its config: entry %zu is not a string", i);
+	return 0;
+}
+
 static int
 read_image(struct base_files *files, struct base_image *image, struct err *e)
 {
@@ -116,6 +134,8 @@ read_image(struct base_files *files, struct base_image *image, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "'config' in its config '%.200s' is not an object",
 		    plan.config.name);
+	if (check_env(inner, e) < 0)
+		return -1;
 	if (json_is_object(inner))
 		image->config = json_incref(inner);
 	return read_layers(files, &plan, config, image, e);

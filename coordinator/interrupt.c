@@ -64,6 +64,7 @@ interrupt_start(void)
 		sigaction(signals[i], &act, NULL);
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 	hold(false);
 }
 

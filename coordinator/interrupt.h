@@ -13,7 +13,7 @@
 
 #define INTERRUPT_CHILDREN_MAX 1024
 
-/* Installs the handlers and ignores SIGPIPE (writes then say EPIPE). */
+/* Installs the handlers and ignores SIGPIPE and SIGXFSZ (writes then fail). */
 void interrupt_start(void);
 
 /* Children to kill; false where the table is full. */

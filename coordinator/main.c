@@ -1,6 +1,8 @@
 /* quarry: the coordinator's program.  See quarry(1). */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "build.h"
 #include "err.h"
@@ -36,6 +38,19 @@ run(const struct options *options, struct err *e)
 	return 0;
 }
 
+/*
+ * A standard stream that is closed must not become the first file that is
+ * opened: its place is taken by one on which reads or writes fail.
+ */
+static void
+hold_streams(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0)
+			(void)!open("/dev/null",
+			    fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -43,6 +58,7 @@ main(int argc, char **argv)
 	struct err e = ERR_INIT;
 	int rc;
 
+	hold_streams();
 	interrupt_start();
 	log_start("quarry", LOG_INFO);
 	rc = options_parse(argc, argv, &options, &e);

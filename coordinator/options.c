@@ -416,6 +416,24 @@ is_dash(const char *s)
 }
 
 /* What can only be seen once all arguments are known. */
+/* Two outputs in one place: the second would replace the first. */
+static int
+check_places(const struct options *o, struct err *e)
+{
+	for (size_t i = 0; i < o->n_outputs; i++) {
+		const char *path = o->outputs[i].path;
+		bool twice = o->metadata_file != NULL &&
+		    strcmp(o->metadata_file, path) == 0;
+
+		for (size_t j = 0; j < i; j++)
+			twice |= strcmp(o->outputs[j].path, path) == 0;
+		if (twice && *path != '\0' && !is_dash(path))
+			return err_set(e, ERR_USAGE, 0,
+			    "%s: two outputs cannot have the same place", path);
+	}
+	return 0;
+}
+
 static int
 check_together(const struct options *o, struct err *e)
 {
@@ -433,6 +451,8 @@ check_together(const struct options *o, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "standard output ('-') can take only one of --to and "
 		    "--metadata-file");
+	if (check_places(o, e) < 0)
+		return -1;
 	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
 		return err_set(e, ERR_USAGE, 0,
 		    "--to is missing: docker-archive:FILE, oci:DIR, "

@@ -112,6 +112,11 @@ output_target_parse(const char *text, struct output_target *out, struct err *e)
 			return err_set(e, ERR_USAGE, 0,
 			    "'%s': a place is missing: %s:%s", text,
 			    kinds[k].name, kinds[k].place);
+		if (k == OUTPUT_OCI && strcmp(path, "-") == 0)
+			return err_set(e, ERR_USAGE, 0,
+			    "'%s': a layout is a folder; oci-archive:- goes "
+			    "to standard output",
+			    text);
 		if (k == OUTPUT_OCI && check_no_tag(text, path, e) < 0)
 			return -1;
 		out->kind = (enum output_kind)k;

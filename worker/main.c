@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "encoder.h"
@@ -27,6 +28,18 @@ die_with(long parent, struct err *e)
 	return 0;
 }
 
+/* Each slot may hold some 300 files open while it reads ahead. */
+static void
+raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 int
 main(int argc, char **argv)
 {
@@ -39,6 +52,8 @@ main(int argc, char **argv)
 
 	log_start("quarry-worker", LOG_INFO);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* the write then says EFBIG */
+	raise_file_limit();
 	rc = worker_options_parse(argc, argv, &o, &e);
 	if (rc == 0 && o.print != NULL)
 		return fputs(o.print, stdout) < 0 || fflush(stdout) != 0;
