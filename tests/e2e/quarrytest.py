@@ -428,6 +428,9 @@ def untar(path, folder):
 
 def main():
     """Runs the file's tests; a skip is said aloud and shows in the status."""
+    for program in (QUARRY, WORKER):
+        if not os.access(program, os.X_OK):
+            sys.exit("%s is not there: build it, or set QUARRY_BIN" % program)
     program = unittest.main(exit=False, verbosity=2)
     result = program.result
     for test, reason in result.skipped:

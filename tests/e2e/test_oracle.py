@@ -73,6 +73,27 @@ class TestOracle(Base):
                     self.assertTrue(all(layers))
                     self.assertLess(len(layers), most)
 
+    def test_two_planners_agree(self):
+        """Each was written from the definition, apart from the other."""
+        try:
+            import plan
+        except ImportError:
+            self.skipTest("needs tests/oracle/plan.py")
+        random.seed(11)
+        for _ in range(60):
+            n = random.randrange(1, 40)
+            names = ["/nix/store/%032d-n%d" % (i, i % 5) for i in range(n)]
+            random.shuffle(names)
+            infos = [{"path": p, "narSize": random.choice([8, 9, 10, 1000]),
+                      "references": random.choices(
+                          names[:i], k=random.randrange(5)) if i else [p]}
+                     for i, p in enumerate(names)]
+            for strategy in ("popularity", "size"):
+                for most in (2, 3, 5, 12, 100):
+                    self.assertEqual(
+                        plan.plan(infos, strategy, most),
+                        second_plan.plan(infos, strategy, most))
+
 
 if __name__ == "__main__":
     quarrytest.main()

@@ -121,6 +121,22 @@ class TestSignals(Slow):
         self.assertLessEqual(set(self.processes().values()), {"sleep"})
         self.end_all()
 
+    def test_killed_while_nix_is_asked(self):
+        """kill -9: Nix does not go on for nobody."""
+        os.mkdir(self.path("bin"))
+        for name in ("nix", "nix-store"):
+            quarrytest.write(self.path("bin", name),
+                             "#!/bin/sh\nsleep 100\n", 0o755)
+        env = dict(self.env, PATH=self.path("bin") + ":" + self.env["PATH"])
+        p = self.start("build", "--name", "x", "--to", "none",
+                       self.store.infos[0]["path"], env=env)
+        self.assertTrue(wait_for(lambda: "sleep" in self.processes().values()))
+        p.kill()
+        self.finish(p)
+        wait_for(lambda: set(self.processes().values()) <= {"sleep"}, 3)
+        self.assertLessEqual(set(self.processes().values()), {"sleep"})
+        self.end_all()
+
     def test_on_a_stuck_pipe(self):
         """Nobody reads standard output."""
         store = make_store.small_store(self.path("s"), n=3, size=1 << 20)
