@@ -83,7 +83,8 @@ closure_draft_add(
 
 	for (size_t i = 0; i < d->n_refs; i++) {
 		d->ref[i].s = s;
-		s += d->ref[i].len;
+		if (d->ref[i].len > 0) /* all may be empty, and s NULL */
+			s += d->ref[i].len;
 	}
 	d->entry.path = closure_draft_text(d);
 	d->entry.refs = d->ref;

@@ -4,12 +4,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "closure.h"
 #include "closure_input.h"
@@ -82,39 +83,51 @@ child_close(struct child *child)
 	own_closep(&child->log);
 }
 
-/* Default signals, nothing blocked, and no descriptors but 0, 1 and 2. */
+/*
+ * The child: default signals, nothing blocked, no descriptors but 0, 1 and 2,
+ * and dead when its parent is.  What keeps it from starting goes to tell.
+ */
+static void
+become(const char *const *argv, int out, int log, int tell, pid_t parent)
+{
+	sigset_t none;
+	int null, sys;
+
+	for (int s = 1; s < NSIG; s++)
+		signal(s, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+	if ((null = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0 &&
+	    dup2(null, STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0 &&
+	    dup2(log, STDERR_FILENO) >= 0)
+		execvp(argv[0], (char *const *)argv);
+	sys = errno;
+	(void)!write(tell, &sys, sizeof(sys));
+	_exit(127);
+}
+
+/* Returns 0 or an errno.  posix_spawn cannot tie the child's life to ours. */
 static int
 spawn(const char *const *argv, int out, int log, pid_t *pid)
 {
-	posix_spawn_file_actions_t actions;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int rc;
+	pid_t parent = getpid();
+	int tell[2], sys = 0;
 
-	sigemptyset(&none);
-	sigfillset(&all);
-	if ((rc = posix_spawn_file_actions_init(&actions)) != 0)
-		return rc;
-	if ((rc = posix_spawnattr_init(&attr)) != 0) {
-		posix_spawn_file_actions_destroy(&actions);
-		return rc;
-	}
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(
-	    &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	if ((rc = posix_spawn_file_actions_addopen(
-		 &actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)) == 0 &&
-	    (rc = posix_spawn_file_actions_adddup2(
-		 &actions, out, STDOUT_FILENO)) == 0 &&
-	    (rc = posix_spawn_file_actions_adddup2(
-		 &actions, log, STDERR_FILENO)) == 0 &&
-	    (rc = posix_spawn_file_actions_addclosefrom_np(&actions, 3)) == 0)
-		rc = posix_spawnp(pid, argv[0], &actions, &attr,
-		    (char *const *)argv, environ);
-	posix_spawnattr_destroy(&attr);
-	posix_spawn_file_actions_destroy(&actions);
-	return rc;
+	if (pipe2(tell, O_CLOEXEC) < 0)
+		return errno;
+	if ((*pid = fork()) == 0)
+		become(argv, out, log, tell[1], parent);
+	if (*pid < 0)
+		sys = errno;
+	close(tell[1]);
+	if (*pid > 0 && read(tell[0], &sys, sizeof(sys)) == sizeof(sys))
+		waitpid(*pid, NULL, 0);
+	close(tell[0]);
+	return sys;
 }
 
 /*

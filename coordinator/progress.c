@@ -51,6 +51,9 @@ struct progress {
 	size_t lines; /* of the bar that are on the screen */
 	bool shown;   /* the cursor is hidden */
 	bool tell;    /* of the phase's jobs, in plain lines */
+	/* What a signal writes; the one that is not in use is changed. */
+	char restore[2][40];
+	unsigned restore_at;
 };
 
 /* Text that is collected and then written at once: no flicker. */
@@ -149,7 +152,7 @@ progress_new(enum progress_mode mode, struct progress **out, struct err *e)
 	p->phase = "starting";
 	p->phase_start = monotime_ms();
 	if (mode == PROGRESS_BAR) {
-		interrupt_terminal("\r\033[J" CURSOR_SHOW);
+		interrupt_terminal(CURSOR_SHOW);
 		log_divert(on_log, p);
 	}
 	*out = p;
@@ -402,6 +405,22 @@ put_workers(
 	}
 }
 
+/* A signal must remove the lines that are drawn now. */
+static void
+restore_set(struct progress *p)
+{
+	char *text = p->restore[p->restore_at ^= 1];
+	size_t up = p->lines > 0 ? p->lines - 1 : 0;
+
+	/* "0A" would go up one line, too. */
+	if (up > 0)
+		snprintf(text, sizeof(p->restore[0]),
+		    "\033[%zuA\r\033[J" CURSOR_SHOW, up);
+	else
+		snprintf(text, sizeof(p->restore[0]), "\r\033[J" CURSOR_SHOW);
+	interrupt_terminal(text);
+}
+
 /* above: a line for people that stays, over the bar; or NULL. */
 static void
 draw(struct progress *p, int64_t now, const char *above)
@@ -429,6 +448,7 @@ draw(struct progress *p, int64_t now, const char *above)
 	    p, &s, max < WORKER_LINES_MAX ? max : WORKER_LINES_MAX, &p->lines);
 	put(&s, "\r");
 	screen_write(&s);
+	restore_set(p);
 	p->next = now + REDRAW_MS;
 }
 
