@@ -1,6 +1,6 @@
 /*
- * `quarry build` and `quarry plan`, from options to result: request, closure,
- * plan, workers, layers, outputs.
+ * `quarry build`, from options to result: request, closure, plan, workers,
+ * layers, outputs.
  */
 #ifndef BUILD_H
 #define BUILD_H
@@ -9,6 +9,5 @@ struct err;
 struct options;
 
 int build_run(const struct options *options, struct err *e);
-int plan_run(const struct options *options, struct err *e);
 
 #endif

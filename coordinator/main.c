@@ -9,6 +9,7 @@
 #include "interrupt.h"
 #include "log.h"
 #include "options.h"
+#include "plan.h"
 
 static int
 fail(const struct err *e)

@@ -1,9 +1,10 @@
+#include "plan.h"
+
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base_image.h"
-#include "build.h"
 #include "err.h"
 #include "image_layers.h"
 #include "options.h"
