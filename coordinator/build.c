@@ -25,6 +25,7 @@
 #include "store_path.h"
 
 #define LABEL_MAX 128
+#define LAYERS_OF_ALL_ENGINES 125 /* Docker 20.10 takes no more */
 
 /* One build; the parts are made in this order and freed in the reverse. */
 struct build {
@@ -281,12 +282,18 @@ finish(struct build *b, struct err *e)
 	return 0;
 }
 
-/* Which runtimes will not take so many layers. */
+/*
+ * Which engines will not take so many layers.  Runtimes that fail below the
+ * default number of layers are `quarry plan`'s to name.
+ */
 static void
 warn(const struct build *b)
 {
 	char text[PLAN_WARNINGS_MAX][PLAN_WARNING_MAX];
-	size_t n = plan_print_warnings(b->layers->image.n_layers, text);
+	size_t layers = b->layers->image.n_layers;
+	size_t n = layers > LAYERS_OF_ALL_ENGINES
+	    ? plan_print_warnings(layers, text)
+	    : 0;
 
 	for (size_t i = 0; i < n; i++)
 		log_line(LOG_WARNING, "%s", text[i]);
