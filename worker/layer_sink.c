@@ -88,7 +88,8 @@ open_chain(struct layer_sink *ls, const struct layer_spec *spec, struct err *e)
 		free_all(next, n);
 		return -1;
 	}
-	if (sink_tee_new(next, n, &tee, e) < 0)
+	if (sink_tee_new(next, n, &tee, e) < 0 ||
+	    (n > 0 && sink_async_new(tee, &tee, e) < 0))
 		return -1;
 	return sink_hash_new(tee, &ls->diff_id, &ls->tar_size, &ls->head, e);
 }

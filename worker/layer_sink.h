@@ -1,7 +1,8 @@
 /*
  * A layer's way from tar to outputs: hashed, written into files, encoded,
  * hashed again, written to blobs.  Where nothing is encoded the tar is the blob
- * and is hashed once.  One thread each.
+ * and is hashed once.  One thread each; of a long layer, a second one encodes
+ * and writes.
  */
 #ifndef LAYER_SINK_H
 #define LAYER_SINK_H

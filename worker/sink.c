@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "blob_dir.h"
+#include "byte_queue.h"
 #include "digest.h"
 #include "encoder.h"
 #include "encoding.h"
@@ -18,6 +19,9 @@
 #include "write_behind.h"
 
 /* What a stage does; close and free may be NULL. */
+/* From so many bytes on, what comes after is another thread's. */
+#define ASYNC_FROM ((uint64_t)8 << 20)
+
 struct stage {
 	int (*write)(
 	    struct sink *s, const void *data, size_t len, struct err *e);
@@ -47,6 +51,11 @@ struct sink {
 			uint64_t offset, size, n;
 			struct write_behind behind;
 		} file;
+		struct {
+			struct byte_queue *queue;
+			uint64_t n;
+			bool alone; /* no thread was to be had */
+		} async;
 		struct blob_writer *blob;
 	};
 };
@@ -231,6 +240,49 @@ sink_tee_new(struct sink **next, size_t n, struct sink **out, struct err *e)
 	static const struct stage stage = {.write = pass_on};
 
 	return make(&stage, next, n, out, e);
+}
+
+static int
+consume(void *arg, const void *data, size_t len, struct err *e)
+{
+	return pass_on(arg, data, len, e);
+}
+
+/* A short layer is not worth a thread; without one it is only slower. */
+static int
+async_write(struct sink *s, const void *data, size_t len, struct err *e)
+{
+	struct err none = ERR_INIT;
+
+	s->async.n += len;
+	if (s->async.queue == NULL && !s->async.alone &&
+	    s->async.n > ASYNC_FROM &&
+	    byte_queue_new(consume, s, &s->async.queue, &none) < 0)
+		s->async.alone = true;
+	if (s->async.queue == NULL)
+		return pass_on(s, data, len, e);
+	return byte_queue_put(s->async.queue, data, len, e);
+}
+
+static int
+async_close(struct sink *s, struct err *e)
+{
+	return s->async.queue == NULL ? 0 : byte_queue_drain(s->async.queue, e);
+}
+
+static void
+async_free(struct sink *s)
+{
+	byte_queue_free(s->async.queue);
+}
+
+int
+sink_async_new(struct sink *next, struct sink **out, struct err *e)
+{
+	static const struct stage stage = {
+	    async_write, async_close, async_free};
+
+	return make(&stage, &next, 1, out, e);
 }
 
 static int

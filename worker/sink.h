@@ -1,7 +1,8 @@
 /*
  * Where bytes go: a chain of small stages, each of which does one thing with
  * what passes (hash it, encode it, write it) and hands it on.  A sink owns what
- * comes after it.  After a failure it can only be freed.  One thread each.
+ * comes after it.  After a failure it can only be freed.  One thread each, but
+ * for sink_async_new.
  */
 #ifndef SINK_H
 #define SINK_H
@@ -36,6 +37,12 @@ int sink_encode_new(struct sink *next, const struct encoding *encoding,
 #define SINK_TEE_MAX 16
 int sink_tee_new(
     struct sink **next, size_t n, struct sink **out, struct err *e);
+
+/*
+ * Lets what comes after it run in a thread of its own once a few MiB have
+ * passed.  What fails there is told by a later write or by close.
+ */
+int sink_async_new(struct sink *next, struct sink **out, struct err *e);
 
 /*
  * Writes into an existing file from offset on, to the byte as much as size
