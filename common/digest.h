@@ -37,7 +37,7 @@ struct sha256;
 int sha256_new(struct sha256 **out, struct err *e);
 void sha256_free(struct sha256 *h);
 void sha256_freep(struct sha256 **h);
-/* Starts anew; needed before the first update and after each final. */
+/* Starts anew, as a new one has; needed after each final. */
 void sha256_init(struct sha256 *h);
 void sha256_update(struct sha256 *h, const void *data, size_t len);
 void sha256_final(struct sha256 *h, struct digest *out);
