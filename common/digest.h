@@ -23,6 +23,11 @@ bool digest_equal(const struct digest *a, const struct digest *b);
 /* Lower-case hexadecimal, with its NUL. */
 void digest_hex(const struct digest *d, char out[static DIGEST_HEX_LEN + 1]);
 
+/* As OCI spells it, "sha256:" and lower-case hexadecimal, with its NUL. */
+#define DIGEST_TEXT_SIZE (sizeof("sha256:") + DIGEST_HEX_LEN)
+void digest_text(const struct digest *d, char out[static DIGEST_TEXT_SIZE]);
+bool digest_from_text(const char *s, struct digest *out);
+
 /* Exactly 64 lower- or upper-case hexadecimal digits. */
 bool digest_from_hex(const char *s, size_t len, struct digest *out);
 

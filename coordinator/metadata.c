@@ -14,8 +14,6 @@
 #include "python_json.h"
 #include "scratch.h"
 
-#define DIGEST_TEXT_SIZE (sizeof("sha256:") + DIGEST_HEX_LEN)
-
 static int
 no_memory(struct err *e)
 {
@@ -25,9 +23,9 @@ no_memory(struct err *e)
 static json_t *
 digest_value(const struct digest *d)
 {
-	char text[DIGEST_TEXT_SIZE] = "sha256:";
+	char text[DIGEST_TEXT_SIZE];
 
-	digest_hex(d, text + strlen(text));
+	digest_text(d, text);
 	return json_string(text);
 }
 
