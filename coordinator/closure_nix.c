@@ -93,6 +93,7 @@ spawn(const char *const *argv, int out, int log, pid_t *pid)
 
 	sigemptyset(&none);
 	sigfillset(&all);
+	sigdelset(&all, SIGHUP); /* under nohup it stays ignored */
 	if ((rc = posix_spawn_file_actions_init(&actions)) != 0)
 		return rc;
 	if ((rc = posix_spawnattr_init(&attr)) != 0) {

@@ -16,8 +16,6 @@
 #include "monotime.h"
 #include "own.h"
 
-extern char **environ;
-
 #define WORKER_PROGRAM "quarry-worker"
 
 struct process {
@@ -87,6 +85,7 @@ spawn(const struct local_workers *w, char *const argv[], pid_t *pid)
 
 	sigemptyset(&none);
 	sigfillset(&all);
+	sigdelset(&all, SIGHUP); /* under nohup it stays ignored */
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(
 	    &files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
