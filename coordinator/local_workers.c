@@ -178,6 +178,9 @@ local_workers_end(struct local_workers *w, int grace_ms)
 	int64_t until = monotime_ms() + grace_ms;
 	struct local_exit gone;
 
+	for (size_t i = 0; i < w->n; i++)
+		if (!w->process[i].ready)
+			kill(w->process[i].pid, SIGKILL);
 	while (w->n > 0) {
 		while (local_workers_ended(w, &gone))
 			;
@@ -197,11 +200,4 @@ local_workers_free(struct local_workers *w)
 	local_workers_end(w, 0);
 	free(w->program);
 	free(w);
-}
-
-void
-local_workers_freep(struct local_workers **w)
-{
-	local_workers_free(*w);
-	*w = NULL;
 }
