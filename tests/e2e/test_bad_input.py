@@ -264,8 +264,8 @@ class TestRequests(Bad):
             quarrytest.write(self.path("cl/layer.tar"), data)
             quarrytest.write(self.path("cl/checksum"), sha256(data))
             file = quarrytest.write(self.path("r.json"), json.dumps(
-                quarrytest.reference_request(store, [],
-                                             customisation_layer=self.path("cl"))))
+                quarrytest.reference_request(
+                    store, [], customisation_layer=self.path("cl"))))
             self.refused(file, words=["cl/layer.tar", "%d bytes" % size])
 
     def test_wrong_checksum_of_the_customisation_layer(self):
