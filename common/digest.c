@@ -7,6 +7,9 @@
 
 #include "err.h"
 
+#define SCHEME "sha256:"
+#define SCHEME_LEN (sizeof(SCHEME) - 1)
+
 struct sha256 {
 	EVP_MD_CTX *ctx;
 };
@@ -67,6 +70,20 @@ digest_from_hex(const char *s, size_t len, struct digest *out)
 	return true;
 }
 
+void
+digest_text(const struct digest *d, char out[static DIGEST_TEXT_SIZE])
+{
+	memcpy(out, SCHEME, SCHEME_LEN);
+	digest_hex(d, out + SCHEME_LEN);
+}
+
+bool
+digest_from_text(const char *s, struct digest *out)
+{
+	return strncmp(s, SCHEME, SCHEME_LEN) == 0 &&
+	    digest_from_hex(s + SCHEME_LEN, strlen(s + SCHEME_LEN), out);
+}
+
 /* Nix's base 32: least significant digit last, so read from the end. */
 static bool
 from_nix32(const char *s, size_t len, struct digest *out)
@@ -115,9 +132,9 @@ digest_from_nix(const char *s, size_t len, struct digest *out)
 {
 	if (len > 7 && memcmp(s, "sha256-", 7) == 0)
 		return from_base64(s + 7, len - 7, out);
-	if (len > 7 && memcmp(s, "sha256:", 7) == 0) {
-		s += 7;
-		len -= 7;
+	if (len > SCHEME_LEN && memcmp(s, SCHEME, SCHEME_LEN) == 0) {
+		s += SCHEME_LEN;
+		len -= SCHEME_LEN;
 	}
 	return digest_from_hex(s, len, out) || from_nix32(s, len, out);
 }

@@ -23,6 +23,11 @@ bool digest_equal(const struct digest *a, const struct digest *b);
 /* Lower-case hexadecimal, with its NUL. */
 void digest_hex(const struct digest *d, char out[static DIGEST_HEX_LEN + 1]);
 
+/* As OCI spells it, "sha256:" and lower-case hexadecimal, with its NUL. */
+#define DIGEST_TEXT_SIZE (sizeof("sha256:") + DIGEST_HEX_LEN)
+void digest_text(const struct digest *d, char out[static DIGEST_TEXT_SIZE]);
+bool digest_from_text(const char *s, struct digest *out);
+
 /* Exactly 64 lower- or upper-case hexadecimal digits. */
 bool digest_from_hex(const char *s, size_t len, struct digest *out);
 
@@ -37,7 +42,7 @@ struct sha256;
 int sha256_new(struct sha256 **out, struct err *e);
 void sha256_free(struct sha256 *h);
 void sha256_freep(struct sha256 **h);
-/* Starts anew; needed before the first update and after each final. */
+/* Starts anew, as a new one has; needed after each final. */
 void sha256_init(struct sha256 *h);
 void sha256_update(struct sha256 *h, const void *data, size_t len);
 void sha256_final(struct sha256 *h, struct digest *out);

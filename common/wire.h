@@ -35,7 +35,7 @@ struct wire_in {
 	msgpack_zone *zone;	     /* strings and lists live here */
 	bool bad;
 	bool nomem;	 /* the fault is ours: out of memory */
-	char fault[160]; /* "layer_done: field 1 is not an unsigned integer" */
+	char fault[160]; /* "done: field 1 is not an unsigned integer" */
 };
 
 /* A cursor on at's first element; a fault if at is not an array. */

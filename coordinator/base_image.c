@@ -32,8 +32,7 @@ diff_id_at(const json_t *diff_ids, size_t i, struct digest *out, struct err *e)
 {
 	const char *s = json_string_value(json_array_get(diff_ids, i));
 
-	if (s == NULL || strncmp(s, "sha256:", 7) != 0 ||
-	    !digest_from_hex(s + 7, strlen(s + 7), out))
+	if (s == NULL || !digest_from_text(s, out))
 		return err_set(e, ERR_USAGE, 0,
 		    "its config: diff_id %zu is not sha256 and 64 digits", i);
 	return 0;

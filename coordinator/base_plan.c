@@ -138,8 +138,7 @@ ref_from_descriptor(
 	    json_integer_value(size) < 0)
 		return err_set(e, ERR_USAGE, 0,
 		    "%s: a descriptor needs digest and size", where);
-	if (strncmp(digest, "sha256:", 7) != 0 ||
-	    !digest_from_hex(digest + 7, strlen(digest + 7), &ref->digest))
+	if (!digest_from_text(digest, &ref->digest))
 		return err_set(e, ERR_USAGE, 0,
 		    "%s: digest '%.80s' is not sha256 and 64 digits", where,
 		    digest);

@@ -94,7 +94,8 @@ become(const char *const *argv, int out, int log, int tell, pid_t parent)
 	int null, sys;
 
 	for (int s = 1; s < NSIG; s++)
-		signal(s, SIG_DFL);
+		if (s != SIGHUP) /* under nohup it stays ignored */
+			signal(s, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);

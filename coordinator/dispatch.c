@@ -66,8 +66,10 @@ listen_here(struct dispatch *d, struct err *e)
 {
 	if (scratch_folder(d->scratch, socket_parent(), &d->folder, e) < 0)
 		return err_ctx(e, "socket folder");
-	if (asprintf(&d->endpoint, "ipc://%s/c", d->folder) < 0)
+	if (asprintf(&d->endpoint, "ipc://%s/c", d->folder) < 0) {
+		d->endpoint = NULL;
 		return err_set(e, ERR_FATAL, errno, "endpoint");
+	}
 	if ((d->ctx = zmq_ctx_new()) == NULL)
 		return err_set(e, ERR_FATAL, errno, "zmq_ctx_new");
 	return link_listen(d->ctx, d->endpoint, &d->link, e);

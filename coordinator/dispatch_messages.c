@@ -151,17 +151,22 @@ on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
 }
 
 /*
- * Whether the result can be true: sizes that were fixed before, digests that
- * must agree, and blobs that lie where they should with the size they should
- * have.  The bytes' own digest was taken as they were written.
+ * Whether the result can be true: of the kind that was asked for, sizes that
+ * were fixed before, digests that must agree, and blobs that lie where they
+ * should with the size they should have.  The bytes' own digest was taken as
+ * they were written.
  */
 static bool
-result_holds(const struct dispatch_job *job, const struct layer_result *r)
+result_holds(
+    const struct dispatch_job *job, bool measured, const struct layer_result *r)
 {
 	const struct layer_spec *spec = job->spec;
 
-	if (r->tar_size == 0 || r->tar_size % TAR_BLOCK != 0)
+	if (spec->measure != measured || r->tar_size == 0 ||
+	    r->tar_size % TAR_BLOCK != 0)
 		return false;
+	if (measured)
+		return true;
 	if (spec->encoding.kind == ENCODING_NONE &&
 	    (!digest_equal(&r->diff_id, &r->digest) || r->size != r->tar_size))
 		return false;
@@ -197,22 +202,30 @@ job_done(struct dispatch *d, const struct peer *p, struct job_id id,
 	    job->label, r->tar_size, job->seconds, true);
 }
 
-/* fingerprint: of the result; r: what the job's result becomes. */
+/*
+ * fingerprint: of the result, NULL where only the tar's size was measured; r:
+ * what the job's result becomes.
+ */
 static int
 on_result(struct dispatch *d, struct peer *p, uint64_t wire, uint64_t attempt,
     const struct digest *fingerprint, const struct layer_result *r,
     struct err *e)
 {
+	struct digest of_size;
 	struct job_id id;
 
 	if (!job_of(d, wire, &id))
 		return 0;
-	if (!d->job[id.v].spec->measure && !result_holds(&d->job[id.v], r)) {
+	if (!result_holds(&d->job[id.v], fingerprint == NULL, r)) {
 		log_line(LOG_WARNING,
 		    "worker %s: its result for %s does not hold: dropped",
 		    p->name, d->job[id.v].label);
 		peer_gone(d, p, "its result did not hold");
 		return 0;
+	}
+	if (fingerprint == NULL) {
+		digest_of(&r->tar_size, sizeof(r->tar_size), &of_size);
+		fingerprint = &of_size;
 	}
 	switch (sched_done(
 	    d->sched, monotime_ms(), p->worker, id, attempt, fingerprint)) {
@@ -226,6 +239,8 @@ on_result(struct dispatch *d, struct peer *p, uint64_t wire, uint64_t attempt,
 		    d->job[id.v].label, p->name, d->job[id.v].worker);
 	case SCHED_DUPLICATE:
 	case SCHED_UNKNOWN:
+		progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
+		    d->job[id.v].label, 0, 0, false);
 		break;
 	}
 	return 0;
@@ -245,10 +260,8 @@ on_sized(struct dispatch *d, struct peer *p, const struct msg_sized *m,
 {
 	struct layer_result r = {
 	    .tar_size = m->tar_size, .entries = m->entries};
-	struct digest fingerprint;
 
-	digest_of(&m->tar_size, sizeof(m->tar_size), &fingerprint);
-	return on_result(d, p, m->job, m->attempt, &fingerprint, &r, e);
+	return on_result(d, p, m->job, m->attempt, NULL, &r, e);
 }
 
 static void

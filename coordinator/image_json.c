@@ -15,7 +15,6 @@
 #define MEDIA_CONFIG "application/vnd.oci.image.config.v1+json"
 #define MEDIA_MANIFEST "application/vnd.oci.image.manifest.v1+json"
 #define MEDIA_INDEX "application/vnd.oci.image.index.v1+json"
-#define DIGEST_TEXT_SIZE (sizeof("sha256:") + DIGEST_HEX_LEN)
 /* HOST/library/NAME:TAG */
 #define REFERENCE_SIZE (IMAGE_NAME_MAX + IMAGE_TAG_MAX + 32)
 
@@ -28,9 +27,9 @@ no_memory(struct err *e)
 static json_t *
 digest_value(const struct digest *d)
 {
-	char text[DIGEST_TEXT_SIZE] = "sha256:";
+	char text[DIGEST_TEXT_SIZE];
 
-	digest_hex(d, text + strlen(text));
+	digest_text(d, text);
 	return json_string(text);
 }
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base_image.h"
@@ -125,13 +126,27 @@ root_ready(struct image_layers *l, const char *store_root, struct err *e)
 	size_t len = strlen(l->request->store_dir);
 	bool stored = strncmp(given, l->request->store_dir, len) == 0 &&
 	    given[len] == '/';
+	struct stat st;
 
-	if (asprintf(&folder, "%s%s", stored ? store_root : "", given) < 0 ||
-	    asprintf(&l->root_file, "%s/layer.tar", folder) < 0)
+	if (asprintf(&folder, "%s%s", stored ? store_root : "", given) < 0) {
+		folder = NULL;
 		return err_set(e, ERR_FATAL, errno, "customisation layer");
-	if (access(l->root_file, R_OK) < 0)
+	}
+	if (asprintf(&l->root_file, "%s/layer.tar", folder) < 0) {
+		l->root_file = NULL;
+		return err_set(e, ERR_FATAL, errno, "customisation layer");
+	}
+	if (access(l->root_file, R_OK) < 0 || stat(l->root_file, &st) < 0)
 		return err_set(e, ERR_USAGE, errno, "customisation_layer: %s",
 		    l->root_file);
+	/* What a worker makes of it would be refused, with fewer words. */
+	if (!S_ISREG(st.st_mode) || st.st_size == 0 ||
+	    st.st_size % TAR_BLOCK != 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "customisation_layer: %s is no tar: its size, %lld bytes, "
+		    "is "
+		    "not a multiple of %d",
+		    l->root_file, (long long)st.st_size, TAR_BLOCK);
 	return read_checksum(folder, &l->root_digest, e);
 }
 

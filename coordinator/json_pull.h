@@ -8,10 +8,10 @@
  * same key twice in an object, anything after the document, and what the
  * limits below exclude.  Errors are ERR_USAGE and begin with the byte offset.
  *
- * The caller goes through the document: json_peek tells the kind of the next
- * value, which json_enter, json_string, json_number or json_skip then takes.
- * In an array or object json_more must come before each element, and in an
- * object json_key after it.  The input is borrowed; one thread.
+ * The caller goes through the document: _peek tells the kind of the next
+ * value, which _enter, _string, _number, _bool or _skip then takes.  In an
+ * array or object _more must come before each element, and in an object _key
+ * after it.  The input is borrowed; one thread.
  */
 #ifndef JSON_PULL_H
 #define JSON_PULL_H
@@ -56,7 +56,7 @@ void json_pull_free(struct json_pull *p);
 /* Skips white space; *kind is the next value's. */
 int json_pull_peek(struct json_pull *p, enum json_kind *kind, struct err *e);
 
-/* Goes into the object or array that json_peek told of. */
+/* Goes into the object or array that json_pull_peek told of. */
 int json_pull_enter(struct json_pull *p, struct err *e);
 
 /* Leaves keys of the object just entered out of the search for doubles. */

@@ -16,8 +16,6 @@
 #include "monotime.h"
 #include "own.h"
 
-extern char **environ;
-
 #define WORKER_PROGRAM "quarry-worker"
 
 struct process {
@@ -87,6 +85,7 @@ spawn(const struct local_workers *w, char *const argv[], pid_t *pid)
 
 	sigemptyset(&none);
 	sigfillset(&all);
+	sigdelset(&all, SIGHUP); /* under nohup it stays ignored */
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(
 	    &files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -179,6 +178,9 @@ local_workers_end(struct local_workers *w, int grace_ms)
 	int64_t until = monotime_ms() + grace_ms;
 	struct local_exit gone;
 
+	for (size_t i = 0; i < w->n; i++)
+		if (!w->process[i].ready)
+			kill(w->process[i].pid, SIGKILL);
 	while (w->n > 0) {
 		while (local_workers_ended(w, &gone))
 			;
@@ -198,11 +200,4 @@ local_workers_free(struct local_workers *w)
 	local_workers_end(w, 0);
 	free(w->program);
 	free(w);
-}
-
-void
-local_workers_freep(struct local_workers **w)
-{
-	local_workers_free(*w);
-	*w = NULL;
 }

@@ -39,9 +39,11 @@ bool local_workers_ready(struct local_workers *w, pid_t pid);
 
 void local_workers_kill(struct local_workers *w, pid_t pid);
 
-/* Waits so long for all to end by themselves, then kills the rest. */
+/*
+ * Waits so long for all to end by themselves, then kills the rest; kills those
+ * that have not said HELLO at once, since nobody could tell them to end.
+ */
 void local_workers_end(struct local_workers *w, int grace_ms);
 void local_workers_free(struct local_workers *w);
-void local_workers_freep(struct local_workers **w);
 
 #endif

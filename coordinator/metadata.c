@@ -1,6 +1,7 @@
 #include "metadata.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +9,13 @@
 #include <unistd.h>
 
 #include "err.h"
+#include "file_copy.h"
+#include "file_place.h"
 #include "image.h"
 #include "json_file.h"
 #include "own.h"
 #include "python_json.h"
 #include "scratch.h"
-
-#define DIGEST_TEXT_SIZE (sizeof("sha256:") + DIGEST_HEX_LEN)
 
 static int
 no_memory(struct err *e)
@@ -25,9 +26,9 @@ no_memory(struct err *e)
 static json_t *
 digest_value(const struct digest *d)
 {
-	char text[DIGEST_TEXT_SIZE] = "sha256:";
+	char text[DIGEST_TEXT_SIZE];
 
-	digest_hex(d, text + strlen(text));
+	digest_text(d, text);
 	return json_string(text);
 }
 
@@ -111,86 +112,74 @@ metadata_make(const struct image *image, double seconds, char **out,
 	return 0;
 }
 
-/* The folder that file is in. */
-static char *
-parent_of(const char *file)
+/* A FIFO or device takes the text as it is; it is not replaced by a file. */
+static bool
+is_stream(const struct stat *st)
 {
-	const char *slash = strrchr(file, '/');
-
-	if (slash == NULL)
-		return strdup(".");
-	return slash == file ? strdup("/")
-			     : strndup(file, (size_t)(slash - file));
+	return S_ISFIFO(st->st_mode) || S_ISCHR(st->st_mode);
 }
 
 int
 metadata_check(const char *file, struct err *e)
 {
-	AUTO(own_freep) char *parent = NULL;
+	AUTO(own_freep) char *place = NULL;
+	AUTO(own_freep) char *folder = NULL;
 	struct stat st;
 
 	if (strcmp(file, "-") == 0)
 		return 0;
-	if ((parent = parent_of(file)) == NULL)
-		return no_memory(e);
 	if (*file == '\0')
 		return err_set(e, ERR_USAGE, 0, "--metadata-file: is empty");
-	if (access(parent, W_OK | X_OK) < 0)
-		return err_set(e, ERR_USAGE, errno,
-		    "--metadata-file %.200s: folder %.200s", file, parent);
 	if (stat(file, &st) == 0 && S_ISDIR(st.st_mode))
 		return err_set(
 		    e, ERR_USAGE, EISDIR, "--metadata-file %.200s", file);
+	if (stat(file, &st) == 0 && is_stream(&st))
+		return access(file, W_OK) == 0
+		    ? 0
+		    : err_set(
+			  e, ERR_USAGE, errno, "--metadata-file %.200s", file);
+	if (file_place(file, &place, &folder, e) < 0)
+		return err_ctx(e, "--metadata-file");
+	if (access(folder, W_OK | X_OK) < 0)
+		return err_set(e, ERR_USAGE, errno,
+		    "--metadata-file %.200s: folder %.200s", file, folder);
 	return 0;
-}
-
-static int
-write_all(int fd, const char *data, size_t len)
-{
-	ssize_t n;
-
-	while (len > 0) {
-		if ((n = write(fd, data, len)) < 0) {
-			if (errno == EINTR)
-				continue;
-			return -1;
-		}
-		data += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
-
-/* What open() would have given a new file. */
-static int
-set_mode(int fd)
-{
-	mode_t mask = umask(0);
-
-	umask(mask);
-	return fchmod(fd, 0666 & ~mask);
 }
 
 static int
 write_beside(const char *file, const char *data, size_t len,
     struct scratch *scratch, struct err *e)
 {
-	AUTO(own_freep) char *parent = parent_of(file);
+	AUTO(own_freep) char *place = NULL;
+	AUTO(own_freep) char *folder = NULL;
 	AUTO(own_freep) char *path = NULL;
 	AUTO(own_closep) int fd = -1;
 
-	if (parent == NULL)
-		return no_memory(e);
-	if (scratch_file(scratch, parent, &path, &fd, e) < 0)
-		return err_ctx(e, "--metadata-file %.200s", file);
-	if (write_all(fd, data, len) < 0 || set_mode(fd) < 0 || fsync(fd) < 0 ||
-	    rename(path, file) < 0) {
-		err_set(e, ERR_FATAL, errno, "--metadata-file %.200s", file);
-		scratch_remove(scratch, path);
+	if (file_place(file, &place, &folder, e) < 0 ||
+	    scratch_file(scratch, folder, &path, &fd, e) < 0)
 		return -1;
+	if (file_write(fd, path, data, len, e) < 0)
+		goto failed;
+	if (fchmod(fd, file_place_mode(place, 0666)) < 0 || fsync(fd) < 0 ||
+	    rename(path, place) < 0) {
+		err_set(e, ERR_FATAL, errno, "write %s", place);
+		goto failed;
 	}
 	scratch_keep(scratch, path);
-	return 0;
+	return file_place_sync(folder, e);
+failed:
+	scratch_remove(scratch, path);
+	return -1;
+}
+
+static int
+write_stream(const char *file, const char *data, size_t len, struct err *e)
+{
+	AUTO(own_closep) int fd = open(file, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return err_set(e, ERR_FATAL, errno, "open %s", file);
+	return file_write(fd, file, data, len, e);
 }
 
 int
@@ -198,14 +187,17 @@ metadata_write(const struct image *image, double seconds, const char *file,
     struct scratch *scratch, struct err *e)
 {
 	AUTO(own_freep) char *data = NULL;
+	struct stat st;
 	size_t len;
+	int rc;
 
 	if (metadata_make(image, seconds, &data, &len, e) < 0)
 		return -1;
-	if (strcmp(file, "-") != 0)
-		return write_beside(file, data, len, scratch, e);
-	if (write_all(STDOUT_FILENO, data, len) < 0)
-		return err_set(
-		    e, ERR_FATAL, errno, "--metadata-file: standard output");
-	return 0;
+	if (strcmp(file, "-") == 0)
+		rc = file_write(STDOUT_FILENO, "standard output", data, len, e);
+	else if (stat(file, &st) == 0 && is_stream(&st))
+		rc = write_stream(file, data, len, e);
+	else
+		rc = write_beside(file, data, len, scratch, e);
+	return rc < 0 ? err_ctx(e, "--metadata-file") : 0;
 }

@@ -20,7 +20,10 @@ int metadata_check(const char *file, struct err *e);
 int metadata_make(const struct image *image, double seconds, char **out,
     size_t *len, struct err *e);
 
-/* Writes it beside its place and renames it there. */
+/*
+ * Writes it beside its place and renames it there; what is a stream (standard
+ * output, a FIFO, a device) is written as it is.
+ */
 int metadata_write(const struct image *image, double seconds, const char *file,
     struct scratch *scratch, struct err *e);
 

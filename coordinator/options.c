@@ -415,7 +415,6 @@ is_dash(const char *s)
 	return s != NULL && strcmp(s, "-") == 0;
 }
 
-/* What can only be seen once all arguments are known. */
 /* Two outputs in one place: the second would replace the first. */
 static int
 check_places(const struct options *o, struct err *e)
@@ -434,6 +433,7 @@ check_places(const struct options *o, struct err *e)
 	return 0;
 }
 
+/* What can only be seen once all arguments are known. */
 static int
 check_together(const struct options *o, struct err *e)
 {

@@ -35,7 +35,7 @@ self(struct output *o)
 	return (struct oci *)o;
 }
 
-/* A file of the layout, durable.  An existing one is left alone. */
+/* A file of the layout, durable.  Replaces one of that name. */
 static int
 put_file(const char *folder, const char *name, const void *data, size_t len,
     struct err *e)

@@ -37,7 +37,7 @@ int output_oci_open(const char *path, struct scratch *scratch,
 int output_oci_archive_open(const char *path, struct scratch *scratch,
     struct output **out, struct err *e);
 
-/* Frees what output_init made of the part that all have. */
+/* Frees the part that all have, but for o itself. */
 void output_clear(struct output *o);
 
 #endif

@@ -506,9 +506,8 @@ summary_json(const struct progress_summary *s, const char *id, uint64_t tar,
 void
 progress_summary(struct progress *p, const struct progress_summary *s)
 {
-	char id[7 + DIGEST_HEX_LEN + 1] = "sha256:", tar[HUMAN_MAX],
-				     blobs[HUMAN_MAX], rate[HUMAN_MAX],
-				     time[HUMAN_MAX], text[4200];
+	char id[DIGEST_TEXT_SIZE], tar[HUMAN_MAX], blobs[HUMAN_MAX],
+	    rate[HUMAN_MAX], time[HUMAN_MAX], text[4200];
 	uint64_t tar_size = 0, size = 0;
 	size_t paths = 0;
 
@@ -519,7 +518,7 @@ progress_summary(struct progress *p, const struct progress_summary *s)
 		size += l->result.size;
 		paths += l->kind == IMAGE_STORE ? l->n_paths : 0;
 	}
-	digest_hex(&s->image->id, id + 7);
+	digest_text(&s->image->id, id);
 	if (p->mode == PROGRESS_JSON)
 		summary_json(s, id, tar_size, size);
 	bar_end(p);

@@ -6,7 +6,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <time.h>
 
 #include <zmq.h>
 
@@ -15,6 +14,7 @@
 #include "job_pool.h"
 #include "link.h"
 #include "log.h"
+#include "monotime.h"
 #include "own.h"
 #include "protocol.h"
 
@@ -46,16 +46,6 @@ struct agent {
 	int64_t lost_since; /* when beats began to fail; 0: they do not */
 	struct msg_progress *progress; /* of each slot */
 };
-
-/* Milliseconds since some time in the past. */
-static int64_t
-now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* 0: sent; 1: not now; -1: *e says why never. */
 static int
@@ -238,7 +228,7 @@ take_welcome(struct agent *a, const struct msg_welcome *m, struct err *e)
 		    ", this worker %d: install the same version of both",
 		    a->options->endpoint, m->protocol, PROTOCOL_VERSION);
 	a->beat_ms = (int64_t)m->beat_ms;
-	a->next_beat = now_ms() + a->beat_ms;
+	a->next_beat = monotime_ms() + a->beat_ms;
 	a->state = AGENT_READY;
 	return 0;
 }
@@ -287,7 +277,7 @@ static int
 beat(struct agent *a, struct err *e)
 {
 	struct msg m = {.type = MSG_BEAT, .beat.progress = a->progress};
-	int64_t now = now_ms();
+	int64_t now = monotime_ms();
 	int rc;
 
 	if (a->state != AGENT_READY || now < a->next_beat)
@@ -366,7 +356,7 @@ take_signal(struct agent *a, struct err *e)
 static int
 patience(const struct agent *a)
 {
-	int64_t now = now_ms(), until;
+	int64_t now = monotime_ms(), until;
 
 	until = a->state == AGENT_READY ? a->next_beat : a->deadline;
 	if (a->state == AGENT_NEW && until > now + RETRY_MS)
@@ -392,7 +382,7 @@ agent_loop(struct agent *a, struct err *e)
 		/* Last before sleeping: see link_recv. */
 		if (receive(a, e) < 0)
 			return -1;
-		if (a->state < AGENT_READY && now_ms() >= a->deadline)
+		if (a->state < AGENT_READY && monotime_ms() >= a->deadline)
 			return err_set(e, ERR_FATAL, 0,
 			    "%s: no answer from a coordinator in %d s",
 			    a->options->endpoint,
@@ -428,7 +418,7 @@ agent_open(struct agent *a, struct err *e)
 {
 	if (open_signals(a, e) < 0)
 		return -1;
-	a->deadline = now_ms() + a->options->welcome_ms;
+	a->deadline = monotime_ms() + a->options->welcome_ms;
 	a->progress = calloc(a->options->slots, sizeof(*a->progress));
 	if (a->progress == NULL || (a->ctx = zmq_ctx_new()) == NULL)
 		return err_set(e, ERR_FATAL, errno, "worker");

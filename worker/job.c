@@ -41,13 +41,6 @@ job_free(struct job *job)
 	free(job);
 }
 
-void
-job_freep(struct job **job)
-{
-	job_free(*job);
-	*job = NULL;
-}
-
 /* Whether a part of n elements from source is the job's; room for it then. */
 static int
 make_room(struct job *job, enum layer_source source, size_t n, struct err *e)

@@ -51,7 +51,6 @@ struct job {
 /* Takes over the strings of a decoded JOB message.  ERR_RETRY. */
 int job_new(struct msg *m, struct job **out, struct err *e);
 void job_free(struct job *job);
-void job_freep(struct job **job);
 
 /*
  * Adds a part of a job that is being assembled.  ERR_RETRY: it is not a part

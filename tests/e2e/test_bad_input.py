@@ -256,6 +256,18 @@ class TestRequests(Bad):
                 self.refused(file, "--store-root", self.store.root,
                              words=words, status=(1, 2))
 
+    def test_cut_customisation_layer(self):
+        store = make_store.small_store(self.path("s"), n=1)
+        os.mkdir(self.path("cl"))
+        for size in (0, 100, 10239):
+            data = bytes(size)
+            quarrytest.write(self.path("cl/layer.tar"), data)
+            quarrytest.write(self.path("cl/checksum"), sha256(data))
+            file = quarrytest.write(self.path("r.json"), json.dumps(
+                quarrytest.reference_request(
+                    store, [], customisation_layer=self.path("cl"))))
+            self.refused(file, words=["cl/layer.tar", "%d bytes" % size])
+
     def test_wrong_checksum_of_the_customisation_layer(self):
         os.mkdir(self.path("cl"))
         quarrytest.write(self.path("cl/layer.tar"), bytes(10240))

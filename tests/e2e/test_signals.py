@@ -167,6 +167,19 @@ class TestSignals(Slow):
             pass
         self.assertEqual(self.finish(p).status, 0)
 
+    def test_ignored_signals_stay_ignored_by_workers(self):
+        """A terminal that goes away sends SIGHUP to workers, too."""
+        p = self.start(*self.args(), preexec_fn=lambda:
+                       signal.signal(signal.SIGHUP, signal.SIG_IGN))
+        self.wait_reading()
+        names = self.processes()
+        for pid in names:
+            os.kill(pid, signal.SIGHUP)
+        time.sleep(0.3 * SLOW)
+        self.assertEqual(self.processes(), names)
+        self.assertIsNone(p.poll())
+        self.end_by(p, signal.SIGTERM)
+
 
 class TestKills(Slow):
     def test_coordinator(self):

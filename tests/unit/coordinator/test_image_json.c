@@ -111,7 +111,7 @@ make_random(uint64_t *seed, struct made *m)
 }
 
 static json_t *
-digest_text(const struct digest *d)
+digest_json(const struct digest *d)
 {
 	char text[80] = "sha256:";
 
@@ -138,8 +138,8 @@ describe(FILE *f, const struct made *m)
 			    paths, json_string_nocheck(l->paths[j]));
 		json_array_append_new(layers,
 		    json_pack("{s:o,s:o,s:o,s:s,s:I,s:o}", "diff_id",
-			digest_text(&l->result.diff_id), "paths", paths,
-			"digest", digest_text(&l->result.digest), "media_type",
+			digest_json(&l->result.diff_id), "paths", paths,
+			"digest", digest_json(&l->result.digest), "media_type",
 			l->media_type, "size", (json_int_t)l->result.size,
 			"name", json_string_nocheck(m->names[i])));
 	}

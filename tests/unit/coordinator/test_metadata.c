@@ -207,6 +207,49 @@ place(void **state)
 	assert_int_equal(metadata_check("-", &e), 0);
 }
 
+/* Another's link stays, and what it names gets the text and keeps its mode. */
+static void
+link_and_fifo(void **state)
+{
+	char dir[] = "/tmp/test_metadata.XXXXXX", file[64], link[64], text[64];
+	struct image_layer layer[2];
+	struct image image;
+	struct err e = ERR_INIT;
+	struct stat st;
+	int fd;
+
+	(void)state;
+	fill(&image, layer, paths);
+	assert_non_null(mkdtemp(dir));
+	snprintf(file, sizeof(file), "%s/m.json", dir);
+	snprintf(link, sizeof(link), "%s/link", dir);
+	assert_true((fd = open(file, O_WRONLY | O_CREAT, 0600)) >= 0);
+	assert_int_equal(fchmod(fd, 0604), 0);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(symlink("m.json", link), 0);
+	assert_int_equal(metadata_check(link, &e), 0);
+	assert_int_equal(metadata_write(&image, 1, link, NULL, &e), 0);
+	assert_int_equal(lstat(link, &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	assert_int_equal(stat(file, &st), 0);
+	assert_true(st.st_size > 100);
+	assert_int_equal(st.st_mode & 07777, 0604);
+	assert_int_equal(unlink(file), 0);
+
+	assert_int_equal(mkfifo(file, 0600), 0);
+	assert_true((fd = open(file, O_RDONLY | O_NONBLOCK)) >= 0);
+	assert_int_equal(metadata_check(file, &e), 0);
+	assert_int_equal(metadata_write(&image, 1, file, NULL, &e), 0);
+	assert_int_equal(stat(file, &st), 0);
+	assert_true(S_ISFIFO(st.st_mode));
+	assert_int_equal(read(fd, text, 15), 15);
+	assert_memory_equal(text, "{\n    \"image_id", 15);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(unlink(file), 0);
+	assert_int_equal(unlink(link), 0);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 int
 main(void)
 {
@@ -214,6 +257,7 @@ main(void)
 	    cmocka_unit_test(content),
 	    cmocka_unit_test(odd_name),
 	    cmocka_unit_test(place),
+	    cmocka_unit_test(link_and_fifo),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
