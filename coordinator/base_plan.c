@@ -11,16 +11,10 @@
 #include "base_files.h"
 #include "base_limits.h"
 #include "err.h"
+#include "json_file.h"
 #include "own.h"
 
 #define BLOBS "blobs/sha256/"
-
-static void
-json_freep(json_t **json)
-{
-	json_decref(*json);
-	*json = NULL;
-}
 
 static void
 ref_clear(struct base_ref *ref)
@@ -104,7 +98,7 @@ ref_from_name(
 static int
 plan_docker(struct base_files *files, struct base_plan *plan, struct err *e)
 {
-	AUTO(json_freep) json_t *json = NULL;
+	AUTO(json_file_decrefp) json_t *json = NULL;
 	const json_t *image, *layers;
 
 	if (base_files_json(files, "manifest.json", &json, e) < 0)
@@ -313,7 +307,7 @@ static int
 plan_oci(struct base_files *files, struct base_plan *plan, struct err *e)
 {
 	AUTO(ref_clear) struct base_ref ref = {0};
-	AUTO(json_freep) json_t *json = NULL;
+	AUTO(json_file_decrefp) json_t *json = NULL;
 	const json_t *chosen = NULL;
 
 	if (base_files_json(files, "index.json", &json, e) < 0)
