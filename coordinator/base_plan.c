@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 
 #include <jansson.h>
 
+#include "architecture.h"
 #include "base_files.h"
 #include "base_limits.h"
 #include "err.h"
@@ -199,23 +199,6 @@ is_layer(const char *media_type)
 	return one_of(media_type, known);
 }
 
-/* This machine's architecture as OCI names it. */
-static void
-machine(char *out, size_t size)
-{
-	static const char *const name[][2] = {{"x86_64", "amd64"},
-	    {"aarch64", "arm64"}, {"i686", "386"}, {"i586", "386"},
-	    {"armv7l", "arm"}, {"armv6l", "arm"}, {"loongarch64", "loong64"}};
-	struct utsname u;
-
-	if (uname(&u) < 0)
-		u.machine[0] = '\0';
-	snprintf(out, size, "%s", u.machine);
-	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++)
-		if (strcmp(u.machine, name[i][0]) == 0)
-			snprintf(out, size, "%s", name[i][1]);
-}
-
 static bool
 is_here(const json_t *descriptor)
 {
@@ -223,9 +206,9 @@ is_here(const json_t *descriptor)
 	const char *os = json_string_value(json_object_get(platform, "os"));
 	const char *arch =
 	    json_string_value(json_object_get(platform, "architecture"));
-	char here[128];
+	char here[ARCHITECTURE_HERE_SIZE];
 
-	machine(here, sizeof(here));
+	architecture_here(here);
 	return os != NULL && arch != NULL && strcmp(os, "linux") == 0 &&
 	    strcmp(arch, here) == 0;
 }
