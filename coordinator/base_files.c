@@ -11,6 +11,7 @@
 
 #include "base_limits.h"
 #include "err.h"
+#include "json_file.h"
 #include "own.h"
 
 #define HASH_BUF ((size_t)1 << 17)
@@ -109,7 +110,6 @@ base_files_add(struct base_files *files, struct base_file *file, bool *added,
 			    file->name);
 		return 0;
 	}
-	files->n++;
 	memset(file, 0, sizeof(*file));
 	STEAL(&node);
 	return 0;
@@ -244,31 +244,6 @@ read_whole(const struct base_file *file, char *buf, struct err *e)
 	return 0;
 }
 
-/* How deep the text nests, before a recursive parser sees it. */
-static size_t
-json_depth(const char *s, size_t len)
-{
-	size_t depth = 0, deepest = 0;
-	bool in_string = false;
-
-	for (size_t i = 0; i < len; i++) {
-		if (in_string) {
-			if (s[i] == '\\')
-				i++;
-			else if (s[i] == '"')
-				in_string = false;
-		} else if (s[i] == '"') {
-			in_string = true;
-		} else if (s[i] == '{' || s[i] == '[') {
-			if (++depth > deepest)
-				deepest = depth;
-		} else if ((s[i] == '}' || s[i] == ']') && depth > 0) {
-			depth--;
-		}
-	}
-	return deepest;
-}
-
 int
 base_files_json(
     struct base_files *files, const char *name, json_t **out, struct err *e)
@@ -287,7 +262,8 @@ base_files_json(
 		return err_set(e, ERR_FATAL, errno, "base image");
 	if (read_whole(file, buf, e) < 0)
 		return -1;
-	if (json_depth(buf, (size_t)file->size) > files->limits->json_depth)
+	if (json_file_too_deep(
+		buf, (size_t)file->size, files->limits->json_depth))
 		return err_set(e, ERR_USAGE, 0, "%.200s nests deeper than %zu",
 		    name, files->limits->json_depth);
 	*out =

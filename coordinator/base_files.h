@@ -35,8 +35,7 @@ struct base_files {
 	const struct base_limits *limits;
 	const char *layout; /* the layout's folder, or NULL for an archive */
 	void *tree;	    /* of struct base_file, by name */
-	uint64_t n;
-	uint64_t unpacked; /* bytes of layers so far */
+	uint64_t unpacked;  /* bytes of layers so far */
 };
 
 void base_files_clear(struct base_files *files);

@@ -10,6 +10,7 @@
 #include "base_limits.h"
 #include "base_plan.h"
 #include "err.h"
+#include "json_file.h"
 #include "own.h"
 #include "scratch.h"
 
@@ -18,13 +19,6 @@ struct base {
 	struct scratch *scratch;
 	char *folder; /* an archive's members, or NULL */
 };
-
-static void
-json_freep(json_t **json)
-{
-	json_decref(*json);
-	*json = NULL;
-}
 
 /* "sha256:HEX" at i of the config's rootfs.diff_ids. */
 static int
@@ -118,7 +112,7 @@ static int
 read_image(struct base_files *files, struct base_image *image, struct err *e)
 {
 	AUTO(base_plan_clear) struct base_plan plan = {0};
-	AUTO(json_freep) json_t *config = NULL;
+	AUTO(json_file_decrefp) json_t *config = NULL;
 	json_t *inner;
 
 	if (base_plan_make(files, &plan, e) < 0 ||

@@ -4,23 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 
 #include <jansson.h>
 
+#include "architecture.h"
 #include "base_files.h"
 #include "base_limits.h"
 #include "err.h"
+#include "json_file.h"
 #include "own.h"
 
 #define BLOBS "blobs/sha256/"
-
-static void
-json_freep(json_t **json)
-{
-	json_decref(*json);
-	*json = NULL;
-}
 
 static void
 ref_clear(struct base_ref *ref)
@@ -104,7 +98,7 @@ ref_from_name(
 static int
 plan_docker(struct base_files *files, struct base_plan *plan, struct err *e)
 {
-	AUTO(json_freep) json_t *json = NULL;
+	AUTO(json_file_decrefp) json_t *json = NULL;
 	const json_t *image, *layers;
 
 	if (base_files_json(files, "manifest.json", &json, e) < 0)
@@ -205,23 +199,6 @@ is_layer(const char *media_type)
 	return one_of(media_type, known);
 }
 
-/* This machine's architecture as OCI names it. */
-static void
-machine(char *out, size_t size)
-{
-	static const char *const name[][2] = {{"x86_64", "amd64"},
-	    {"aarch64", "arm64"}, {"i686", "386"}, {"i586", "386"},
-	    {"armv7l", "arm"}, {"armv6l", "arm"}, {"loongarch64", "loong64"}};
-	struct utsname u;
-
-	if (uname(&u) < 0)
-		u.machine[0] = '\0';
-	snprintf(out, size, "%s", u.machine);
-	for (size_t i = 0; i < sizeof(name) / sizeof(name[0]); i++)
-		if (strcmp(u.machine, name[i][0]) == 0)
-			snprintf(out, size, "%s", name[i][1]);
-}
-
 static bool
 is_here(const json_t *descriptor)
 {
@@ -229,9 +206,9 @@ is_here(const json_t *descriptor)
 	const char *os = json_string_value(json_object_get(platform, "os"));
 	const char *arch =
 	    json_string_value(json_object_get(platform, "architecture"));
-	char here[128];
+	char here[ARCHITECTURE_HERE_SIZE];
 
-	machine(here, sizeof(here));
+	architecture_here(here);
 	return os != NULL && arch != NULL && strcmp(os, "linux") == 0 &&
 	    strcmp(arch, here) == 0;
 }
@@ -313,7 +290,7 @@ static int
 plan_oci(struct base_files *files, struct base_plan *plan, struct err *e)
 {
 	AUTO(ref_clear) struct base_ref ref = {0};
-	AUTO(json_freep) json_t *json = NULL;
+	AUTO(json_file_decrefp) json_t *json = NULL;
 	const json_t *chosen = NULL;
 
 	if (base_files_json(files, "index.json", &json, e) < 0)

@@ -117,7 +117,7 @@ text_of(const char *s)
 /* The paths of a planned request's layers, with what known says of them. */
 static int
 planned_closure(const struct request *request, const struct closure *known,
-    struct closure **out, struct err *e)
+    const char *file, struct closure **out, struct err *e)
 {
 	AUTO(closure_builder_freep) struct closure_builder *b = NULL;
 
@@ -130,7 +130,7 @@ planned_closure(const struct request *request, const struct closure *known,
 			uint32_t at;
 
 			if (known != NULL &&
-			    find_root(known, path, false, "file", &at, e) < 0)
+			    find_root(known, path, false, file, &at, e) < 0)
 				return -1;
 			if (known != NULL && known->nar_hash != NULL) {
 				entry.has_hash = true;
@@ -168,7 +168,7 @@ image_closure_make(const struct request *request, const struct options *options,
 	    closure_file_read(file, request->store_dir, &c, e) < 0)
 		return -1;
 	if (request->planned)
-		return planned_closure(request, c, out, e);
+		return planned_closure(request, c, file, out, e);
 	if (!request->include_store_paths)
 		return empty_closure(request->store_dir, out, e);
 	if (roots_collect(request, &roots, e) < 0)

@@ -12,9 +12,8 @@
 
 #define READ_SIZE ((size_t)64 << 10)
 
-/* Whether brackets nest too deep; says nothing of what else is wrong. */
-static bool
-too_deep(const char *data, size_t len)
+bool
+json_file_too_deep(const char *data, size_t len, size_t max)
 {
 	size_t depth = 0;
 	bool quoted = false;
@@ -27,7 +26,7 @@ too_deep(const char *data, size_t len)
 		else if (quoted)
 			continue;
 		else if (data[i] == '[' || data[i] == '{') {
-			if (++depth > JSON_FILE_DEPTH_MAX)
+			if (++depth > max)
 				return true;
 		} else if ((data[i] == ']' || data[i] == '}') && depth > 0)
 			depth--;
@@ -58,7 +57,7 @@ json_file_parse(
 	if (is_blank(data, len))
 		return err_set(e, ERR_USAGE, 0,
 		    "%.200s: is empty, where JSON is wanted", title);
-	if (too_deep(data, len))
+	if (json_file_too_deep(data, len, JSON_FILE_DEPTH_MAX))
 		return err_set(e, ERR_USAGE, 0,
 		    "%.200s: nested deeper than %d levels", title,
 		    JSON_FILE_DEPTH_MAX);

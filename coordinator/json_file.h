@@ -6,6 +6,7 @@
 #ifndef JSON_FILE_H
 #define JSON_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include <jansson.h>
@@ -24,6 +25,12 @@ int json_file_read(const char *name, json_t **out, struct err *e);
 /* The same from memory; name is what errors call it. */
 int json_file_parse(const char *name, const char *data, size_t len,
     json_t **out, struct err *e);
+
+/*
+ * Whether brackets nest deeper than max; says nothing of what else is wrong.
+ * For whoever hands a text to jansson, which recurses.
+ */
+bool json_file_too_deep(const char *data, size_t len, size_t max);
 
 /* What errors call a file: its name, "standard input" for "-". */
 const char *json_file_title(const char *name);

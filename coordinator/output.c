@@ -77,6 +77,12 @@ static const struct {
 
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
+const char *
+output_kind_name(enum output_kind kind)
+{
+	return kinds[kind].name;
+}
+
 /* skopeo's oci:DIR:TAG; here the tag has its own option. */
 static int
 check_no_tag(const char *text, const char *path, struct err *e)

@@ -28,6 +28,9 @@ struct output_target {
 	const char *path; /* borrowed from the parsed text; "" for none */
 };
 
+/* "docker-archive", "none", ...; static. */
+const char *output_kind_name(enum output_kind kind);
+
 /* Reads "KIND:PLACE".  ERR_USAGE names what is known. */
 int output_target_parse(
     const char *text, struct output_target *out, struct err *e);

@@ -474,14 +474,7 @@ progress_tick(struct progress *p, int64_t now)
 static void
 target_text(const struct output_target *target, char *out, size_t size)
 {
-	static const char *const kind[] = {
-	    [OUTPUT_NONE] = "none",
-	    [OUTPUT_DOCKER_ARCHIVE] = "docker-archive",
-	    [OUTPUT_OCI] = "oci",
-	    [OUTPUT_OCI_ARCHIVE] = "oci-archive",
-	};
-
-	snprintf(out, size, "%s%s%s", kind[target->kind],
+	snprintf(out, size, "%s%s%s", output_kind_name(target->kind),
 	    target->kind == OUTPUT_NONE ? "" : ":", target->path);
 }
 

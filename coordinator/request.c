@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
 
+#include "architecture.h"
 #include "err.h"
 #include "json_file.h"
 #include "options.h"
@@ -60,34 +60,6 @@ request_freep(struct request **r)
 	*r = NULL;
 }
 
-/* What OCI calls the machine that this runs on. */
-static const char *
-machine(const char *uname_machine)
-{
-	static const struct {
-		const char *linux_name, *oci;
-	} names[] = {
-	    {"x86_64", "amd64"},
-	    {"aarch64", "arm64"},
-	    {"aarch64_be", "arm64be"},
-	    {"arm", "arm"},
-	    {"armv6l", "arm"},
-	    {"armv7l", "arm"},
-	    {"armv8l", "arm"},
-	    {"i386", "386"},
-	    {"i486", "386"},
-	    {"i586", "386"},
-	    {"i686", "386"},
-	    {"loongarch64", "loong64"},
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(uname_machine, names[i].linux_name) == 0)
-			return names[i].oci;
-	/* ppc64le, s390x, riscv64, ...: Go has Linux' own name. */
-	return uname_machine;
-}
-
 static int
 set_default(char **field, const char *value, struct err *e)
 {
@@ -100,10 +72,9 @@ static int
 set_defaults(struct request_in *in, struct err *e)
 {
 	struct request *r = in->request;
-	struct utsname host;
+	char here[ARCHITECTURE_HERE_SIZE];
 
-	if (uname(&host) < 0)
-		return err_set(e, ERR_FATAL, errno, "uname");
+	architecture_here(here);
 	if (r->config == NULL && (r->config = json_object()) == NULL)
 		return err_set(e, ERR_FATAL, errno, "request");
 	/* Before it had a key of its own, created was mtime. */
@@ -112,7 +83,7 @@ set_defaults(struct request_in *in, struct err *e)
 	if (set_default(&r->created, CREATED_DEFAULT, e) < 0 ||
 	    set_default(&r->uname, "root", e) < 0 ||
 	    set_default(&r->gname, "root", e) < 0 ||
-	    set_default(&r->architecture, machine(host.machine), e) < 0 ||
+	    set_default(&r->architecture, here, e) < 0 ||
 	    set_default(&r->os, "linux", e) < 0 ||
 	    set_default(&r->store_dir, STORE_DIR_DEFAULT, e) < 0)
 		return -1;

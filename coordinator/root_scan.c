@@ -225,14 +225,15 @@ collision(struct walk *walk, uint32_t node, bool folder, struct err *e)
 }
 
 static int
-read_target(struct root_tree *tree, int dir, const char *name, const char **out,
-    struct err *e)
+read_target(struct root_tree *tree, const struct folder *in, int dir,
+    const char *name, const char **out, struct err *e)
 {
 	char target[PATH_MAX];
 	ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
 
 	if (n < 0)
-		return err_set(e, ERR_USAGE, errno, "read link %s", name);
+		return err_set(
+		    e, ERR_USAGE, errno, "read link %s/%s", in->path, name);
 	target[n] = '\0';
 	return root_tree_text(tree, target, "", "", out, e);
 }
@@ -264,7 +265,7 @@ put_copy(struct walk *walk, const struct folder *in, int dir, const char *name,
 		return walk_push(walk, node, in->path, in->shown, name, e);
 	n->type = S_ISLNK(st->st_mode) ? TAR_SYMLINK : TAR_REGULAR;
 	if (n->type == TAR_SYMLINK)
-		return read_target(tree, dir, name, &n->target, e);
+		return read_target(tree, in, dir, name, &n->target, e);
 	return root_tree_text(tree, in->path, "/", name, &n->target, e);
 }
 

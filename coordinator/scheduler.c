@@ -15,6 +15,8 @@ struct job {
 	uint64_t weight;
 	uint64_t attempt;  /* the newest; older ones may still answer */
 	struct worker *at; /* leased: who holds it */
+	/* Who was given the newest attempt, and the one before it. */
+	struct worker_id given[2];
 	struct digest fingerprint;
 	struct failure {
 		struct worker_id worker;
@@ -388,6 +390,15 @@ sched_beat(
 		w->lease[i].until = now + s->config.lease_ms;
 }
 
+/* A late answer counts, but not one of a worker that never had the attempt. */
+static bool
+was_given(const struct job *j, uint64_t attempt, struct worker_id worker)
+{
+	return attempt > 0 && attempt <= j->attempt &&
+	    j->attempt - attempt < 2 &&
+	    j->given[j->attempt - attempt].v == worker.v;
+}
+
 enum sched_verdict
 sched_done(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt, const struct digest *fingerprint)
@@ -396,8 +407,7 @@ sched_done(struct scheduler *s, int64_t now, struct worker_id worker,
 	struct lease *lease = lease_find(w, job.v, attempt);
 	struct job *j;
 
-	if (job.v >= s->n_jobs || attempt == 0 ||
-	    attempt > s->job[job.v].attempt)
+	if (job.v >= s->n_jobs || !was_given(&s->job[job.v], attempt, worker))
 		return SCHED_UNKNOWN;
 	if (w != NULL)
 		w->silent_at = now + s->config.silent_ms;
@@ -486,6 +496,8 @@ next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 		j->state = JOB_LEASED;
 		j->at = w;
 		j->attempt++;
+		j->given[1] = j->given[0];
+		j->given[0] = w->id;
 		lease = &w->lease[w->n_leases++];
 		*lease = (struct lease){
 		    .job = heap_pop(s),

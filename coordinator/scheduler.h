@@ -12,7 +12,8 @@
  * its bytes advance, or while it waits behind a worker's busy slots; a worker
  * that says nothing for silent_ms is gone.  When a worker dies, the jobs that
  * it ran are blamed, the one that waited is not.  An answer names job and
- * attempt; whichever attempt answers first counts, once.
+ * attempt; whichever attempt answers first counts, once.  Answers of attempts
+ * older than the last two are not known any more.
  *
  * Memory: about 100 bytes a job and slots * 40 a worker.
  */
@@ -62,7 +63,7 @@ enum sched_verdict {
 	SCHED_ACCEPTED,	 /* the job is done by this result */
 	SCHED_DUPLICATE, /* it was done already, with the same result */
 	SCHED_DIFFERS,	 /* it was done already, with another result */
-	SCHED_UNKNOWN	 /* no such job or attempt */
+	SCHED_UNKNOWN	 /* no such job or attempt, or not this worker's */
 };
 
 int sched_new(

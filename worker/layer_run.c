@@ -14,9 +14,6 @@
 #include "store_path.h"
 #include "tree_walk.h"
 
-/* The smallest page there is. */
-#define PAGE 4096
-
 struct run {
 	const struct layer_job *job;
 	const struct layer_spec *spec;
@@ -53,10 +50,10 @@ put_content(struct run *r, int fd, const struct tree_mark *mark,
 	    0)
 		return -1;
 	/*
-	 * What fits a page was read, and seen to end, by one copy of that
+	 * What fits a page was read, and seen to end, in one go from that
 	 * page: older or newer, but not a mixture.
 	 */
-	if (fd < 0 || mark->size <= PAGE)
+	if (fd < 0 || mark->size <= LAYER_TAR_ONE_READ)
 		return 0;
 	if (fstat(fd, &st) < 0)
 		return tree_err(e, errno, "look at");

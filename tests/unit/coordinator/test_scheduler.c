@@ -150,6 +150,9 @@ dead_workers_jobs_go_elsewhere(void **state)
 	up(s, 6, 1, 1);
 	expect(s, 6, SCHED_SEND, 0, 1);
 	expect(s, 6, SCHED_SEND, 1, 1);
+	/* Nobody answers what another was given. */
+	assert_int_equal(done(s, 1, 0, 1, &one), SCHED_UNKNOWN);
+	assert_int_equal(done(s, 0, 0, 2, &one), SCHED_UNKNOWN);
 	/* The dead one's late answer still counts, once. */
 	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
 	expect(s, 6, SCHED_CANCEL, 0, 1);

@@ -25,6 +25,10 @@ static void (*hook)(void);
 static int skip_reads, fault;
 static bool at_open;
 
+/* How often files whose path holds `counted` were read. */
+static const char *counted;
+static size_t n_reads;
+
 static int
 hit(const char *path)
 {
@@ -46,10 +50,12 @@ read(int fd, void *data, size_t len)
 	char link[40], path[500];
 	ssize_t n;
 
-	if (at != NULL && !at_open) {
+	if ((at != NULL && !at_open) || counted != NULL) {
 		snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 		if ((n = readlink(link, path, sizeof(path) - 1)) > 0) {
 			path[n] = '\0';
+			if (counted != NULL && strstr(path, counted) != NULL)
+				n_reads++;
 			if ((errno = hit(path)) != 0)
 				return -1;
 		}
@@ -373,6 +379,28 @@ test_entries(void **state)
 	fails(&job, ERR_JOB, "bin", "absolute");
 }
 
+/*
+ * Small files are not looked at a second time, so each must be one read(2),
+ * the end of the buffer notwithstanding.
+ */
+static void
+test_small_files(void **state)
+{
+	struct layer_job job = blob_job();
+	struct layer_result result;
+	struct err e;
+
+	(void)state;
+	SH("mkdir -p ." PATH "/d && cd ." PATH "/d && for i in $(seq 200); do "
+	   "head -c 4000 /dev/zero > small-$i; done");
+	counted = "/small-";
+	n_reads = 0;
+	assert_int_equal(case_run(&job, &result, &e), 0);
+	counted = NULL;
+	assert_int_equal(result.bytes_read, 200 * 4000);
+	assert_int_equal(n_reads, 200);
+}
+
 /* A finished tar: byte for byte, whatever is in it. */
 static void
 test_file(void **state)
@@ -426,6 +454,8 @@ main(void)
 		test_bad_spec, case_setup, case_teardown),
 	    cmocka_unit_test_setup_teardown(
 		test_entries, case_setup, case_teardown),
+	    cmocka_unit_test_setup_teardown(
+		test_small_files, case_setup, case_teardown),
 	    cmocka_unit_test_setup_teardown(
 		test_file, case_setup, case_teardown),
 	};
