@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "err.h"
+#include "file_place.h"
 #include "nearest.h"
 #include "own.h"
 #include "store_path.h"
@@ -415,7 +416,6 @@ is_dash(const char *s)
 	return s != NULL && strcmp(s, "-") == 0;
 }
 
-/* What can only be seen once all arguments are known. */
 /* Two outputs in one place: the second would replace the first. */
 static int
 check_places(const struct options *o, struct err *e)
@@ -423,10 +423,10 @@ check_places(const struct options *o, struct err *e)
 	for (size_t i = 0; i < o->n_outputs; i++) {
 		const char *path = o->outputs[i].path;
 		bool twice = o->metadata_file != NULL &&
-		    strcmp(o->metadata_file, path) == 0;
+		    file_place_same(o->metadata_file, path);
 
 		for (size_t j = 0; j < i; j++)
-			twice |= strcmp(o->outputs[j].path, path) == 0;
+			twice |= file_place_same(o->outputs[j].path, path);
 		if (twice && *path != '\0' && !is_dash(path))
 			return err_set(e, ERR_USAGE, 0,
 			    "%s: two outputs cannot have the same place", path);
@@ -434,6 +434,7 @@ check_places(const struct options *o, struct err *e)
 	return 0;
 }
 
+/* What can only be seen once all arguments are known. */
 static int
 check_together(const struct options *o, struct err *e)
 {

@@ -771,6 +771,14 @@ class TestOutputs(Bad):
         same = self.path("out/same")
         self.with_store("--to", "docker-archive:" + same, "--to",
                         "oci-archive:" + same, to=None, words="same")
+        os.symlink("out", self.path("link"))
+        for other in ("out/../out/same", "link/same", "./out//same"):
+            self.with_store("--to", "docker-archive:" + same, "--to",
+                            "oci-archive:" + self.path(other), to=None,
+                            words="same")
+            self.with_store("--to", "docker-archive:" + same,
+                            "--metadata-file", self.path(other), to=None,
+                            words="same")
 
     def test_metadata_file(self):
         self.with_store("--to", "none", "--metadata-file",
