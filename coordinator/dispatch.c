@@ -29,6 +29,7 @@
 #define POISON 3
 /* Local workers that die before they say HELLO, in a row. */
 #define START_FAILURES_MAX 3
+#define HELLO_MS 10000
 #define GRACE_MS 500
 
 static int
@@ -302,6 +303,7 @@ loop(struct dispatch *d, struct err *e)
 			until = 0;
 		if (poll(fds, 2, (int)until) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
+		local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
 		if (replace(d, e) < 0)
 			return -1;
 	}

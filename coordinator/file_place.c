@@ -50,6 +50,38 @@ file_place(const char *path, char **place, char **folder, struct err *e)
 	return 0;
 }
 
+/* path without symlinks; its last name need not be there.  NULL: no place. */
+static char *
+real_place(const char *path)
+{
+	AUTO(own_freep) char *place = NULL;
+	AUTO(own_freep) char *folder = NULL;
+	AUTO(own_freep) char *real = NULL;
+	struct err e = ERR_INIT;
+	char *out = NULL;
+
+	if (file_place(path, &place, &folder, &e) == 0 &&
+	    (real = realpath(folder, NULL)) != NULL &&
+	    asprintf(&out, "%s/%s", real, basename(place)) < 0)
+		out = NULL;
+	err_clear(&e);
+	return out;
+}
+
+bool
+file_place_same(const char *a, const char *b)
+{
+	AUTO(own_freep) char *place_a = NULL;
+	AUTO(own_freep) char *place_b = NULL;
+
+	if (strcmp(a, b) == 0)
+		return true;
+	place_a = real_place(a);
+	place_b = real_place(b);
+	return place_a != NULL && place_b != NULL &&
+	    strcmp(place_a, place_b) == 0;
+}
+
 /* umask(2) tells only by setting, which other threads would notice. */
 static mode_t
 current_umask(void)

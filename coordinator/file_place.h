@@ -6,6 +6,7 @@
 #ifndef FILE_PLACE_H
 #define FILE_PLACE_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct err;
@@ -15,6 +16,9 @@ struct err;
  * there, *folder what holds it.  Both are the caller's.  ERR_USAGE.
  */
 int file_place(const char *path, char **place, char **folder, struct err *e);
+
+/* Whether both are one place, by name or by where symlinks lead. */
+bool file_place_same(const char *a, const char *b);
 
 /* The mode of what is there, or else what wanted is under the umask. */
 mode_t file_place_mode(const char *path, mode_t wanted);

@@ -106,7 +106,8 @@ read_checksum(const char *folder, struct digest *out, struct err *e)
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "%s/checksum", folder);
-	if ((fd = open(path, O_RDONLY | O_CLOEXEC)) < 0 ||
+	/* A fifo must not hold us up; it reads as empty. */
+	if ((fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)) < 0 ||
 	    (n = read(fd, text, sizeof(text))) < 0)
 		return err_set(e, ERR_USAGE, errno, "%s", path);
 	while (n > 0 && isspace((unsigned char)text[n - 1]))
@@ -114,6 +115,24 @@ read_checksum(const char *folder, struct digest *out, struct err *e)
 	if (!digest_from_hex(text, (size_t)n, out))
 		return err_set(
 		    e, ERR_USAGE, 0, "%s: not a SHA-256 in hexadecimal", path);
+	return 0;
+}
+
+/* What is no tar would be found only when its layer is done. */
+static int
+check_layer_tar(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (access(path, R_OK) < 0 || stat(path, &st) < 0)
+		return err_set(
+		    e, ERR_USAGE, errno, "customisation_layer: %s", path);
+	if (!S_ISREG(st.st_mode) || st.st_size == 0 ||
+	    st.st_size % TAR_BLOCK != 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "customisation_layer: %s: not a tar: %lld bytes are not "
+		    "whole blocks of %d",
+		    path, (long long)st.st_size, (int)TAR_BLOCK);
 	return 0;
 }
 
@@ -126,7 +145,6 @@ root_ready(struct image_layers *l, const char *store_root, struct err *e)
 	size_t len = strlen(l->request->store_dir);
 	bool stored = strncmp(given, l->request->store_dir, len) == 0 &&
 	    given[len] == '/';
-	struct stat st;
 
 	if (asprintf(&folder, "%s%s", stored ? store_root : "", given) < 0) {
 		folder = NULL;
@@ -136,17 +154,8 @@ root_ready(struct image_layers *l, const char *store_root, struct err *e)
 		l->root_file = NULL;
 		return err_set(e, ERR_FATAL, errno, "customisation layer");
 	}
-	if (access(l->root_file, R_OK) < 0 || stat(l->root_file, &st) < 0)
-		return err_set(e, ERR_USAGE, errno, "customisation_layer: %s",
-		    l->root_file);
-	/* What a worker makes of it would be refused, with fewer words. */
-	if (!S_ISREG(st.st_mode) || st.st_size == 0 ||
-	    st.st_size % TAR_BLOCK != 0)
-		return err_set(e, ERR_USAGE, 0,
-		    "customisation_layer: %s is no tar: its size, %lld bytes, "
-		    "is "
-		    "not a multiple of %d",
-		    l->root_file, (long long)st.st_size, TAR_BLOCK);
+	if (check_layer_tar(l->root_file, e) < 0)
+		return -1;
 	return read_checksum(folder, &l->root_digest, e);
 }
 

@@ -21,7 +21,9 @@
 struct process {
 	pid_t pid;
 	size_t slots;
-	bool ready;
+	bool ready;    /* said HELLO */
+	bool mute;     /* did not, and was killed */
+	int64_t start; /* ms */
 };
 
 struct local_workers {
@@ -29,6 +31,7 @@ struct local_workers {
 	const char *endpoint;
 	struct process process[INTERRUPT_CHILDREN_MAX];
 	size_t n;
+	int64_t heard; /* when one was last ready, ms */
 };
 
 /* The worker that lies beside this program, if one does. */
@@ -122,8 +125,8 @@ local_workers_start(struct local_workers *w, size_t slots, struct err *e)
 		    "another)",
 		    w->program);
 	interrupt_add(pid);
-	w->process[w->n++] =
-	    (struct process){.pid = pid, .slots = slots, .ready = false};
+	w->process[w->n++] = (struct process){
+	    .pid = pid, .slots = slots, .start = monotime_ms()};
 	return 0;
 }
 
@@ -144,7 +147,10 @@ local_workers_ended(struct local_workers *w, struct local_exit *out)
 		    .slots = p.slots,
 		    .at_start = !p.ready,
 		};
-		if (WIFSIGNALED(status))
+		if (p.mute)
+			snprintf(
+			    out->why, sizeof(out->why), "silent, so killed");
+		else if (WIFSIGNALED(status))
 			snprintf(out->why, sizeof(out->why),
 			    "killed by signal %d", WTERMSIG(status));
 		else
@@ -159,9 +165,26 @@ bool
 local_workers_ready(struct local_workers *w, pid_t pid)
 {
 	for (size_t i = 0; i < w->n; i++)
-		if (w->process[i].pid == pid)
+		if (w->process[i].pid == pid) {
+			w->heard = monotime_ms();
 			return w->process[i].ready = true;
+		}
 	return false;
+}
+
+void
+local_workers_kill_mute(struct local_workers *w, int64_t now, int64_t ms)
+{
+	if (now - w->heard < ms)
+		return;
+	for (size_t i = 0; i < w->n; i++) {
+		struct process *p = &w->process[i];
+
+		if (!p->ready && !p->mute && now - p->start >= ms) {
+			kill(p->pid, SIGKILL);
+			p->mute = true;
+		}
+	}
 }
 
 void

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 struct err;
@@ -36,6 +37,12 @@ bool local_workers_ended(struct local_workers *w, struct local_exit *out);
 
 /* The process has said HELLO; false if it is none of ours. */
 bool local_workers_ready(struct local_workers *w, pid_t pid);
+
+/*
+ * Kills those that have said no HELLO for ms since they were started.  While
+ * others still come up the machine is busy, and none is late.
+ */
+void local_workers_kill_mute(struct local_workers *w, int64_t now, int64_t ms);
 
 void local_workers_kill(struct local_workers *w, pid_t pid);
 

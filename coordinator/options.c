@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "err.h"
+#include "file_place.h"
 #include "nearest.h"
 #include "own.h"
 #include "store_path.h"
@@ -422,10 +423,10 @@ check_places(const struct options *o, struct err *e)
 	for (size_t i = 0; i < o->n_outputs; i++) {
 		const char *path = o->outputs[i].path;
 		bool twice = o->metadata_file != NULL &&
-		    strcmp(o->metadata_file, path) == 0;
+		    file_place_same(o->metadata_file, path);
 
 		for (size_t j = 0; j < i; j++)
-			twice |= strcmp(o->outputs[j].path, path) == 0;
+			twice |= file_place_same(o->outputs[j].path, path);
 		if (twice && *path != '\0' && !is_dash(path))
 			return err_set(e, ERR_USAGE, 0,
 			    "%s: two outputs cannot have the same place", path);

@@ -280,6 +280,24 @@ class TestRequests(Bad):
                      status=(1, 2))
 
 
+    def test_customisation_layer_that_is_none(self):
+        os.mkdir(self.path("cl"))
+        file = quarrytest.write(self.path("r.json"), json.dumps(
+            quarrytest.reference_request(
+                make_store.small_store(self.path("s"), n=1), [],
+                customisation_layer=self.path("cl"))))
+        for data in (b"", b"x", bytes(10241)):
+            with self.subTest(len(data)):
+                quarrytest.write(self.path("cl/layer.tar"), data)
+                quarrytest.write(self.path("cl/checksum"),
+                                 quarrytest.sha256(data) + "\n")
+                self.refused(file, words=["cl/layer.tar", "tar"])
+        quarrytest.write(self.path("cl/layer.tar"), bytes(10240))
+        os.unlink(self.path("cl/checksum"))
+        os.mkfifo(self.path("cl/checksum"))
+        self.refused(file, words="cl/checksum")
+
+
 class TestClosures(Bad):
     def test_missing(self):
         self.refused("--name", "x", "--closure", self.path("none"),
@@ -783,6 +801,14 @@ class TestOutputs(Bad):
         same = self.path("out/same")
         self.with_store("--to", "docker-archive:" + same, "--to",
                         "oci-archive:" + same, to=None, words="same")
+        os.symlink("out", self.path("link"))
+        for other in ("out/../out/same", "link/same", "./out//same"):
+            self.with_store("--to", "docker-archive:" + same, "--to",
+                            "oci-archive:" + self.path(other), to=None,
+                            words="same")
+            self.with_store("--to", "docker-archive:" + same,
+                            "--metadata-file", self.path(other), to=None,
+                            words="same")
 
     def test_metadata_file(self):
         self.with_store("--to", "none", "--metadata-file",

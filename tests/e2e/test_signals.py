@@ -316,6 +316,13 @@ class TestBadWorkers(Slow):
         self.assertIn(r.status, (1, 2))
         self.one_line(r, "plain", status=r.status)
 
+    def test_worker_that_says_nothing(self):
+        """Also one that was stopped before it could."""
+        r = self.quarry(*self.args("--worker-program", self.fake("silent")),
+                        status=None)
+        self.one_line(r, "worker", "silent")
+        self.assertLess(r.seconds, 60)
+
     def test_worker_alone(self):
         """quarry-worker by hand: help, version, wrong use, a dead socket."""
         run = lambda *a: self.finish(self.start(
