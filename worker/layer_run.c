@@ -14,6 +14,9 @@
 #include "store_path.h"
 #include "tree_walk.h"
 
+/* The smallest page there is. */
+#define PAGE 4096
+
 struct run {
 	const struct layer_job *job;
 	const struct layer_spec *spec;
@@ -50,10 +53,10 @@ put_content(struct run *r, int fd, const struct tree_mark *mark,
 	    0)
 		return -1;
 	/*
-	 * What fits a page was read, and seen to end, in one go from that
+	 * What fits a page was read, and seen to end, by one copy of that
 	 * page: older or newer, but not a mixture.
 	 */
-	if (fd < 0 || mark->size <= LAYER_TAR_ONE_READ)
+	if (fd < 0 || mark->size <= PAGE)
 		return 0;
 	if (fstat(fd, &st) < 0)
 		return tree_err(e, errno, "look at");

@@ -162,9 +162,6 @@ layer_tar_content(struct layer_tar *lt, int fd, uint64_t size,
 {
 	if (lt->sink == NULL)
 		lt->flushed += size;
-	else if (size <= LAYER_TAR_ONE_READ && BUFFER_SIZE - lt->fill <= size &&
-	    layer_tar_flush(lt, e) < 0)
-		return -1;
 	else if (read_content(lt, fd, size, nar, la, e) < 0)
 		return -1;
 	return put_zeros(lt, tar_padding(size), e);

@@ -35,10 +35,8 @@ int layer_tar_header(
 /*
  * Content and padding: exactly size bytes from fd, which must then end.  nar,
  * if any, gets the content too, and la is told how far it is.  When only
- * counting fd is not used.  Up to LAYER_TAR_ONE_READ bytes, and their end, are
- * asked for by one read(2).  The error does not name the file.
+ * counting fd is not used.  The error does not name the file.
  */
-#define LAYER_TAR_ONE_READ 4096 /* the smallest page there is */
 int layer_tar_content(struct layer_tar *lt, int fd, uint64_t size,
     struct nar_hash *nar, struct look_ahead *la, struct err *e);
 /* The two zero blocks and the padding of the last record. */

@@ -381,7 +381,7 @@ test_entries(void **state)
 
 /*
  * Small files are not looked at a second time, so each must be one read(2),
- * the end of the buffer notwithstanding.
+ * the end of the buffer notwithstanding (a header leaves room enough).
  */
 static void
 test_small_files(void **state)
