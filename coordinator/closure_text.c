@@ -88,7 +88,7 @@ read_record(struct reader *r, struct err *e)
 {
 	char shown[CLOSURE_SHOWN_MAX];
 	struct closure_text line;
-	uint64_t n;
+	uint64_t n = 0;
 
 	if (!r->classic && read_hash_and_size(r, e) < 0)
 		return -1;

@@ -127,7 +127,7 @@ planned_closure(const struct request *request, const struct closure *known,
 		for (size_t i = 0; i < request->layer[l].n; i++) {
 			const char *path = request->layer[l].path[i];
 			struct closure_entry entry = {.path = text_of(path)};
-			uint32_t at;
+			uint32_t at = 0;
 
 			if (known != NULL &&
 			    find_root(known, path, false, file, &at, e) < 0)

@@ -246,7 +246,7 @@ static int
 skip_step(struct json_pull *p, struct err *e)
 {
 	struct closure_text text;
-	enum json_kind kind;
+	enum json_kind kind = JSON_NULL;
 	bool b;
 
 	if (json_pull_peek(p, &kind, e) < 0)
@@ -271,7 +271,7 @@ int
 json_pull_skip_rest(struct json_pull *p, unsigned depth, struct err *e)
 {
 	struct closure_text key;
-	bool more;
+	bool more = false;
 
 	while (p->depth >= depth) {
 		if (json_pull_more(p, &more, e) < 0)

@@ -375,7 +375,10 @@ bar_line(const struct progress *p, int64_t now, size_t columns, char *out,
 	human_bytes(p->bytes, total);
 	human_bytes(
 	    seconds > 0.2 ? (uint64_t)((double)bytes / seconds) : 0, rate);
-	human_seconds(share > 0.01 ? seconds / share - seconds : 0, left);
+	if (share > 0.01)
+		human_seconds(seconds / share - seconds, left);
+	else
+		snprintf(left, sizeof(left), "?"); /* too early to say */
 	snprintf(out, size, "%s %3d%% %s%s left  %zu/%zu  %s/s  %s of %s",
 	    p->phase, (int)(share * 100), bar, left, p->jobs_done, p->jobs,
 	    rate, done, total);

@@ -203,6 +203,8 @@ class TestBar(Progress):
         self.assertIn(b"slow-0", t.data)
         self.assertRegex(t.data, rb"[0-9] [KMG]iB/s")
         self.assertRegex(t.data, rb"left")
+        # What is not known yet is not said to be no time at all.
+        self.assertNotRegex(t.data, rb" 0% [^\r\n]*0\.00 s left")
 
     def test_narrow(self):
         for columns in (10, 20, 40, 61, 200):
