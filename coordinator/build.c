@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "dispatch.h"
 #include "err.h"
@@ -26,6 +27,8 @@
 
 #define LABEL_MAX 128
 #define LAYERS_OF_ALL_ENGINES 125 /* Docker 20.10 takes no more */
+/* Our own descriptors, beside one for each worker. */
+#define DESCRIPTORS 32
 
 /* One build; the parts are made in this order and freed in the reverse. */
 struct build {
@@ -84,6 +87,28 @@ machine_cores(void)
 	return sched_getaffinity(0, sizeof(set), &set) == 0
 	    ? (size_t)CPU_COUNT(&set)
 	    : 1;
+}
+
+/* libzmq aborts where it gets no descriptor: there must be enough before. */
+static int
+check_descriptors(const struct options *options, struct err *e)
+{
+	rlim_t want = DESCRIPTORS + options->workers;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
+		return 0;
+	if (limit.rlim_max < want)
+		return err_set(e, ERR_FATAL, 0,
+		    "at most %llu files may be open, and this needs %llu: "
+		    "raise the limit (ulimit -Hn)%s",
+		    (unsigned long long)limit.rlim_max,
+		    (unsigned long long)want,
+		    options->workers > 1 ? " or lower --workers" : "");
+	limit.rlim_cur = want;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return err_set(e, ERR_FATAL, errno, "raise RLIMIT_NOFILE");
+	return 0;
 }
 
 static int
@@ -302,7 +327,8 @@ warn(const struct build *b)
 static int
 run(struct build *b, struct err *e)
 {
-	if (scratch_new(&b->scratch, e) < 0 ||
+	if (check_descriptors(b->options, e) < 0 ||
+	    scratch_new(&b->scratch, e) < 0 ||
 	    progress_new(b->options->progress, &b->progress, e) < 0 ||
 	    open_outputs(b, e) < 0 ||
 	    image_layers_plan(

@@ -939,6 +939,19 @@ class TestAround(Bad):
         self.ok(preexec_fn=lambda: resource.setrlimit(
             resource.RLIMIT_NOFILE, (64, 64)))
 
+    def test_too_few_descriptors(self):
+        """libzmq would abort, and temporary folders would stay."""
+        for hard, workers in ((5, 1), (8, 1), (20, 1), (64, 64)):
+            with self.subTest(hard):
+                self.refused(
+                    "--name", "x", "--closure", self.closure, "--store-root",
+                    self.store.root, "--workers", str(workers), "--slots",
+                    str(workers), words=["open", str(hard), "ulimit"],
+                    status=1, preexec_fn=lambda: resource.setrlimit(
+                        resource.RLIMIT_NOFILE, (hard, hard)))
+        self.ok(preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_NOFILE, (20, 256)))
+
     def test_closed_descriptors(self):
         def close():
             os.close(0)
