@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "job_heap.h"
+
 enum job_state { JOB_QUEUED, JOB_LEASED, JOB_DONE, JOB_FAILED };
 
 struct job {
@@ -51,8 +53,7 @@ struct scheduler {
 	struct sched_config config;
 	struct job *job;
 	size_t n_jobs, room_jobs, open;
-	uint64_t *heap; /* queued jobs, the heaviest at 0 */
-	size_t n_heap;
+	struct job_heap queue;
 	struct worker_list all, idle, ahead; /* ahead: room for one more */
 	struct worker **by_id;		     /* NULL: gone, or never there */
 	size_t n_ids;
@@ -103,7 +104,7 @@ sched_free(struct scheduler *s)
 		free(s->job[i].failure);
 	}
 	free(s->job);
-	free(s->heap);
+	job_heap_free(&s->queue);
 	free(s->pending.action);
 	free(s->by_id);
 	free(s);
@@ -116,44 +117,12 @@ sched_freep(struct scheduler **s)
 	*s = NULL;
 }
 
-/* Heavier first; of equal ones the older. */
-static bool
-before(const struct scheduler *s, uint64_t a, uint64_t b)
-{
-	if (s->job[a].weight != s->job[b].weight)
-		return s->job[a].weight > s->job[b].weight;
-	return a < b;
-}
-
 static void
-heap_push(struct scheduler *s, uint64_t job)
+enqueue(struct scheduler *s, uint64_t id)
 {
-	size_t i = s->n_heap++;
-
 	/* Room for every job was made when it was added. */
-	for (; i > 0 && before(s, job, s->heap[(i - 1) / 2]); i = (i - 1) / 2)
-		s->heap[i] = s->heap[(i - 1) / 2];
-	s->heap[i] = job;
-}
-
-static uint64_t
-heap_pop(struct scheduler *s)
-{
-	uint64_t top = s->heap[0], last = s->heap[--s->n_heap];
-	size_t i = 0, child;
-
-	while ((child = 2 * i + 1) < s->n_heap) {
-		if (child + 1 < s->n_heap &&
-		    before(s, s->heap[child + 1], s->heap[child]))
-			child++;
-		if (!before(s, s->heap[child], last))
-			break;
-		s->heap[i] = s->heap[child];
-		i = child;
-	}
-	if (s->n_heap > 0)
-		s->heap[i] = last;
-	return top;
+	s->job[id].state = JOB_QUEUED;
+	job_heap_push(&s->queue, s->job[id].weight, id);
 }
 
 int
@@ -163,13 +132,13 @@ sched_add_job(
 	size_t room = s->room_jobs;
 
 	if (s->n_jobs == room) {
-		void *job, *heap, *action;
+		void *job, *action;
+		int rc;
 
 		room = room == 0 ? 64 : room * 2;
 		if ((job = realloc(s->job, room * sizeof(*s->job))) != NULL)
 			s->job = job;
-		if ((heap = realloc(s->heap, room * sizeof(*s->heap))) != NULL)
-			s->heap = heap;
+		rc = job_heap_reserve(&s->queue, room);
 		/*
 		 * Each event queues at most one action a job (CANCEL or
 		 * FAILED), so an event never needs to allocate.
@@ -178,13 +147,13 @@ sched_add_job(
 		    s->pending.action, 2 * room * sizeof(*s->pending.action));
 		if (action != NULL)
 			s->pending.action = action;
-		if (job == NULL || heap == NULL || action == NULL)
+		if (job == NULL || rc < 0 || action == NULL)
 			return err_set(e, ERR_FATAL, errno, "job table");
 		s->room_jobs = room;
 		s->pending.room = 2 * room;
 	}
 	s->job[s->n_jobs] = (struct job){.weight = weight};
-	heap_push(s, s->n_jobs);
+	enqueue(s, s->n_jobs);
 	s->open++;
 	out->v = s->n_jobs++;
 	return 0;
@@ -321,8 +290,7 @@ job_failed(struct scheduler *s, uint64_t id, const struct worker *w,
 		kind = ERR_JOB;
 	}
 	if (kind == ERR_RETRY && j->failures < s->config.poison) {
-		j->state = JOB_QUEUED;
-		heap_push(s, id);
+		enqueue(s, id);
 		return;
 	}
 	j->state = JOB_FAILED;
@@ -341,8 +309,7 @@ worker_end(struct scheduler *s, struct worker *w, const char *why)
 		if (i < w->slots) {
 			job_failed(s, id, w, ERR_RETRY, why);
 		} else {
-			s->job[id].state = JOB_QUEUED;
-			heap_push(s, id);
+			enqueue(s, id);
 		}
 	}
 	if (w->list != NULL)
@@ -482,13 +449,13 @@ worker_for(const struct scheduler *s, const struct job *j)
 static bool
 next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 {
-	while (s->n_heap > 0) {
-		struct job *j = &s->job[s->heap[0]];
+	while (s->queue.n > 0) {
+		struct job *j = &s->job[s->queue.item[0].id];
 		struct worker *w;
 		struct lease *lease;
 
 		if (j->state != JOB_QUEUED) { /* done meanwhile */
-			heap_pop(s);
+			job_heap_pop(&s->queue);
 			continue;
 		}
 		if ((w = worker_for(s, j)) == NULL)
@@ -500,7 +467,7 @@ next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 		j->given[0] = w->id;
 		lease = &w->lease[w->n_leases++];
 		*lease = (struct lease){
-		    .job = heap_pop(s),
+		    .job = job_heap_pop(&s->queue),
 		    .attempt = j->attempt,
 		    .until = deadline(s, now + s->config.lease_ms),
 		};
