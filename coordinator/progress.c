@@ -198,7 +198,9 @@ progress_freep(struct progress **p)
 static void
 emit(json_t *event)
 {
-	char *line = event == NULL ? NULL : json_dumps(event, JSON_COMPACT);
+	char *line = event == NULL
+	    ? NULL
+	    : json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(6));
 
 	if (line != NULL)
 		dprintf(STDERR_FILENO, "%s\n", line);
