@@ -7,8 +7,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "closure.h"
 #include "dispatch.h"
 #include "err.h"
+#include "file_place.h"
 #include "image_json.h"
 #include "image_layers.h"
 #include "layer_plan.h"
@@ -77,6 +79,48 @@ open_outputs(struct build *b, struct err *e)
 		b->n_outputs++;
 	}
 	return 0;
+}
+
+/* A layer that is read while it is written to would be different each time. */
+static int
+check_outside(const struct build *b, const char *target, struct err *e)
+{
+	const char *store_dir = b->layers->request->store_dir;
+	AUTO(own_freep) char *given = NULL;
+	AUTO(own_freep) char *store = NULL;
+	AUTO(own_freep) char *place = NULL;
+	AUTO(own_freep) char *path = NULL;
+	const char *rest;
+
+	if (asprintf(&given, "%s%s", b->options->store_root, store_dir) < 0)
+		return err_set(e, ERR_FATAL, errno, "output");
+	if ((store = realpath(given, NULL)) == NULL ||
+	    (place = file_place_real(target)) == NULL ||
+	    strncmp(place, store, strlen(store)) != 0)
+		return 0;
+	rest = place + strlen(store);
+	if (asprintf(&path, "%s/%.*s", store_dir,
+		(int)strcspn(rest + (*rest == '/'), "/"),
+		rest + (*rest == '/')) < 0)
+		return err_set(e, ERR_FATAL, errno, "output");
+	if (*rest == '/' && closure_find(b->layers->closure, path) != SIZE_MAX)
+		return err_set(e, ERR_USAGE, 0,
+		    "output %s is inside of %s, which is in the image: name "
+		    "another place",
+		    target, path);
+	return 0;
+}
+
+static int
+check_all_outside(const struct build *b, struct err *e)
+{
+	const char *metadata = b->options->metadata_file;
+
+	for (size_t i = 0; i < b->options->n_outputs; i++)
+		if (b->options->outputs[i].kind != OUTPUT_NONE &&
+		    check_outside(b, b->options->outputs[i].path, e) < 0)
+			return -1;
+	return metadata == NULL ? 0 : check_outside(b, metadata, e);
 }
 
 static size_t
@@ -333,6 +377,7 @@ run(struct build *b, struct err *e)
 	    open_outputs(b, e) < 0 ||
 	    image_layers_plan(
 		b->options, b->scratch, b->progress, &b->layers, e) < 0 ||
+	    check_all_outside(b, e) < 0 ||
 	    image_layers_make(b->layers, b->options, e) < 0 ||
 	    describe_jobs(b, e) < 0)
 		return -1;

@@ -50,9 +50,8 @@ file_place(const char *path, char **place, char **folder, struct err *e)
 	return 0;
 }
 
-/* path without symlinks; its last name need not be there.  NULL: no place. */
-static char *
-real_place(const char *path)
+char *
+file_place_real(const char *path)
 {
 	AUTO(own_freep) char *place = NULL;
 	AUTO(own_freep) char *folder = NULL;
@@ -76,8 +75,8 @@ file_place_same(const char *a, const char *b)
 
 	if (strcmp(a, b) == 0)
 		return true;
-	place_a = real_place(a);
-	place_b = real_place(b);
+	place_a = file_place_real(a);
+	place_b = file_place_real(b);
 	return place_a != NULL && place_b != NULL &&
 	    strcmp(place_a, place_b) == 0;
 }

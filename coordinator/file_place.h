@@ -17,6 +17,12 @@ struct err;
  */
 int file_place(const char *path, char **place, char **folder, struct err *e);
 
+/*
+ * path without symlinks, the caller's; its last name need not be there.  NULL:
+ * no place.
+ */
+char *file_place_real(const char *path);
+
 /* Whether both are one place, by name or by where symlinks lead. */
 bool file_place_same(const char *a, const char *b);
 

@@ -810,6 +810,23 @@ class TestOutputs(Bad):
                             "--metadata-file", self.path(other), to=None,
                             words="same")
 
+    def test_inside_the_image(self):
+        """The layer would hold the half-written output."""
+        store = make_store.Store(self.path("s"))
+        path = store.add("open", {"d": make_store.Dir({}, 0o755)})
+        closure = self.closure_file(store, name="c2")
+        place = store.real(path) + "/d"
+        os.symlink(place, self.path("link"))
+        for to in ("oci:" + place + "/o", "docker-archive:" + place + "/i",
+                   "oci-archive:" + self.path("link/i")):
+            self.refused("--name", "x", "--closure", closure, "--store-root",
+                         store.root, "--to", to, to=None,
+                         words=["output .* inside", "-open"])
+            self.assertEqual(os.listdir(place), [])
+        beside = "docker-archive:" + store.root + store.dir + "/image.tar"
+        self.build("--name", "x", "--closure", closure, "--store-root",
+                   store.root, "--to", beside)
+
     def test_metadata_file(self):
         self.with_store("--to", "none", "--metadata-file",
                         self.path("no/such/m.json"), to=None,
