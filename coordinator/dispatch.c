@@ -224,10 +224,15 @@ job_failed(const struct dispatch *d, struct job_id id, struct err *e)
 	if (kind == ERR_JOB)
 		return err_set(e, ERR_JOB, 0, "%s: %s", label, why);
 	err_set(e, ERR_FATAL, 0, "%.280s", why);
-	while (n-- > 1)
-		err_ctx(e, "%.280s; then",
-		    sched_reason(d->sched, id, n - 1, &kind));
-	return err_ctx(e, "%s: failed too often", label);
+	for (unsigned i = n - 1; i > 0; i--) {
+		const char *before = sched_reason(d->sched, id, i - 1, &kind);
+
+		/* The same again is said once. */
+		if (strcmp(before, why) != 0)
+			err_ctx(e, "%.280s; then", before);
+		why = before;
+	}
+	return err_ctx(e, "%s: failed %u times", label, n);
 }
 
 static int

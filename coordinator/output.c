@@ -118,6 +118,10 @@ output_target_parse(const char *text, struct output_target *out, struct err *e)
 			return err_set(e, ERR_USAGE, 0,
 			    "'%s': a place is missing: %s:%s", text,
 			    kinds[k].name, kinds[k].place);
+		if (k != OUTPUT_OCI && path[0] != '\0' &&
+		    path[strlen(path) - 1] == '/')
+			return err_set(e, ERR_USAGE, 0,
+			    "'%s': a file is wanted, not a folder", text);
 		if (k == OUTPUT_OCI && strcmp(path, "-") == 0)
 			return err_set(e, ERR_USAGE, 0,
 			    "'%s': a layout is a folder; oci-archive:- goes "
