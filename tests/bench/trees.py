@@ -59,7 +59,8 @@ ALPHABET = "0123456789abcdfghijklmnpqrsvwxyz"
 
 def graph(name, count, refs, dense=False):
     """path-info JSON of count paths with some refs each, mostly to the first
-    (a power law), or, dense, to the ones just before."""
+    (a power law), or, dense, to any before, so that nearly all pairs are
+    related."""
     if os.path.exists(name):
         return name
     rng = random.Random(count)
@@ -73,7 +74,7 @@ def graph(name, count, refs, dense=False):
         f.write("[")
         for i in range(count):
             if dense:
-                chosen = range(max(0, i - refs), i)
+                chosen = {rng.randrange(i) for _ in range(refs)} if i else ()
             else:
                 chosen = {int(i * rng.random() ** 3) for _ in range(
                     rng.randint(1, 2 * refs - 1))} if i else ()
