@@ -14,11 +14,12 @@ write_behind(struct write_behind *w, int fd, uint64_t end)
 {
 	if (end - w->start < WRITE_BEHIND_WINDOW)
 		return 0;
-	/* The disk starts with this window while the one before is awaited. */
 	sync_file_range(fd, (off_t)w->start, (off_t)(end - w->start),
 	    SYNC_FILE_RANGE_WRITE);
-	if (w->start > w->sent) {
-		off_t at = (off_t)w->sent, len = (off_t)(w->start - w->sent);
+	w->start = end;
+	/* So late that the disk is done with it: the writer hardly waits. */
+	while (w->start - w->sent > WRITE_BEHIND_DEPTH * WRITE_BEHIND_WINDOW) {
+		off_t at = (off_t)w->sent, len = (off_t)WRITE_BEHIND_WINDOW;
 
 		if (sync_file_range(fd, at, len,
 			SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
@@ -26,8 +27,7 @@ write_behind(struct write_behind *w, int fd, uint64_t end)
 		    (errno == EIO || errno == ENOSPC || errno == EDQUOT))
 			return -1;
 		posix_fadvise(fd, at, len, POSIX_FADV_DONTNEED);
+		w->sent += WRITE_BEHIND_WINDOW;
 	}
-	w->sent = w->start;
-	w->start = end;
 	return 0;
 }

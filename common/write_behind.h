@@ -10,11 +10,12 @@
 
 #include <stdint.h>
 
-#define WRITE_BEHIND_WINDOW ((uint64_t)16 << 20) /* bytes */
+#define WRITE_BEHIND_WINDOW ((uint64_t)8 << 20) /* bytes */
+#define WRITE_BEHIND_DEPTH 8 /* windows on their way to the disk */
 
 struct write_behind {
 	uint64_t start; /* of the window that is being filled */
-	uint64_t sent;	/* the window before it is on its way from here on */
+	uint64_t sent;	/* from here to start, on its way to the disk */
 };
 
 /* Writing starts at offset. */
