@@ -1,5 +1,5 @@
 /*
- * Closures from text: once from memory and once through a window that is
+ * Closures, JSON and text: once from memory and once through a window that is
  * filled in small reads; both must say the same.
  */
 #include <stdlib.h>
