@@ -73,7 +73,7 @@ listen_here(struct dispatch *d, struct err *e)
 	}
 	if ((d->ctx = zmq_ctx_new()) == NULL)
 		return err_set(e, ERR_FATAL, errno, "zmq_ctx_new");
-	return link_listen(d->ctx, d->endpoint, &d->link, e);
+	return link_listen(d->ctx, d->endpoint, NULL, &d->link, e);
 }
 
 static int

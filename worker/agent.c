@@ -424,7 +424,7 @@ agent_open(struct agent *a, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "worker");
 	if (job_pool_new(a->options->slots, &a->pool, e) < 0)
 		return -1;
-	return link_connect(a->ctx, a->options->endpoint, &a->link, e);
+	return link_connect(a->ctx, a->options->endpoint, NULL, &a->link, e);
 }
 
 static void
