@@ -14,10 +14,13 @@
 
 #include "scheduler.h"
 
+#define MB 1000000
+
 static const struct sched_config config = {
     .silent_ms = 10000,
     .lease_ms = 60000,
     .poison = 3,
+    .copy_percent = 10,
 };
 
 static struct err e;
@@ -104,7 +107,8 @@ longest_first_and_one_ahead(void **state)
 	up(s, 0, 1, 2);
 	expect(s, 0, SCHED_SEND, 2, 1);
 	expect(s, 0, SCHED_SEND, 0, 1);
-	expect(s, 0, SCHED_SEND, 4, 0);
+	/* One ahead: behind the lightest jobs. */
+	expect(s, 0, SCHED_SEND, 4, 1);
 	expect_nothing(s, 0);
 	assert_int_equal(sched_open(s), 4);
 	sched_free(s);
@@ -217,8 +221,8 @@ leases_and_silence(void **state)
 	struct scheduler *s = make();
 
 	(void)state;
-	add(s, 3);
-	add(s, 2);
+	add(s, 30 * MB);
+	add(s, 20 * MB);
 	up(s, 0, 0, 1);
 	expect(s, 0, SCHED_SEND, 0, 0);
 	expect(s, 0, SCHED_SEND, 1, 0);
