@@ -1,23 +1,28 @@
 #include "link.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include <zmq.h>
 
+#include "data_protocol.h"
 #include "err.h"
 #include "own.h"
 #include "protocol.h"
 
 #define SCHEME "ipc://"
+#define TCP_SCHEME "tcp://"
 
 struct link {
 	void *socket;
 	bool router;
+	bool data;	/* carries data_protocol.h */
+	zmq_msg_t held; /* data: the chunk that was received last */
 	int fd;
-	char *path;	       /* of the socket's file, if this end made it */
-	msgpack_sbuffer frame; /* what is sent is encoded here */
+	char *path;	     /* of the socket's file, if this end made it */
+	msgpack_sbuffer out; /* what is sent is encoded here */
 };
 
 struct option {
@@ -51,6 +56,18 @@ static const struct option dealer_end[] = {
     {ZMQ_SNDHWM, 4096}, {ZMQ_RCVHWM, 16384},
     {ZMQ_RECONNECT_IVL, 200},	   /* ms; libzmq adds jitter */
     {ZMQ_RECONNECT_IVL_MAX, 5000}, /* ms */
+};
+
+/*
+ * For the data pair, after those above.  What is on its way to the coordinator
+ * is what it asked for, DATA_CREDIT_MAX chunks of a worker, and room for those
+ * of a pull that it gave up: a queue that fills is a peer's fault, and bounds
+ * what that costs.
+ */
+static const struct option data_ends[] = {
+    {ZMQ_MAXMSGSIZE, (int)DATA_MSG_SIZE_MAX},
+    {ZMQ_SNDHWM, 2 * DATA_CREDIT_MAX},
+    {ZMQ_RCVHWM, 2 * DATA_CREDIT_MAX},
 };
 
 #define N_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -87,22 +104,32 @@ set_options(
 	return 0;
 }
 
+static bool
+has_scheme(const char *endpoint, const char *scheme)
+{
+	size_t len = strlen(scheme);
+
+	return strncmp(endpoint, scheme, len) == 0 && endpoint[len] != '\0';
+}
+
 /* Makes the socket and sets its options. */
 static int
-link_new(void *ctx, const char *endpoint, bool router, struct link **out,
-    struct err *e)
+link_new(void *ctx, const char *endpoint, bool router, bool data,
+    struct link **out, struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
 	size_t size;
 
 	/* Without keys only the file system's rights say who may speak. */
-	if (strncmp(endpoint, SCHEME, strlen(SCHEME)) != 0 ||
-	    endpoint[strlen(SCHEME)] == '\0')
+	if (!has_scheme(endpoint, SCHEME) &&
+	    !(data && has_scheme(endpoint, TCP_SCHEME)))
 		return err_set(e, ERR_USAGE, 0, "ipc://PATH is wanted");
 	if ((l = calloc(1, sizeof(*l))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "socket");
 	l->router = router;
-	msgpack_sbuffer_init(&l->frame);
+	l->data = data;
+	zmq_msg_init(&l->held);
+	msgpack_sbuffer_init(&l->out);
 	l->socket = zmq_socket(ctx, router ? ZMQ_ROUTER : ZMQ_DEALER);
 	if (l->socket == NULL)
 		return link_fault(e, ERR_FATAL, "socket");
@@ -114,6 +141,27 @@ link_new(void *ctx, const char *endpoint, bool router, struct link **out,
 	if (router ? set_options(l, router_end, N_OF(router_end), e) < 0
 		   : set_options(l, dealer_end, N_OF(dealer_end), e) < 0)
 		return -1;
+	if (data && set_options(l, data_ends, N_OF(data_ends), e) < 0)
+		return -1;
+	*out = STEAL(&l);
+	return 0;
+}
+
+static int
+listen_on(void *ctx, const char *endpoint, bool data, struct link **out,
+    struct err *e)
+{
+	AUTO(link_closep) struct link *l = NULL;
+
+	if (link_new(ctx, endpoint, true, data, &l, e) < 0)
+		return err_ctx(e, "listen on %s", endpoint);
+	if (zmq_bind(l->socket, endpoint) != 0) {
+		link_fault(e, ERR_FATAL, endpoint);
+		return err_ctx(e, "listen on");
+	}
+	if (has_scheme(endpoint, SCHEME) &&
+	    (l->path = strdup(endpoint + strlen(SCHEME))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "listen on %s", endpoint);
 	*out = STEAL(&l);
 	return 0;
 }
@@ -121,26 +169,23 @@ link_new(void *ctx, const char *endpoint, bool router, struct link **out,
 int
 link_listen(void *ctx, const char *endpoint, struct link **out, struct err *e)
 {
-	AUTO(link_closep) struct link *l = NULL;
-
-	if (link_new(ctx, endpoint, true, &l, e) < 0)
-		return err_ctx(e, "listen on %s", endpoint);
-	if (zmq_bind(l->socket, endpoint) != 0) {
-		link_fault(e, ERR_FATAL, endpoint);
-		return err_ctx(e, "listen on");
-	}
-	if ((l->path = strdup(endpoint + strlen(SCHEME))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "listen on %s", endpoint);
-	*out = STEAL(&l);
-	return 0;
+	return listen_on(ctx, endpoint, false, out, e);
 }
 
 int
-link_connect(void *ctx, const char *endpoint, struct link **out, struct err *e)
+link_listen_data(
+    void *ctx, const char *endpoint, struct link **out, struct err *e)
+{
+	return listen_on(ctx, endpoint, true, out, e);
+}
+
+static int
+connect_to(void *ctx, const char *endpoint, bool data, struct link **out,
+    struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
 
-	if (link_new(ctx, endpoint, false, &l, e) < 0)
+	if (link_new(ctx, endpoint, false, data, &l, e) < 0)
 		return err_ctx(e, "connect to %s", endpoint);
 	if (zmq_connect(l->socket, endpoint) != 0) {
 		link_fault(e, ERR_USAGE, endpoint);
@@ -148,6 +193,19 @@ link_connect(void *ctx, const char *endpoint, struct link **out, struct err *e)
 	}
 	*out = STEAL(&l);
 	return 0;
+}
+
+int
+link_connect(void *ctx, const char *endpoint, struct link **out, struct err *e)
+{
+	return connect_to(ctx, endpoint, false, out, e);
+}
+
+int
+link_connect_data(
+    void *ctx, const char *endpoint, struct link **out, struct err *e)
+{
+	return connect_to(ctx, endpoint, true, out, e);
 }
 
 void
@@ -163,7 +221,8 @@ link_close(struct link *l, int linger_ms)
 	if (l->path != NULL)
 		unlink(l->path); /* libzmq leaves it */
 	free(l->path);
-	msgpack_sbuffer_destroy(&l->frame);
+	msgpack_sbuffer_destroy(&l->out);
+	zmq_msg_close(&l->held);
 	free(l);
 }
 
@@ -191,20 +250,40 @@ send_part(struct link *l, const void *data, size_t len, int flags)
 	return rc < 0 ? -1 : 0;
 }
 
+/* What l->out holds; name is the message's. */
+static int
+send_out(struct link *l, const struct link_peer *peer, const char *name,
+    struct err *e)
+{
+	if ((l->router && send_part(l, peer->id, peer->len, ZMQ_SNDMORE) < 0) ||
+	    send_part(l, l->out.data, l->out.size, 0) < 0)
+		return link_fault(e,
+		    errno == EAGAIN || errno == EHOSTUNREACH ? ERR_PEER
+							     : ERR_FATAL,
+		    name);
+	return 0;
+}
+
 int
 link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
     struct err *e)
 {
-	msgpack_sbuffer_clear(&l->frame);
-	if (msg_encode(m, &l->frame, e) < 0)
+	assert(!l->data);
+	msgpack_sbuffer_clear(&l->out);
+	if (msg_encode(m, &l->out, e) < 0)
 		return -1;
-	if ((l->router && send_part(l, peer->id, peer->len, ZMQ_SNDMORE) < 0) ||
-	    send_part(l, l->frame.data, l->frame.size, 0) < 0)
-		return link_fault(e,
-		    errno == EAGAIN || errno == EHOSTUNREACH ? ERR_PEER
-							     : ERR_FATAL,
-		    msg_name(m->type));
-	return 0;
+	return send_out(l, peer, msg_name(m->type), e);
+}
+
+int
+link_send_data(struct link *l, const struct link_peer *peer,
+    const struct data_msg *m, struct err *e)
+{
+	assert(l->data);
+	msgpack_sbuffer_clear(&l->out);
+	if (data_msg_encode(m, &l->out, e) < 0)
+		return -1;
+	return send_out(l, peer, data_msg_name(m->type), e);
 }
 
 static int
@@ -227,17 +306,14 @@ drain(struct link *l, zmq_msg_t *part)
 			return;
 }
 
-/* Decodes the last part, which *frame holds, unless it is not the last. */
+/* The part has to be the last one. */
 static int
-take_frame(struct link *l, zmq_msg_t *frame, struct msg *m, struct err *e)
+check_last(struct link *l, zmq_msg_t *frame, struct err *e)
 {
-	if (zmq_msg_more(frame)) {
-		drain(l, frame);
-		return err_set(e, ERR_PEER, 0, "message of too many parts");
-	}
-	if (msg_decode(zmq_msg_data(frame), zmq_msg_size(frame), m, e) < 0)
-		return -1;
-	return 1;
+	if (!zmq_msg_more(frame))
+		return 0;
+	drain(l, frame);
+	return err_set(e, ERR_PEER, 0, "message of too many parts");
 }
 
 /* The ROUTER's first part: who sent the message. */
@@ -263,20 +339,58 @@ take_peer(
 	return 0;
 }
 
+/* 1 and the message's one part in *part, 0 or -1. */
+static int
+receive_frame(
+    struct link *l, struct link_peer *peer, zmq_msg_t *part, struct err *e)
+{
+	if (receive_part(l, part) < 0)
+		return errno == EAGAIN ? 0
+				       : link_fault(e, ERR_FATAL, "receive");
+	if ((l->router && take_peer(l, part, peer, e) < 0) ||
+	    check_last(l, part, e) < 0)
+		return -1;
+	return 1;
+}
+
 int
 link_recv(struct link *l, struct link_peer *peer, struct msg *m, struct err *e)
 {
 	zmq_msg_t part;
 	int rc;
 
+	assert(!l->data);
 	memset(m, 0, sizeof(*m));
 	zmq_msg_init(&part);
-	if (receive_part(l, &part) < 0)
-		rc = errno == EAGAIN ? 0 : link_fault(e, ERR_FATAL, "receive");
-	else if (l->router && take_peer(l, &part, peer, e) < 0)
+	rc = receive_frame(l, peer, &part, e);
+	if (rc > 0 &&
+	    msg_decode(zmq_msg_data(&part), zmq_msg_size(&part), m, e) < 0)
 		rc = -1;
-	else
-		rc = take_frame(l, &part, m, e);
 	zmq_msg_close(&part);
 	return rc;
+}
+
+int
+link_recv_data(
+    struct link *l, struct link_peer *peer, struct data_msg *m, struct err *e)
+{
+	int rc;
+
+	assert(l->data);
+	memset(m, 0, sizeof(*m));
+	/* Receiving frees what the part held before. */
+	rc = receive_frame(l, peer, &l->held, e);
+	if (rc > 0 &&
+	    data_msg_decode(
+		zmq_msg_data(&l->held), zmq_msg_size(&l->held), m, e) < 0)
+		rc = -1;
+	return rc;
+}
+
+int
+link_bound(const struct link *l, char *out, size_t size, struct err *e)
+{
+	if (zmq_getsockopt(l->socket, ZMQ_LAST_ENDPOINT, out, &size) != 0)
+		return link_fault(e, ERR_FATAL, "socket's address");
+	return 0;
 }

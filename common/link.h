@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct data_msg;
 struct err;
 struct msg;
 
@@ -30,6 +31,16 @@ int link_listen(
 
 /* A worker's end: a DEALER; connects (and reconnects) in the background. */
 int link_connect(
+    void *ctx, const char *endpoint, struct link **out, struct err *e);
+
+/*
+ * As above, for the second pair of sockets, which carries data_protocol.h.
+ * Each has its own pair of calls below; a socket never takes the other's
+ * messages.
+ */
+int link_listen_data(
+    void *ctx, const char *endpoint, struct link **out, struct err *e);
+int link_connect_data(
     void *ctx, const char *endpoint, struct link **out, struct err *e);
 
 /*
@@ -60,5 +71,20 @@ int link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
  */
 int link_recv(
     struct link *l, struct link_peer *peer, struct msg *m, struct err *e);
+
+/*
+ * As link_send and link_recv.  What a received chunk points to is the link's
+ * and holds until the next link_recv_data or link_close.
+ */
+int link_send_data(struct link *l, const struct link_peer *peer,
+    const struct data_msg *m, struct err *e);
+int link_recv_data(
+    struct link *l, struct link_peer *peer, struct data_msg *m, struct err *e);
+
+/*
+ * The address that a socket is bound to: its port, where the endpoint left that
+ * open.  ERR_FATAL.
+ */
+int link_bound(const struct link *l, char *out, size_t size, struct err *e);
 
 #endif
