@@ -1,5 +1,6 @@
 #include "link.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -7,6 +8,7 @@
 #include <zmq.h>
 
 #include "curve_key.h"
+#include "data_protocol.h"
 #include "endpoint.h"
 #include "err.h"
 #include "own.h"
@@ -25,10 +27,12 @@
 struct link {
 	void *socket;
 	bool router;
+	bool data;	/* carries data_protocol.h */
+	zmq_msg_t held; /* data: the chunk that was received last */
 	int fd;
 	char *path; /* of the socket's file, if this end made it */
 	char endpoint[ENDPOINT_MAX + 64]; /* listening: where, exactly */
-	msgpack_sbuffer frame;		  /* what is sent is encoded here */
+	msgpack_sbuffer out;		  /* what is sent is encoded here */
 };
 
 struct option {
@@ -67,6 +71,18 @@ static const struct option dealer_end[] = {
     {ZMQ_CONNECT_TIMEOUT, 5000},   /* ms */
     {ZMQ_RECONNECT_IVL, 200},	   /* ms; libzmq adds jitter */
     {ZMQ_RECONNECT_IVL_MAX, 5000}, /* ms */
+};
+
+/*
+ * For the data pair, after those above.  What is on its way to the coordinator
+ * is what it asked for, DATA_CREDIT_MAX chunks of a worker, and room for those
+ * of a pull that it gave up: a queue that fills is a peer's fault, and bounds
+ * what that costs.
+ */
+static const struct option data_ends[] = {
+    {ZMQ_MAXMSGSIZE, (int)DATA_MSG_SIZE_MAX},
+    {ZMQ_SNDHWM, 2 * DATA_CREDIT_MAX},
+    {ZMQ_RCVHWM, 2 * DATA_CREDIT_MAX},
 };
 
 #define N_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -153,7 +169,7 @@ check_safe(const char *endpoint, bool router, const struct link_keys *keys,
 
 /* Makes the socket and sets its options. */
 static int
-link_new(void *ctx, const char *endpoint, bool router,
+link_new(void *ctx, const char *endpoint, bool router, bool data,
     const struct link_keys *given, struct link **out, struct err *e)
 {
 	static const struct link_keys none = {NULL, NULL, false};
@@ -166,7 +182,9 @@ link_new(void *ctx, const char *endpoint, bool router,
 	if ((l = calloc(1, sizeof(*l))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "socket");
 	l->router = router;
-	msgpack_sbuffer_init(&l->frame);
+	l->data = data;
+	zmq_msg_init(&l->held);
+	msgpack_sbuffer_init(&l->out);
 	l->socket = zmq_socket(ctx, router ? ZMQ_ROUTER : ZMQ_DEALER);
 	if (l->socket == NULL)
 		return link_fault(e, ERR_FATAL, "socket");
@@ -180,18 +198,20 @@ link_new(void *ctx, const char *endpoint, bool router,
 		return -1;
 	if (keys->own != NULL && set_keys(l, keys, e) < 0)
 		return -1;
+	if (data && set_options(l, data_ends, N_OF(data_ends), e) < 0)
+		return -1;
 	*out = STEAL(&l);
 	return 0;
 }
 
-int
-link_listen(void *ctx, const char *endpoint, const struct link_keys *keys,
-    struct link **out, struct err *e)
+static int
+listen_on(void *ctx, const char *endpoint, const struct link_keys *keys,
+    bool data, struct link **out, struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
 	size_t size;
 
-	if (link_new(ctx, endpoint, true, keys, &l, e) < 0)
+	if (link_new(ctx, endpoint, true, data, keys, &l, e) < 0)
 		return err_ctx(e, "listen on %s", endpoint);
 	if (zmq_bind(l->socket, endpoint) != 0) {
 		link_fault(e, ERR_FATAL, endpoint);
@@ -209,12 +229,26 @@ link_listen(void *ctx, const char *endpoint, const struct link_keys *keys,
 }
 
 int
-link_connect(void *ctx, const char *endpoint, const struct link_keys *keys,
+link_listen(void *ctx, const char *endpoint, const struct link_keys *keys,
     struct link **out, struct err *e)
+{
+	return listen_on(ctx, endpoint, keys, false, out, e);
+}
+
+int
+link_listen_data(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
+{
+	return listen_on(ctx, endpoint, keys, true, out, e);
+}
+
+static int
+connect_to(void *ctx, const char *endpoint, const struct link_keys *keys,
+    bool data, struct link **out, struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
 
-	if (link_new(ctx, endpoint, false, keys, &l, e) < 0)
+	if (link_new(ctx, endpoint, false, data, keys, &l, e) < 0)
 		return err_ctx(e, "connect to %s", endpoint);
 	if (zmq_connect(l->socket, endpoint) != 0) {
 		link_fault(e, ERR_USAGE, endpoint);
@@ -222,6 +256,20 @@ link_connect(void *ctx, const char *endpoint, const struct link_keys *keys,
 	}
 	*out = STEAL(&l);
 	return 0;
+}
+
+int
+link_connect(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
+{
+	return connect_to(ctx, endpoint, keys, false, out, e);
+}
+
+int
+link_connect_data(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
+{
+	return connect_to(ctx, endpoint, keys, true, out, e);
 }
 
 void
@@ -237,7 +285,8 @@ link_close(struct link *l, int linger_ms)
 	if (l->path != NULL)
 		unlink(l->path); /* libzmq leaves it */
 	free(l->path);
-	msgpack_sbuffer_destroy(&l->frame);
+	msgpack_sbuffer_destroy(&l->out);
+	zmq_msg_close(&l->held);
 	free(l);
 }
 
@@ -271,20 +320,40 @@ send_part(struct link *l, const void *data, size_t len, int flags)
 	return rc < 0 ? -1 : 0;
 }
 
+/* What l->out holds; name is the message's. */
+static int
+send_out(struct link *l, const struct link_peer *peer, const char *name,
+    struct err *e)
+{
+	if ((l->router && send_part(l, peer->id, peer->len, ZMQ_SNDMORE) < 0) ||
+	    send_part(l, l->out.data, l->out.size, 0) < 0)
+		return link_fault(e,
+		    errno == EAGAIN || errno == EHOSTUNREACH ? ERR_PEER
+							     : ERR_FATAL,
+		    name);
+	return 0;
+}
+
 int
 link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
     struct err *e)
 {
-	msgpack_sbuffer_clear(&l->frame);
-	if (msg_encode(m, &l->frame, e) < 0)
+	assert(!l->data);
+	msgpack_sbuffer_clear(&l->out);
+	if (msg_encode(m, &l->out, e) < 0)
 		return -1;
-	if ((l->router && send_part(l, peer->id, peer->len, ZMQ_SNDMORE) < 0) ||
-	    send_part(l, l->frame.data, l->frame.size, 0) < 0)
-		return link_fault(e,
-		    errno == EAGAIN || errno == EHOSTUNREACH ? ERR_PEER
-							     : ERR_FATAL,
-		    msg_name(m->type));
-	return 0;
+	return send_out(l, peer, msg_name(m->type), e);
+}
+
+int
+link_send_data(struct link *l, const struct link_peer *peer,
+    const struct data_msg *m, struct err *e)
+{
+	assert(l->data);
+	msgpack_sbuffer_clear(&l->out);
+	if (data_msg_encode(m, &l->out, e) < 0)
+		return -1;
+	return send_out(l, peer, data_msg_name(m->type), e);
 }
 
 static int
@@ -307,17 +376,14 @@ drain(struct link *l, zmq_msg_t *part)
 			return;
 }
 
-/* Decodes the last part, which *frame holds, unless it is not the last. */
+/* The part has to be the last one. */
 static int
-take_frame(struct link *l, zmq_msg_t *frame, struct msg *m, struct err *e)
+check_last(struct link *l, zmq_msg_t *frame, struct err *e)
 {
-	if (zmq_msg_more(frame)) {
-		drain(l, frame);
-		return err_set(e, ERR_PEER, 0, "message of too many parts");
-	}
-	if (msg_decode(zmq_msg_data(frame), zmq_msg_size(frame), m, e) < 0)
-		return -1;
-	return 1;
+	if (!zmq_msg_more(frame))
+		return 0;
+	drain(l, frame);
+	return err_set(e, ERR_PEER, 0, "message of too many parts");
 }
 
 /* The ROUTER's first part: who sent the message. */
@@ -348,20 +414,50 @@ take_peer(
 	return 0;
 }
 
+/* 1 and the message's one part in *part, 0 or -1. */
+static int
+receive_frame(
+    struct link *l, struct link_peer *peer, zmq_msg_t *part, struct err *e)
+{
+	if (receive_part(l, part) < 0)
+		return errno == EAGAIN ? 0
+				       : link_fault(e, ERR_FATAL, "receive");
+	if ((l->router && take_peer(l, part, peer, e) < 0) ||
+	    check_last(l, part, e) < 0)
+		return -1;
+	return 1;
+}
+
 int
 link_recv(struct link *l, struct link_peer *peer, struct msg *m, struct err *e)
 {
 	zmq_msg_t part;
 	int rc;
 
+	assert(!l->data);
 	memset(m, 0, sizeof(*m));
 	zmq_msg_init(&part);
-	if (receive_part(l, &part) < 0)
-		rc = errno == EAGAIN ? 0 : link_fault(e, ERR_FATAL, "receive");
-	else if (l->router && take_peer(l, &part, peer, e) < 0)
+	rc = receive_frame(l, peer, &part, e);
+	if (rc > 0 &&
+	    msg_decode(zmq_msg_data(&part), zmq_msg_size(&part), m, e) < 0)
 		rc = -1;
-	else
-		rc = take_frame(l, &part, m, e);
 	zmq_msg_close(&part);
+	return rc;
+}
+
+int
+link_recv_data(
+    struct link *l, struct link_peer *peer, struct data_msg *m, struct err *e)
+{
+	int rc;
+
+	assert(l->data);
+	memset(m, 0, sizeof(*m));
+	/* Receiving frees what the part held before. */
+	rc = receive_frame(l, peer, &l->held, e);
+	if (rc > 0 &&
+	    data_msg_decode(
+		zmq_msg_data(&l->held), zmq_msg_size(&l->held), m, e) < 0)
+		rc = -1;
 	return rc;
 }

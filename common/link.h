@@ -11,6 +11,7 @@
 
 #include "curve_key.h"
 
+struct data_msg;
 struct err;
 struct msg;
 
@@ -58,6 +59,16 @@ int link_connect(void *ctx, const char *endpoint, const struct link_keys *keys,
 const char *link_endpoint(const struct link *l);
 
 /*
+ * As above, for the second pair of sockets, which carries data_protocol.h.
+ * Each has its own pair of calls below; a socket never takes the other's
+ * messages.
+ */
+int link_listen_data(void *ctx, const char *endpoint,
+    const struct link_keys *keys, struct link **out, struct err *e);
+int link_connect_data(void *ctx, const char *endpoint,
+    const struct link_keys *keys, struct link **out, struct err *e);
+
+/*
  * Closes.  linger_ms: how long messages that were sent may still leave (0:
  * dropped at once).  A listening end removes its socket's file.
  */
@@ -85,5 +96,14 @@ int link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
  */
 int link_recv(
     struct link *l, struct link_peer *peer, struct msg *m, struct err *e);
+
+/*
+ * As link_send and link_recv.  What a received chunk points to is the link's
+ * and holds until the next link_recv_data or link_close.
+ */
+int link_send_data(struct link *l, const struct link_peer *peer,
+    const struct data_msg *m, struct err *e);
+int link_recv_data(
+    struct link *l, struct link_peer *peer, struct data_msg *m, struct err *e);
 
 #endif

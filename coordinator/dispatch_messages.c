@@ -107,7 +107,8 @@ on_hello(struct dispatch *d, const struct link_peer *link,
     const struct msg_hello *hello, struct err *e)
 {
 	struct msg m = {.type = MSG_WELCOME,
-	    .welcome = {.protocol = PROTOCOL_VERSION, .beat_ms = BEAT_MS}};
+	    .welcome = {
+		.protocol = PROTOCOL_VERSION, .beat_ms = BEAT_MS, .data = ""}};
 
 	if (hello->protocol != PROTOCOL_VERSION ||
 	    strcmp(hello->program, QUARRY_VERSION) != 0)
@@ -314,7 +315,11 @@ on_message(struct dispatch *d, const struct link_peer *link,
 	case MSG_ITEMS:
 	case MSG_ENTRIES:
 	case MSG_CANCEL:
+	case MSG_PROBE:
 		break;
+	case MSG_POSTPONE:
+	case MSG_PROBED:
+		return 0; /* nothing that leads to them is sent yet */
 	}
 	log_line(LOG_WARNING,
 	    "worker %s sent %s, which only a coordinator "

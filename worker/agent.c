@@ -266,6 +266,9 @@ handle(struct agent *a, struct msg *m, struct err *e)
 	case MSG_SIZED:
 	case MSG_DONE:
 	case MSG_FAIL:
+	case MSG_POSTPONE:
+	case MSG_PROBE:
+	case MSG_PROBED:
 		break;
 	}
 	log_line(LOG_WARNING, "%s: %s from the coordinator is out of place",

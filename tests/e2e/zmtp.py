@@ -96,7 +96,7 @@ class Peer:
     def send(self, *fields):
         self.frame(pack(list(fields)))
 
-    def hello(self, protocol=1, program="0.1.0", host="impostor", pid=None,
+    def hello(self, protocol=2, program="0.1.0", host="impostor", pid=None,
               slots=1):
         self.send(HELLO, protocol, program, host, pid or os.getpid(), slots,
                   "libdeflate", "zstd")

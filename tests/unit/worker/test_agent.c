@@ -204,8 +204,8 @@ get_clear(struct fixture *f, enum msg_type want)
 static void
 welcome(struct fixture *f)
 {
-	struct msg m = {
-	    .type = MSG_WELCOME, .welcome = {PROTOCOL_VERSION, BEAT_MS}};
+	struct msg m = {.type = MSG_WELCOME,
+	    .welcome = {PROTOCOL_VERSION, BEAT_MS, "", {0}}};
 
 	get_clear(f, MSG_HELLO);
 	put(f, &m);
@@ -283,7 +283,8 @@ test_hello(void **state)
 	assert_string_equal(m.hello.gzip, "g 1");
 	assert_string_equal(m.hello.zstd, "z 2");
 	msg_clear(&m);
-	ready.welcome = (struct msg_welcome){PROTOCOL_VERSION, BEAT_MS};
+	ready.welcome =
+	    (struct msg_welcome){PROTOCOL_VERSION, BEAT_MS, "", {0}};
 	put(f, &ready);
 	/* An idle worker beats too. */
 	for (int i = 0; i < 3; i++) {
@@ -309,8 +310,8 @@ static void
 test_other_protocol(void **state)
 {
 	struct fixture *f = *state;
-	struct msg m = {
-	    .type = MSG_WELCOME, .welcome = {PROTOCOL_VERSION + 1, BEAT_MS}};
+	struct msg m = {.type = MSG_WELCOME,
+	    .welcome = {PROTOCOL_VERSION + 1, BEAT_MS, "", {0}}};
 
 	get_clear(f, MSG_HELLO);
 	put(f, &m);
@@ -533,8 +534,8 @@ test_nonsense(void **state)
 {
 	struct fixture *f = *state;
 	struct msg odd = {.type = MSG_DONE};
-	struct msg ready = {
-	    .type = MSG_WELCOME, .welcome = {PROTOCOL_VERSION, BEAT_MS}};
+	struct msg ready = {.type = MSG_WELCOME,
+	    .welcome = {PROTOCOL_VERSION, BEAT_MS, "", {0}}};
 	/* A level that no encoder knows does not pass the decoder. */
 	struct msg bad = {.type = MSG_JOB,
 	    .job = {2, 1, 0,
