@@ -316,6 +316,7 @@ on_message(struct dispatch *d, const struct link_peer *link,
 	case MSG_ENTRIES:
 	case MSG_CANCEL:
 	case MSG_PROBE:
+	case MSG_WHO:
 		break;
 	case MSG_POSTPONE:
 	case MSG_PROBED:
