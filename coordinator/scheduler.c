@@ -175,8 +175,8 @@ sched_set_missing(struct scheduler *s, struct worker_id worker,
 /*
  * Actions are queued by leases that end (FAILED or AUDIT_SKIPPED of its own
  * job, or CANCEL) and by workers set aside or used again, one each.  Leases
- * begin only when no action is left.  So this much is enough, and events need
- * not allocate.
+ * begin only when no action is left (one that moves queues its own SEND).  So
+ * this much is enough, and events need not allocate.
  */
 int
 pending_reserve(struct scheduler *s)

@@ -16,8 +16,9 @@
  * renewed while its bytes advance, or while it waits behind busy slots.  It
  * also ends, whatever the bytes do, max(60 s, 4 x expected) after it began to
  * run, and twice that for each failure before.  Expected is the job's weight
- * by the worker's bytes/s so far, else everybody's; never more than 32 MB/s
- * (a page cache is no promise), and 1 MB/s while nobody has finished a job.
+ * by the worker's bytes/s so far, else everybody's, but taken to be at most
+ * 32 MB/s (a page cache is no promise) and at least 1 MB/s, as is while nobody
+ * has finished a job.
  *
  * Poison.  A job fails for good after failures on `poison` distinct workers;
  * after so many attempts in all where every usable worker has failed it; and
@@ -27,7 +28,8 @@
  * Blame.  A worker with 3 failures in a row gets nothing more until
  * sched_worker_use.  The last usable one is kept, whatever it does: it may be
  * the only machine there is, and every job still ends, by poison.  For the
- * same reason all that are set aside are used again once nobody else is left.
+ * same reason all that are set aside are used again once nobody else is left,
+ * and whenever a job was postponed 8 times more.
  *
  * Postponement.  A worker without room for a job hands it back; nobody is
  * blamed.  It is not offered that weight or more until another of its jobs
@@ -46,7 +48,8 @@
  *
  * Audits.  An audited job is open until another worker's result has agreed.
  * Once only such jobs are left and nobody else is there to do one, or it
- * failed as poison does, it is done without: SCHED_AUDIT_SKIPPED.
+ * failed as poison does or was postponed 3 times, it is done without:
+ * SCHED_AUDIT_SKIPPED.
  *
  * Results.  An answer names job and attempt; whichever attempt answers first
  * counts, once.  Of attempts that hold no lease the last four of a job are
@@ -85,9 +88,11 @@ struct sched_config {
 #define SCHED_ATTEMPT_MS 60000 /* no attempt's deadline is earlier */
 #define SCHED_ATTEMPT_FACTOR 4
 #define SCHED_RATE_MAX 32000 /* bytes/ms that deadlines take for granted */
-#define SCHED_RATE_UNKNOWN 1000
+#define SCHED_RATE_MIN 1000
 #define SCHED_BLAME_MAX 3
 #define SCHED_POSTPONE_MS 10000
+#define SCHED_POSTPONED_MAX 8 /* then workers set aside are tried again */
+#define SCHED_POSTPONED_AUDIT_MAX 3
 #define SCHED_STRAGGLE_MS 5000
 #define SCHED_BANDWIDTH 100000 /* bytes/ms, until a worker's is known */
 #define SCHED_HOLD_MS 5000
@@ -100,8 +105,8 @@ enum sched_action_kind {
 	SCHED_DROP,	    /* the worker is silent: forget it */
 	SCHED_FAILED,	    /* the job has failed for good: see sched_reason */
 	SCHED_SET_ASIDE,    /* the worker gets nothing more */
-	SCHED_USED_AGAIN,   /* it does, as nobody else is left */
-	SCHED_AUDIT_SKIPPED /* the job is done, but nobody checked it */
+	SCHED_USED_AGAIN,   /* it does: nobody else can do what is left */
+	SCHED_AUDIT_SKIPPED /* the job is done, unchecked: the worker's word */
 };
 
 struct sched_action {

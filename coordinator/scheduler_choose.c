@@ -57,17 +57,31 @@ look_at(struct scheduler *s, const struct locality *l)
 }
 
 static int64_t
-transfer_ms(const struct scheduler *s, const struct worker *w)
+fetch_ms(const struct worker *w, uint64_t bytes)
 {
 	double bandwidth = w->bandwidth.bytes > 0
 	    ? w->bandwidth.bytes / w->bandwidth.ms
 	    : SCHED_BANDWIDTH;
 	double ms;
 
-	if (w->mark != s->mark)
-		return 0;
-	ms = (double)w->missing / bandwidth;
+	ms = (double)bytes / bandwidth;
 	return ms < 1e12 ? (int64_t)ms : (int64_t)1e12;
+}
+
+/* Of the job that is looked at. */
+static int64_t
+transfer_ms(const struct scheduler *s, const struct worker *w)
+{
+	return w->mark == s->mark ? fetch_ms(w, w->missing) : 0;
+}
+
+int64_t
+transfer_to(const struct worker *w, const struct job *j)
+{
+	for (size_t i = 0; j->locality != NULL && i < j->locality->n; i++)
+		if (j->locality->at[i].worker.v == w->id.v)
+			return fetch_ms(w, j->locality->at[i].bytes);
+	return 0;
 }
 
 static struct worker *
@@ -137,8 +151,10 @@ ceiling(struct scheduler *s, int64_t now)
 	for (size_t i = 0; i < 2; i++)
 		TAILQ_FOREACH(w, lists[i], entry)
 		{
-			if (now >= w->limit_until)
-				return UINT64_MAX;
+			if (now >= w->limit_until) {
+				most = UINT64_MAX;
+				continue;
+			}
 			if (w->limit_until < s->place_at)
 				s->place_at = w->limit_until;
 			if (w->limit > most)

@@ -41,7 +41,7 @@ find_waiting(struct scheduler *s, int64_t now, struct candidate *c)
 		if (w->lease[i].started != NOT_STARTED ||
 		    (c->to != NULL && j->weight <= c->weight) ||
 		    (to = idle_for(s, now, j)) == NULL ||
-		    time_needed(s, to, j->weight) >
+		    time_needed(s, to, j->weight) + transfer_to(to, j) >
 			time_to_slot(s, now, w) + time_needed(s, w, j->weight))
 			continue;
 		*c = (struct candidate){w, to, &w->lease[i], j->weight, 0};
@@ -67,7 +67,7 @@ find_straggler(struct scheduler *s, int64_t now, struct candidate *c)
 		if (lease->started == NOT_STARTED || j->copies == COPIES ||
 		    (left = time_left(s, now, w, lease)) <= c->left ||
 		    (to = idle_for(s, now, j)) == NULL ||
-		    time_needed(s, to, j->weight) >= left)
+		    time_needed(s, to, j->weight) + transfer_to(to, j) >= left)
 			continue;
 		*c = (struct candidate){w, to, lease, j->weight, left};
 	}
@@ -105,7 +105,8 @@ late_move(struct scheduler *s, int64_t now, struct sched_action *out)
 		    .worker = c.from->id,
 		};
 		lease_end(s, now, c.from, c.lease);
-		job_enqueue(s, job);
+		lease_begin(s, now, c.to, job);
+		queue_action(s, SCHED_SEND, job, s->job[job].attempt, c.to->id);
 		return true;
 	}
 	if (may_copy(s))

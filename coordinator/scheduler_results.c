@@ -160,7 +160,7 @@ job_failed(struct scheduler *s, int64_t now, uint64_t id,
 		return;
 	}
 	queue_action(s, j->accepted ? SCHED_AUDIT_SKIPPED : SCHED_FAILED, id,
-	    j->attempt, w->id);
+	    j->attempt, j->accepted ? j->by : w->id);
 	job_close(s, now, id, j->accepted ? JOB_DONE : JOB_FAILED);
 }
 
@@ -190,6 +190,7 @@ accept(struct scheduler *s, int64_t now, uint64_t id, struct worker_id worker,
 	if (j->state == JOB_QUEUED)
 		job_dequeue(s, id);
 	j->accepted = true;
+	j->postponed = 0;
 	/* A copy that another worker makes is the audit. */
 	for (unsigned i = j->copies; i > 0; i--)
 		if (j->copies > 1 || j->at[i - 1]->id.v == worker.v)
@@ -277,12 +278,14 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 {
 	struct worker *w = worker_find(s, worker);
 	struct lease *lease = w == NULL ? NULL : lease_find(w, job.v);
+	struct job *j;
 	uint64_t limit;
 
 	if (lease == NULL || lease->attempt != attempt)
 		return;
 	w->silent_at = now + s->config.silent_ms;
-	limit = s->job[job.v].weight;
+	j = &s->job[job.v];
+	limit = j->weight;
 	if (now < w->limit_until && w->limit < limit)
 		limit = w->limit;
 	lease_end(s, now, w, lease);
@@ -290,6 +293,13 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 	w->limit_until = now + SCHED_POSTPONE_MS;
 	if (w->limit_until > s->limited_until)
 		s->limited_until = w->limit_until;
-	if (s->job[job.v].copies == 0)
+	j->postponed++;
+	if (j->accepted && j->postponed == SCHED_POSTPONED_AUDIT_MAX) {
+		queue_action(s, SCHED_AUDIT_SKIPPED, job.v, attempt, j->by);
+		job_close(s, now, job.v, JOB_DONE);
+	} else if (j->copies == 0) {
 		job_enqueue(s, job.v);
+		if (j->postponed % SCHED_POSTPONED_MAX == 0)
+			workers_use_all(s);
+	}
 }

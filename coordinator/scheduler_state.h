@@ -27,8 +27,9 @@ enum job_state { JOB_QUEUED, JOB_LEASED, JOB_DONE, JOB_FAILED, JOB_LEFT };
 struct job {
 	enum job_state state;
 	uint8_t failures, copies;
-	bool audit;    /* to be run twice */
-	bool accepted; /* its result is there; open: the audit is not */
+	uint8_t postponed; /* modulo 256; of an audit: since accepted */
+	bool audit;	   /* to be run twice */
+	bool accepted;	   /* its result is there; open: the audit is not */
 	uint64_t weight;
 	uint64_t attempt; /* the newest; older ones may still answer */
 	struct worker *at[COPIES];
@@ -133,6 +134,8 @@ void worker_list(struct scheduler *s, struct worker *w);
 void worker_free(struct worker *w);
 void worker_end(
     struct scheduler *s, int64_t now, struct worker *w, const char *why);
+/* All that are set aside. */
+void workers_use_all(struct scheduler *s);
 /* A failure that is the worker's own, or may be. */
 void worker_failed(struct scheduler *s, struct worker *w);
 
@@ -173,6 +176,8 @@ int64_t time_to_slot(
 
 /* scheduler_choose.c: a queued job and a worker for it, or NULL. */
 struct worker *choose(struct scheduler *s, int64_t now, uint64_t *job);
+/* ms to fetch what the job misses there. */
+int64_t transfer_to(const struct worker *w, const struct job *j);
 bool worker_may_take(const struct worker *w, const struct job *j, int64_t now);
 
 /* scheduler_late.c: moves a waiting job or starts a second copy. */

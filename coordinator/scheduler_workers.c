@@ -101,14 +101,11 @@ tell(struct scheduler *s, struct worker *w)
 	w->news = true;
 }
 
-/* Whoever was set aside is better than nobody. */
-static void
-need_someone(struct scheduler *s)
+void
+workers_use_all(struct scheduler *s)
 {
 	struct worker *w;
 
-	if (s->usable > 0)
-		return;
 	TAILQ_FOREACH(w, &s->all, all)
 	if (w->aside && !w->draining) {
 		sched_worker_use(s, w->id);
@@ -154,7 +151,9 @@ sched_worker_drain(struct scheduler *s, int64_t now, struct worker_id worker)
 	w->draining = true;
 	worker_list(s, w);
 	s->changed = true;
-	need_someone(s);
+	/* Whoever was set aside is better than nobody. */
+	if (s->usable == 0)
+		workers_use_all(s);
 }
 
 void
@@ -182,7 +181,9 @@ worker_end(struct scheduler *s, int64_t now, struct worker *w, const char *why)
 	s->by_id[w->id.v] = NULL;
 	worker_free(w);
 	s->changed = true;
-	need_someone(s);
+	/* Whoever was set aside is better than nobody. */
+	if (s->usable == 0)
+		workers_use_all(s);
 }
 
 void

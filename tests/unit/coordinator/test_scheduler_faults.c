@@ -437,6 +437,59 @@ audits_are_skipped_in_the_end(void **state)
 	sched_free(s);
 }
 
+/* The only other worker has no room for it. */
+static void
+audits_are_not_postponed_for_ever(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	assert_int_equal(sched_audit(s, add(s, 5), &e), 0);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	up(s, 0, 1, 1);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+	for (int64_t now = 0; now < 30000; now += 10000) {
+		sched_beat(s, now, (struct worker_id){0}, 0);
+		sched_beat(s, now, (struct worker_id){1}, 0);
+		expect(s, now, SCHED_SEND, 0, 1);
+		postpone(s, now, 1, 0, (uint64_t)now / 10000 + 2);
+	}
+	expect(s, 20000, SCHED_AUDIT_SKIPPED, 0, 0);
+	assert_int_equal(sched_open(s), 0);
+	sched_free(s);
+}
+
+/* Events need not be followed by sched_next. */
+static void
+actions_wait(void **state)
+{
+	enum { WORKERS = 40 };
+	struct scheduler *s = make();
+	struct sched_action a;
+	int cancels = 0;
+
+	(void)state;
+	for (int i = 0; i < 2 * WORKERS; i++)
+		add(s, 1);
+	for (uint64_t i = 0; i < WORKERS; i++)
+		up(s, 0, i, 1);
+	while (sched_next(s, 0, &a))
+		;
+	for (uint64_t i = 0; i < WORKERS; i++) {
+		sched_cancel(s, 0, (struct job_id){i});
+		gone(s, i);
+		up(s, 0, WORKERS + i, 1);
+	}
+	for (uint64_t i = 0; i < WORKERS; i++)
+		sched_cancel(s, 0, (struct job_id){WORKERS + i});
+	while (sched_next(s, 0, &a))
+		cancels += a.kind == SCHED_CANCEL;
+	assert_int_equal(cancels, WORKERS);
+	assert_int_equal(sched_open(s), 0);
+	sched_free(s);
+}
+
 static void
 cancelled_jobs_are_gone(void **state)
 {
@@ -476,6 +529,8 @@ main(void)
 	    cmocka_unit_test(locality_waits_no_longer_than_the_transfer),
 	    cmocka_unit_test(audits_need_a_second_worker),
 	    cmocka_unit_test(audits_are_skipped_in_the_end),
+	    cmocka_unit_test(audits_are_not_postponed_for_ever),
+	    cmocka_unit_test(actions_wait),
 	    cmocka_unit_test(cancelled_jobs_are_gone),
 	};
 
