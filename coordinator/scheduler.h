@@ -29,7 +29,8 @@
  * sched_worker_use.  The last usable one is kept, whatever it does: it may be
  * the only machine there is, and every job still ends, by poison.  For the
  * same reason all that are set aside are used again once nobody else is left,
- * and whenever a job was postponed 8 times more.
+ * and whenever a job was postponed 8 times more; such a job no longer shuns
+ * the workers that failed it.
  *
  * Postponement.  A worker without room for a job hands it back; nobody is
  * blamed.  It is not offered that weight or more until another of its jobs
@@ -106,7 +107,7 @@ enum sched_action_kind {
 	SCHED_FAILED,	    /* the job has failed for good: see sched_reason */
 	SCHED_SET_ASIDE,    /* the worker gets nothing more */
 	SCHED_USED_AGAIN,   /* it does: nobody else can do what is left */
-	SCHED_AUDIT_SKIPPED /* the job is done, unchecked: the worker's word */
+	SCHED_AUDIT_SKIPPED /* done, but unchecked: the worker's word */
 };
 
 struct sched_action {

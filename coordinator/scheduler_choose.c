@@ -11,6 +11,14 @@ worker_may_take(const struct worker *w, const struct job *j, int64_t now)
 	    !(j->accepted && j->by.v == w->id.v);
 }
 
+/* Where the job failed: but others would not have it for long. */
+static bool
+shuns(const struct job *j, const struct worker *w)
+{
+	return j->failures > 0 && j->postponed < SCHED_POSTPONED_MAX &&
+	    failed_at(j, w);
+}
+
 /*
  * The first with room; rather one that the job did not fail on.  Of those
  * that are busy the last to become so: it has the lightest jobs before it.
@@ -24,7 +32,7 @@ first_with_room(const struct scheduler *s, int64_t now, const struct job *j)
 	{
 		if (!worker_may_take(w, j, now))
 			continue;
-		if (!failed_at(j, w))
+		if (!shuns(j, w))
 			return w;
 		if (second == NULL)
 			second = w;
@@ -33,7 +41,7 @@ first_with_room(const struct scheduler *s, int64_t now, const struct job *j)
 	{
 		if (!worker_may_take(w, j, now))
 			continue;
-		if (!failed_at(j, w))
+		if (!shuns(j, w))
 			return w;
 		if (second == NULL)
 			second = w;
@@ -99,7 +107,7 @@ cheapest(
 		    !worker_may_take(w, j, now))
 			continue;
 		cost = transfer_ms(s, w) + time_to_slot(s, now, w);
-		if (failed_at(j, w))
+		if (shuns(j, w))
 			cost += FAILED_HERE;
 		if (cost < least) {
 			least = cost;
@@ -200,8 +208,9 @@ choose(struct scheduler *s, int64_t now, uint64_t *job)
 	if (!s->changed && now < s->place_at)
 		return NULL;
 	s->place_at = INT64_MAX;
-	if ((w = choose_from(s, now, &s->queue, job)) != NULL ||
-	    (w = choose_from(s, now, &s->audits, job)) != NULL)
+	if ((!TAILQ_EMPTY(&s->idle) || !TAILQ_EMPTY(&s->ahead)) &&
+	    ((w = choose_from(s, now, &s->queue, job)) != NULL ||
+		(w = choose_from(s, now, &s->audits, job)) != NULL))
 		return w;
 	s->changed = false;
 	s->late_at = now;

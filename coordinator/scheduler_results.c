@@ -144,24 +144,42 @@ remember_failure(struct scheduler *s, struct job *j, const struct worker *w,
 	return true;
 }
 
+static void
+end_for_good(struct scheduler *s, int64_t now, uint64_t id)
+{
+	struct job *j = &s->job[id];
+
+	queue_action(s, j->accepted ? SCHED_AUDIT_SKIPPED : SCHED_FAILED, id,
+	    j->attempt, j->by);
+	job_close(s, now, id, j->accepted ? JOB_DONE : JOB_FAILED);
+}
+
+void
+job_again(struct scheduler *s, int64_t now, uint64_t id)
+{
+	struct job *j = &s->job[id];
+
+	if (j->copies > 0)
+		return; /* the other copy goes on */
+	if (poisonous(s, j) ||
+	    (j->accepted && j->postponed >= SCHED_POSTPONED_AUDIT_MAX))
+		end_for_good(s, now, id);
+	else
+		job_enqueue(s, id);
+}
+
 void
 job_failed(struct scheduler *s, int64_t now, uint64_t id,
     const struct worker *w, enum err_kind kind, const char *why)
 {
 	struct job *j = &s->job[id];
-	/* Out of memory: rather fail the job than lose count. */
-	bool last = !remember_failure(s, j, w, kind, why) ||
-	    (kind != ERR_RETRY && !j->accepted);
 
-	if (!last && j->copies > 0)
-		return; /* the other copy goes on */
-	if (!last && !poisonous(s, j)) {
-		job_enqueue(s, id);
-		return;
-	}
-	queue_action(s, j->accepted ? SCHED_AUDIT_SKIPPED : SCHED_FAILED, id,
-	    j->attempt, j->accepted ? j->by : w->id);
-	job_close(s, now, id, j->accepted ? JOB_DONE : JOB_FAILED);
+	/* Out of memory: rather fail the job than lose count. */
+	if (!remember_failure(s, j, w, kind, why) ||
+	    (kind != ERR_RETRY && !j->accepted))
+		end_for_good(s, now, id);
+	else
+		job_again(s, now, id);
 }
 
 /* A late answer counts, but not one of a worker that never had the attempt. */
@@ -293,13 +311,10 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 	w->limit_until = now + SCHED_POSTPONE_MS;
 	if (w->limit_until > s->limited_until)
 		s->limited_until = w->limit_until;
-	j->postponed++;
-	if (j->accepted && j->postponed == SCHED_POSTPONED_AUDIT_MAX) {
-		queue_action(s, SCHED_AUDIT_SKIPPED, job.v, attempt, j->by);
-		job_close(s, now, job.v, JOB_DONE);
-	} else if (j->copies == 0) {
-		job_enqueue(s, job.v);
-		if (j->postponed % SCHED_POSTPONED_MAX == 0)
-			workers_use_all(s);
-	}
+	/* Counts on from 248 to 255, for ever. */
+	j->postponed =
+	    j->postponed < UINT8_MAX ? j->postponed + 1 : UINT8_MAX - 7;
+	job_again(s, now, job.v);
+	if (j->postponed % SCHED_POSTPONED_MAX == 0)
+		workers_use_all(s);
 }

@@ -27,7 +27,7 @@ enum job_state { JOB_QUEUED, JOB_LEASED, JOB_DONE, JOB_FAILED, JOB_LEFT };
 struct job {
 	enum job_state state;
 	uint8_t failures, copies;
-	uint8_t postponed; /* modulo 256; of an audit: since accepted */
+	uint8_t postponed; /* about; of an audit: since accepted */
 	bool audit;	   /* to be run twice */
 	bool accepted;	   /* its result is there; open: the audit is not */
 	uint64_t weight;
@@ -151,7 +151,9 @@ void lease_cancel(
 void lease_start(
     struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
 bool failed_at(const struct job *j, const struct worker *w);
-/* An attempt whose lease was ended failed: again, or never. */
+/* A lease of the job was ended: again, or never. */
+void job_again(struct scheduler *s, int64_t now, uint64_t id);
+/* And it failed. */
 void job_failed(struct scheduler *s, int64_t now, uint64_t id,
     const struct worker *w, enum err_kind kind, const char *why);
 

@@ -174,8 +174,8 @@ worker_end(struct scheduler *s, int64_t now, struct worker *w, const char *why)
 		lease_end(s, now, w, &w->lease[0]);
 		if (!lease.spared)
 			job_failed(s, now, lease.job, w, ERR_RETRY, why);
-		else if (s->job[lease.job].copies == 0)
-			job_enqueue(s, lease.job);
+		else
+			job_again(s, now, lease.job);
 	}
 	TAILQ_REMOVE(&s->all, w, all);
 	s->by_id[w->id.v] = NULL;

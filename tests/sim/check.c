@@ -356,7 +356,7 @@ on_skipped(struct check *c, const struct sched_action *a)
 	if (j->state != AUDITED)
 		check_breach(c, "job %d: no audit to skip", (int)a->job.v);
 	j->state = DONE;
-	if (poisonous(c, j) || j->postponed == SCHED_POSTPONED_AUDIT_MAX)
+	if (poisonous(c, j) || j->postponed >= SCHED_POSTPONED_AUDIT_MAX)
 		return;
 	for (size_t i = 0; i < c->n_jobs; i++)
 		if (c->job[i].state == OPEN)
