@@ -15,10 +15,10 @@
  * Leases.  A worker that says nothing for silent_ms is gone.  A lease is
  * renewed while its bytes advance, or while it waits behind busy slots.  It
  * also ends, whatever the bytes do, max(60 s, 4 x expected) after it began to
- * run, and twice that for each failure before.  Expected is the job's weight
- * by the worker's bytes/s so far, else everybody's, but taken to be at most
- * 32 MB/s (a page cache is no promise) and at least 1 MB/s, as is while nobody
- * has finished a job.
+ * run; twice that after a failure, four times that after more.  Expected is the
+ *job's weight by the worker's bytes/s so far, else everybody's, but taken to be
+ *at most 32 MB/s (a page cache is no promise) and at least 1 MB/s, as is while
+ *nobody has finished a job.
  *
  * Poison.  A job fails for good after failures on `poison` distinct workers;
  * after so many attempts in all where every usable worker has failed it; and

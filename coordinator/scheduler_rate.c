@@ -44,7 +44,7 @@ attempt_ms(
 	ms = SCHED_ATTEMPT_FACTOR * (double)j->weight / rate;
 	if (ms < SCHED_ATTEMPT_MS)
 		ms = SCHED_ATTEMPT_MS;
-	return whole_ms(ms * (double)(1u << j->failures));
+	return whole_ms(ms * (j->failures > 1 ? 4 : 1 + j->failures));
 }
 
 /* Four buckets an octave: exact up to 7 ms, then within a quarter. */
