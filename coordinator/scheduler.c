@@ -67,6 +67,7 @@ job_enqueue(struct scheduler *s, uint64_t id)
 
 	j->state = JOB_QUEUED;
 	job_queue_put(j->accepted ? &s->audits : &s->queue, j->weight, id);
+	s->queued += (double)j->weight;
 	s->changed = true;
 }
 
@@ -74,6 +75,7 @@ void
 job_dequeue(struct scheduler *s, uint64_t id)
 {
 	job_queue_remove(s->job[id].accepted ? &s->audits : &s->queue, id);
+	s->queued -= (double)s->job[id].weight;
 	/* An empty queue is what late moves wait for. */
 	s->changed = true;
 }

@@ -22,8 +22,7 @@ rate_of(const struct scheduler *s, const struct worker *w)
 	return r->ms > 0 ? r->bytes / r->ms : 0;
 }
 
-/* Kept so small that sums of times cannot overflow. */
-static int64_t
+int64_t
 whole_ms(double ms)
 {
 	const double most = (double)(INT64_MAX >> 16);

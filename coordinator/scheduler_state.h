@@ -106,6 +106,8 @@ struct scheduler {
 	bool changed;	      /* something that may place a job */
 	int64_t place_at;     /* nothing else does earlier */
 	int64_t late_at;      /* when to look for stragglers */
+	int64_t critical_at;
+	double queued; /* bytes, about */
 	int64_t limited_until;
 	struct rate rate;
 	uint32_t took[BUCKETS];
@@ -164,6 +166,8 @@ double rate_of(const struct scheduler *s, const struct worker *w);
 /* ms from the lease's start; as long as anything where nothing is known. */
 int64_t attempt_ms(
     const struct scheduler *s, const struct worker *w, const struct job *j);
+/* Kept so small that sums of times cannot overflow. */
+int64_t whole_ms(double ms);
 void took_add(struct scheduler *s, int64_t ms);
 int64_t took_median(const struct scheduler *s);
 /* Of a running lease. */
@@ -184,5 +188,7 @@ bool worker_may_take(const struct worker *w, const struct job *j, int64_t now);
 
 /* scheduler_late.c: moves a waiting job or starts a second copy. */
 bool late_move(struct scheduler *s, int64_t now, struct sched_action *out);
+/* The same while others are queued: for what takes longer than all of them. */
+bool critical_move(struct scheduler *s, int64_t now, struct sched_action *out);
 
 #endif

@@ -61,14 +61,14 @@ random_u64(void)
 	return z ^ (z >> 31);
 }
 
-/* A Pareto tail of index 1: as many from 1 to 2 MB as from 2 MB on; to 2 GB. */
+/* A Pareto tail of index 1, from 10 MB to 20 GB: half are below 20 MB. */
 static uint64_t
 heavy_tailed(void)
 {
 	double u = ((double)(random_u64() >> 11) + 1) / 9007199254740992.0;
-	double bytes = 1e6 / u;
+	double bytes = 1e7 / u;
 
-	return bytes < 2e9 ? (uint64_t)bytes : 2000000000;
+	return bytes < 2e10 ? (uint64_t)bytes : 20000000000;
 }
 
 static void
@@ -206,22 +206,23 @@ begin(struct bench *b)
 	return s;
 }
 
-/* kill_at: when the first worker falls silent; told: and is known to. */
+/* kill_at: when a worker falls silent; told: and is known to. */
 static int64_t
 run(struct bench *b, int64_t kill_at, bool told)
 {
 	struct scheduler *s = begin(b);
+	const size_t victim = random_u64() % b->n_workers;
 
 	for (act(b, s); sched_open(s) > 0; act(b, s)) {
 		struct event v = pop(b);
 		struct worker *w = &b->worker[v.worker];
 
 		b->now = v.at;
-		if (b->now >= kill_at && b->worker[0].up) {
-			b->worker[0].up = false;
+		if (b->now >= kill_at && b->worker[victim].up) {
+			b->worker[victim].up = false;
 			if (told)
-				sched_worker_gone(
-				    s, b->now, (struct worker_id){0}, "killed");
+				sched_worker_gone(s, b->now,
+				    (struct worker_id){victim}, "killed");
 		}
 		if (!w->up)
 			continue;
@@ -301,8 +302,8 @@ table(struct bench *b, bool sizes)
 {
 	static const size_t jobs[] = {64, 127, 1000, 5000};
 
-	printf("%d instances each; time / least time, and with the first "
-	       "worker killed half-way / without,\n"
+	printf("%d instances each; time / least time, and with one worker "
+	       "killed half-way / without,\n"
 	       "told of its end (a child) or left to find out (10 s of "
 	       "silence)\n\n%34s %7s   %7s %7s   %7s %7s\n"
 	       "%6s %8s %-8s %7s %7s   %7s %7s   %7s %7s\n",
