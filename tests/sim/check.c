@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static void
+__attribute__((format(printf, 3, 0))) static void
 say(const struct check *c, FILE *f, const char *fmt, va_list args)
 {
 	fprintf(f, "%8.3f ", (double)c->now / 1000);
