@@ -37,7 +37,7 @@ find_waiting(struct scheduler *s, int64_t now, struct candidate *c)
 	struct worker *w, *to;
 
 	TAILQ_FOREACH(w, &s->all, all)
-	for (size_t i = 0; i < w->n_leases; i++) {
+	for (size_t i = 0; w->n_leases > w->slots && i < w->n_leases; i++) {
 		struct job *j = &s->job[w->lease[i].job];
 
 		if (w->lease[i].started != NOT_STARTED ||
@@ -176,10 +176,12 @@ late_move(struct scheduler *s, int64_t now, struct sched_action *out)
 		move_waiting(s, now, &c, out);
 		return true;
 	}
-	if (may_copy(s))
+	if (now >= s->straggle_at && may_copy(s))
 		find_straggler(s, now, straggle_ms(s), &c);
 	if (c.to == NULL) {
-		s->late_at = now + LOOK_MS;
+		if (now >= s->straggle_at)
+			s->straggle_at = now + LOOK_MS;
+		s->late_at = s->straggle_at;
 		return false;
 	}
 	send_copy(s, now, &c, out);

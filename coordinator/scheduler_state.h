@@ -105,9 +105,9 @@ struct scheduler {
 	int64_t check_at;     /* no lease or silence ends earlier */
 	bool changed;	      /* something that may place a job */
 	int64_t place_at;     /* nothing else does earlier */
-	int64_t late_at;      /* when to look for stragglers */
-	int64_t critical_at;
-	double queued; /* bytes, about */
+	int64_t late_at;      /* when to look for what may move */
+	int64_t straggle_at, critical_at; /* for what may be copied */
+	double queued;			  /* bytes, about */
 	int64_t limited_until;
 	struct rate rate;
 	uint32_t took[BUCKETS];
