@@ -8,7 +8,9 @@
  *	   +--------+			worker gone, lease over, ERR_RETRY,
  *					or postponed
  *
- * Order.  Jobs go largest first.  A worker holds as many leases as it has
+ * Order.  Jobs go largest first, to the fastest idle worker that is known.
+ * Speeds are learned from jobs done; told at the start by sched_measured, they
+ * bring runs on unequal machines close to the least time.  A worker holds as many leases as it has
  * slots, and one more that waits, so that it never waits for the next.  Once
  * nothing is queued, what waits is moved to workers with idle slots.
  *
@@ -40,7 +42,9 @@
  * the median of all durations and over 5 s gets a second copy on an idle slot
  * of a worker that should be done sooner; copies take at most copy_percent
  * of all slots, at least one.  The first result counts, the other is
- * cancelled.
+ * cancelled.  Before the queue is empty the same is done for a job that will
+ * take longer than all that is queued, where another worker with room needs
+ * less than half of its time.
  *
  * Locality.  Of the workers with room, the one with the least cost: bytes
  * that are missing there by its bandwidth, and the wait for a slot.  A job is
@@ -162,6 +166,10 @@ void sched_worker_use(struct scheduler *s, struct worker_id worker);
 
 /* It fetched so many bytes in so long: what its bandwidth is taken from. */
 void sched_fetched(
+    struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
+
+/* It works that fast: told before its first job is done, by a run before. */
+void sched_measured(
     struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
 
 /* A beat: the jobs it runs are told one by one, then the beat itself. */

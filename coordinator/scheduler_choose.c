@@ -20,23 +20,26 @@ shuns(const struct job *j, const struct worker *w)
 }
 
 /*
- * The first with room; rather one that the job did not fail on.  Of those
- * that are busy the last to become so: it has the lightest jobs before it.
+ * One with room; rather one that the job did not fail on.  The fastest of the
+ * idle ones that is known, else the one that was idle longest.  Of those that
+ * are busy the last to become so: it has the lightest jobs before it.
  */
 static struct worker *
-first_with_room(const struct scheduler *s, int64_t now, const struct job *j)
+any_with_room(const struct scheduler *s, int64_t now, const struct job *j)
 {
-	struct worker *w, *second = NULL;
+	struct worker *w, *best = NULL, *second = NULL;
 
 	TAILQ_FOREACH(w, &s->idle, entry)
 	{
 		if (!worker_may_take(w, j, now))
 			continue;
-		if (!shuns(j, w))
-			return w;
-		if (second == NULL)
+		if (shuns(j, w))
 			second = w;
+		else if (best == NULL || rate_of(s, w) > rate_of(s, best))
+			best = w;
 	}
+	if (best != NULL)
+		return best;
 	TAILQ_FOREACH_REVERSE(w, &s->ahead, worker_list, entry)
 	{
 		if (!worker_may_take(w, j, now))
@@ -189,7 +192,7 @@ choose_from(
 			below = UINT64_MAX;
 			continue;
 		}
-		w = j->locality == NULL ? first_with_room(s, now, j)
+		w = j->locality == NULL ? any_with_room(s, now, j)
 					: choose_near(s, now, j, &held);
 		if (w != NULL) {
 			*job = id;

@@ -207,6 +207,16 @@ sched_fetched(
 }
 
 void
+sched_measured(
+    struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms)
+{
+	struct worker *w = worker_find(s, worker);
+
+	if (w != NULL)
+		rate_add(&w->rate, bytes, ms);
+}
+
+void
 sched_progress(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt, uint64_t bytes)
 {

@@ -3,7 +3,9 @@
  * take, max(sum of work / sum of speeds, largest job / fastest worker); and
  * what its own decisions cost.  Time is simulated.
  *
- *	makespan		tables over drawn job sizes and workers
+ *	makespan		tables over drawn job sizes and workers: of
+ *				equal speed, of unequal speed, and the same
+ *				known from the start
  *	makespan FILE		the same for a closure: a line a job, its bytes
  *	makespan cost JOBS WORKERS	CPU time a job
  *
@@ -43,6 +45,7 @@ struct event {
 struct bench {
 	uint64_t *weight;
 	size_t n_jobs, n_workers;
+	bool measured; /* speeds are known from the start */
 	struct worker worker[WORKERS_MAX];
 	struct event *heap;
 	size_t n_events, room;
@@ -201,6 +204,9 @@ begin(struct bench *b)
 		if (sched_worker_up(s, 0, (struct worker_id){i}, 1, "w", &e) <
 		    0)
 			abort();
+		if (b->measured)
+			sched_measured(s, (struct worker_id){i},
+			    (uint64_t)(b->worker[i].speed * 1000), 1000);
 		push(b, (int64_t)(random_u64() % BEAT_MS), i, true);
 	}
 	return s;
@@ -292,7 +298,10 @@ row(struct bench *b, bool sizes, bool unequal)
 	qsort(told, INSTANCES, sizeof(*told), compare);
 	qsort(silent, INSTANCES, sizeof(*silent), compare);
 	printf("%6zu %8zu %-8s %7.3f %7.3f   %7.3f %7.3f   %7.3f %7.3f\n",
-	    b->n_jobs, b->n_workers, unequal ? "unequal" : "equal",
+	    b->n_jobs, b->n_workers,
+	    !unequal	      ? "equal"
+		: b->measured ? "known"
+			      : "unequal",
 	    plain[INSTANCES / 2], plain[INSTANCES - 1], told[INSTANCES / 2],
 	    told[INSTANCES - 1], silent[INSTANCES / 2], silent[INSTANCES - 1]);
 }
@@ -315,6 +324,9 @@ table(struct bench *b, bool sizes)
 				b->n_jobs = jobs[k];
 			row(b, sizes, false);
 			row(b, sizes, true);
+			b->measured = true;
+			row(b, sizes, true);
+			b->measured = false;
 		}
 }
 

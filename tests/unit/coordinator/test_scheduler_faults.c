@@ -162,6 +162,47 @@ stragglers_get_a_copy(void **state)
 	sched_free(s);
 }
 
+static void
+fastest_worker_gets_the_largest(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, MB);
+	add(s, 10 * MB);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	sched_measured(s, (struct worker_id){0}, MB, 1000);
+	sched_measured(s, (struct worker_id){1}, 2 * MB, 1000);
+	expect(s, 0, SCHED_SEND, 1, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	sched_free(s);
+}
+
+/* Longer than all that is queued: a copy before the queue is empty. */
+static void
+all_will_wait_for_it(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, 1000 * MB);
+	for (int i = 0; i < 50; i++)
+		add(s, MB);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	progress(s, 6000, 0, 0, 1, 6 * MB);
+	up(s, 6000, 1, 1);
+	expect(s, 6000, SCHED_SEND, 2, 1);
+	expect(s, 6000, SCHED_SEND, 3, 1);
+	expect_nothing(s, 6000);
+	done_at(s, 6010, 1, 2, 1, SCHED_ACCEPTED);
+	expect(s, 6010, SCHED_SEND, 0, 1);
+	expect_nothing(s, 6010);
+	sched_free(s);
+}
+
 /* One in ten slots at most. */
 static void
 copies_are_few(void **state)
@@ -521,6 +562,8 @@ main(void)
 	    cmocka_unit_test(poison_is_bounded),
 	    cmocka_unit_test(attempts_have_a_deadline),
 	    cmocka_unit_test(stragglers_get_a_copy),
+	    cmocka_unit_test(fastest_worker_gets_the_largest),
+	    cmocka_unit_test(all_will_wait_for_it),
 	    cmocka_unit_test(copies_are_few),
 	    cmocka_unit_test(blame_sets_aside),
 	    cmocka_unit_test(last_usable_worker_stays),
