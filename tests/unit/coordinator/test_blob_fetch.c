@@ -235,7 +235,7 @@ static struct blob_outcome
 take(struct fixture *f)
 {
 	struct pollfd p = {blob_fetch_fd(f->fetch), POLLIN, 0};
-	struct blob_outcome out;
+	struct blob_outcome out = {.way = BLOB_PULL};
 
 	if (poll(&p, 1, 5000) != 1 || !blob_fetch_take(f->fetch, &out))
 		fail_msg("no outcome");

@@ -186,7 +186,7 @@ test_room(void **state)
 	assert_non_null(strstr(e.text, " MiB free, 17 MiB are wanted"));
 	err_clear(&e);
 	assert_int_equal(spool_take(s, &a, SPOOL_TAR, 9 * MIB, &e), 0);
-	assert_int_equal(spool_take(s, &b, SPOOL_TAR, 5 * MIB, &e), -1);
+	assert_int_equal(spool_take(s, &b, SPOOL_TAR, 6 * MIB, &e), -1);
 	assert_int_equal(e.sys, ENOSPC);
 	err_clear(&e);
 	path = spool_path(s, &a, DATA_TAR);
