@@ -32,6 +32,7 @@
 #include "data_protocol.h"
 #include "err.h"
 #include "layer_spec.h"
+#include "probe.h"
 
 #define PROTOCOL_VERSION 2
 
@@ -44,7 +45,7 @@
 #define MSG_PATH_MAX TAR_NAME_MAX
 #define MSG_SLOTS_MAX 1024
 #define MSG_BEAT_MS_MAX 3600000
-#define MSG_PROBE_KEY_SIZE 32
+#define MSG_PROBE_KEY_SIZE PROBE_KEY_SIZE
 
 /*	constant      no. body     direction, meaning */
 #define MSG_TYPES(X)                                                           \

@@ -10,6 +10,7 @@
 #include <zmq.h>
 
 #include "err.h"
+#include "handover.h"
 #include "job.h"
 #include "job_pool.h"
 #include "link.h"
@@ -17,6 +18,7 @@
 #include "monotime.h"
 #include "own.h"
 #include "protocol.h"
+#include "shared_answer.h"
 
 /* The ends of jobs and of the last message, together within a second. */
 #define STOP_MS 500
@@ -37,6 +39,8 @@ struct agent {
 	void *ctx;
 	struct link *link;
 	struct job_pool *pool;
+	struct handover *handover;    /* NULL: all outputs are reached */
+	struct shared_answer *answer; /* to the PROBE that is on, or NULL */
 	int signal_fd;
 	sigset_t old_mask;
 	struct job *jobs;
@@ -122,22 +126,37 @@ send_answers(struct agent *a, struct err *e)
 	return 0;
 }
 
+static void
+finish_job(struct agent *a, struct job *job)
+{
+	job->state = JOB_FINISHED;
+	handover_end(a->handover, job);
+}
+
 /* Ends a job that the pool does not have; why is its error. */
 static int
 fail_job(struct agent *a, struct job *job, const struct err *why, struct err *e)
 {
 	job->err = *why;
-	job->state = JOB_FINISHED;
+	finish_job(a, job);
 	return send_answers(a, e);
 }
 
-static void
-submit_if_complete(struct agent *a, struct job *job)
+/* A job that there is no room for now goes back, to be done elsewhere. */
+static int
+submit_if_complete(struct agent *a, struct job *job, struct err *e)
 {
+	struct err why = ERR_INIT;
+
 	if (!job_complete(job))
-		return;
+		return 0;
+	if (handover_begin(a->handover, job, &why) < 0) {
+		job->postponed = why.sys == ENOSPC;
+		return fail_job(a, job, &why, e);
+	}
 	job->state = JOB_SUBMITTED;
 	job_pool_put(a->pool, job);
+	return 0;
 }
 
 /* Answers a job that was not taken; if that is lost, its lease runs out. */
@@ -175,8 +194,7 @@ take_job(struct agent *a, struct msg *m, struct err *e)
 	job->next = a->jobs;
 	a->jobs = job;
 	a->n_jobs++;
-	submit_if_complete(a, job);
-	return 0;
+	return submit_if_complete(a, job, e);
 }
 
 /* ITEMS or ENTRIES; those of a job that is not there any more are ignored. */
@@ -199,8 +217,7 @@ take_part(struct agent *a, const struct msg *m, struct err *e)
 		rc = job_add_entries(job, &m->entries, &why);
 	if (rc < 0)
 		return fail_job(a, job, &why, e);
-	submit_if_complete(a, job);
-	return 0;
+	return submit_if_complete(a, job, e);
 }
 
 static int
@@ -227,9 +244,54 @@ take_welcome(struct agent *a, const struct msg_welcome *m, struct err *e)
 		    "%s: the coordinator speaks protocol %" PRIu64
 		    ", this worker %d: install the same version of both",
 		    a->options->endpoint, m->protocol, PROTOCOL_VERSION);
+	if (m->data[0] != '\0' &&
+	    handover_new(a->ctx, a->options->spool, a->options->endpoint,
+		m->data, m->token, &a->handover, e) < 0)
+		return -1;
 	a->beat_ms = (int64_t)m->beat_ms;
 	a->next_beat = monotime_ms() + a->beat_ms;
 	a->state = AGENT_READY;
+	return 0;
+}
+
+/* 0 where it cannot be said now: the coordinator does not wait for ever. */
+static int
+refuse_probe(
+    struct agent *a, uint64_t probe, const struct err *why, struct err *e)
+{
+	struct msg m = {.type = MSG_PROBED};
+
+	m.probed.probe = probe;
+	m.probed.sys = why->sys > 0 ? (uint64_t)why->sys : EBUSY;
+	m.probed.text = why->text;
+	return try_send(a, &m, e) < 0 ? -1 : 0;
+}
+
+static int
+take_probe(struct agent *a, const struct msg_probe *m, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (a->answer != NULL)
+		err_set(&why, ERR_RETRY, EBUSY, "another probe is on");
+	else
+		shared_answer_new(m, &a->answer, &why);
+	return why.kind == ERR_NONE ? 0 : refuse_probe(a, m->probe, &why, e);
+}
+
+static int
+send_probed(struct agent *a, struct err *e)
+{
+	struct msg m;
+	int rc;
+
+	if (a->answer == NULL || !shared_answer_take(a->answer, &m))
+		return 0;
+	if ((rc = try_send(a, &m, e)) != 0)
+		return rc < 0 ? -1 : 0;
+	/* Its thread is through: this does not wait. */
+	shared_answer_stop(a->answer, STOP_MS);
+	a->answer = NULL;
 	return 0;
 }
 
@@ -258,6 +320,10 @@ handle(struct agent *a, struct msg *m, struct err *e)
 		if (a->state == AGENT_READY)
 			return cancel_job(a, &m->cancel, e);
 		break;
+	case MSG_PROBE:
+		if (a->state == AGENT_READY)
+			return take_probe(a, &m->probe, e);
+		break;
 	case MSG_BYE:
 		a->state = AGENT_LEAVING;
 		return 0;
@@ -267,7 +333,6 @@ handle(struct agent *a, struct msg *m, struct err *e)
 	case MSG_DONE:
 	case MSG_FAIL:
 	case MSG_POSTPONE:
-	case MSG_PROBE:
 	case MSG_PROBED:
 		break;
 	}
@@ -339,7 +404,7 @@ collect(struct agent *a)
 	struct job *job;
 
 	while ((job = job_pool_take(a->pool)) != NULL)
-		job->state = JOB_FINISHED;
+		finish_job(a, job);
 }
 
 /* SIGTERM or SIGINT: the coordinator is told, as well as may be. */
@@ -364,6 +429,8 @@ patience(const struct agent *a)
 	until = a->state == AGENT_READY ? a->next_beat : a->deadline;
 	if (a->state == AGENT_NEW && until > now + RETRY_MS)
 		until = now + RETRY_MS;
+	if (a->answer != NULL && until > now + RETRY_MS)
+		until = now + RETRY_MS;
 	for (const struct job *job = a->jobs; job != NULL; job = job->next)
 		if (job->state == JOB_FINISHED && until > now + RETRY_MS)
 			until = now + RETRY_MS;
@@ -374,13 +441,15 @@ static int
 agent_loop(struct agent *a, struct err *e)
 {
 	struct pollfd fds[] = {{link_fd(a->link), POLLIN, 0},
-	    {job_pool_fd(a->pool), POLLIN, 0}, {a->signal_fd, POLLIN, 0}};
+	    {job_pool_fd(a->pool), POLLIN, 0}, {a->signal_fd, POLLIN, 0},
+	    {-1, POLLIN, 0}};
 
 	while (a->state != AGENT_LEAVING) {
 		if (a->state == AGENT_NEW && say_hello(a, e) < 0)
 			return -1;
 		collect(a);
-		if (send_answers(a, e) < 0 || beat(a, e) < 0)
+		if (send_answers(a, e) < 0 || send_probed(a, e) < 0 ||
+		    beat(a, e) < 0 || handover_check(a->handover, e) < 0)
 			return -1;
 		/* Last before sleeping: see link_recv. */
 		if (receive(a, e) < 0)
@@ -392,7 +461,8 @@ agent_loop(struct agent *a, struct err *e)
 			    a->options->welcome_ms / 1000);
 		if (a->state == AGENT_LEAVING)
 			break;
-		if (poll(fds, 3, patience(a)) < 0 && errno != EINTR)
+		fds[3].fd = handover_fd(a->handover);
+		if (poll(fds, 4, patience(a)) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
 		if (fds[2].revents != 0 && take_signal(a, e) < 0)
 			return -1;
@@ -433,13 +503,18 @@ agent_open(struct agent *a, struct err *e)
 static void
 agent_close(struct agent *a)
 {
+	bool closed;
+
 	for (struct job *job = a->jobs; job != NULL; job = job->next)
 		atomic_store(&job->progress.cancel, true);
 	if (job_pool_stop(a->pool, STOP_MS))
 		while (a->jobs != NULL)
 			remove_job(a, a->jobs);
+	shared_answer_stop(a->answer, STOP_MS);
+	closed = handover_stop(a->handover, STOP_MS);
 	link_close(a->link, LINGER_MS);
-	if (a->ctx != NULL)
+	/* It waits for every socket, so also for one that a thread is at. */
+	if (a->ctx != NULL && closed)
 		zmq_ctx_term(a->ctx);
 	free(a->progress);
 	if (a->signal_fd >= 0)

@@ -24,6 +24,7 @@ struct agent_options {
 	size_t slots;		 /* 1 to MSG_SLOTS_MAX */
 	const char *gzip, *zstd; /* encoder names and versions */
 	int welcome_ms, lost_ms;
+	const char *spool; /* folder for layers to hand over, or NULL */
 };
 
 /*

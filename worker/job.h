@@ -37,6 +37,7 @@ struct job {
 
 	/* What came of it: an error, or a result. */
 	struct err err;
+	bool postponed; /* err says what lacks: no failure */
 	struct layer_result result;
 	uint64_t cpu_us;
 
@@ -61,10 +62,14 @@ int job_add_items(struct job *job, const struct msg_items *m, struct err *e);
 int job_add_entries(
     struct job *job, const struct msg_entries *m, struct err *e);
 
+/* A copy of s that lives as long as the job; NULL: no memory. */
+const char *job_keep(struct job *job, const char *s);
+
 /* All parts are there. */
 bool job_complete(const struct job *job);
 
-/* DONE, SIZED or FAIL of a finished job; strings are borrowed from it. */
+/* DONE, SIZED, FAIL or POSTPONE of a finished job; strings are borrowed from
+ * it. */
 void job_answer(const struct job *job, struct msg *out);
 
 #endif

@@ -11,13 +11,16 @@
 #include "protocol.h"
 
 static const char usage[] =
-    "Usage: quarry-worker --connect ENDPOINT [--slots N] [--parent PID]\n"
+    "Usage: quarry-worker --connect ENDPOINT [OPTION...]\n"
     "\n"
     "Makes image layers for a quarry coordinator.  `quarry build` starts its\n"
     "own workers; there is seldom a need to start one by hand.\n"
     "\n"
     "  --connect ENDPOINT  the coordinator's socket, ipc://PATH\n"
     "  --slots N           layers made at a time (default: CPUs)\n"
+    "  --spool DIR         where layers wait until quarry has them, if this\n"
+    "                      worker does not reach the output's folder\n"
+    "                      (default: $TMPDIR or /var/tmp)\n"
     "  --parent PID        end when this parent process does\n"
     "  --help, --version   say this, or the version, and exit\n"
     "\n"
@@ -61,6 +64,7 @@ worker_options_parse(
 	static const struct option known[] = {
 	    {"connect", required_argument, NULL, 'c'},
 	    {"slots", required_argument, NULL, 's'},
+	    {"spool", required_argument, NULL, 'd'},
 	    {"parent", required_argument, NULL, 'p'},
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'v'},
@@ -78,6 +82,12 @@ worker_options_parse(
 		case 's':
 			rc = parse_number(
 			    "slots", optarg, MSG_SLOTS_MAX, &slots, e);
+			break;
+		case 'd':
+			if (*optarg == '\0')
+				return err_set(e, ERR_USAGE, 0,
+				    "--spool: a folder is wanted");
+			o->agent.spool = optarg;
 			break;
 		case 'p':
 			rc = parse_number(

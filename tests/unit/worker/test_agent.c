@@ -86,7 +86,8 @@ now_ms(void)
 static void
 run_agent(const char *endpoint, int go)
 {
-	struct agent_options o = {endpoint, SLOTS, "g 1", "z 2", 2000, 1500};
+	struct agent_options o = {
+	    endpoint, SLOTS, "g 1", "z 2", 2000, 1500, NULL};
 	struct err e = ERR_INIT;
 	char c;
 	int rc;
