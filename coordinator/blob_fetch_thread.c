@@ -68,7 +68,10 @@ halt(struct blob_fetch *f, struct task *task)
 	task->check = NULL;
 }
 
-/* The task is over, with *why if that is set. */
+/*
+ * The task is over, with *why if that is set.  From here on it belongs to who
+ * takes the outcome.
+ */
 static void
 finish(struct blob_fetch *f, struct task *task, const struct err *why)
 {
@@ -391,8 +394,11 @@ work(struct blob_fetch *f, bool all_came)
 		struct err why = ERR_INIT;
 
 		next = task->next;
-		if (task->check != NULL)
+		if (task->check != NULL) {
+			/* A task that has finished is another thread's. */
 			busy |= check(f, task, now);
+			continue;
+		}
 		if (task->transfer == NULL)
 			continue;
 		/* Not while what came is still to be looked at. */
