@@ -2,6 +2,9 @@
 #ifndef MONOTIME_H
 #define MONOTIME_H
 
+#include <errno.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -14,20 +17,22 @@ monotime_ms(void)
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* The time that is timeout_ms (0 or more) from now, for pthread's waits. */
-static inline struct timespec
-monotime_until(int timeout_ms)
+/*
+ * Waits until fd is readable: true; false when timeout_ms (0 or more) are
+ * over.  Signals do not shorten it.
+ */
+static inline bool
+monotime_wait(int fd, int timeout_ms)
 {
-	struct timespec t;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int64_t until = monotime_ms() + timeout_ms, left = timeout_ms;
+	int rc;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_sec += timeout_ms / 1000;
-	t.tv_nsec += timeout_ms % 1000 * 1000000L;
-	if (t.tv_nsec >= 1000000000L) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000L;
-	}
-	return t;
+	do {
+		rc = poll(&p, 1, left > 0 ? (int)left : 0);
+		left = until - monotime_ms();
+	} while (rc < 0 && errno == EINTR);
+	return rc > 0;
 }
 
 #endif

@@ -447,7 +447,6 @@ bool
 blob_serve_stop(struct blob_serve *s, int timeout_ms)
 {
 	const uint64_t one = 1;
-	struct timespec until;
 
 	if (s == NULL)
 		return true;
@@ -455,9 +454,9 @@ blob_serve_stop(struct blob_serve *s, int timeout_ms)
 	/* Fails only where 2^64 - 1 wake-ups are unread. */
 	if (write(s->stop_fd, &one, sizeof(one)) < 0)
 		errno = 0;
-	until = monotime_until(timeout_ms);
-	if (pthread_clockjoin_np(s->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+	if (!monotime_wait(s->ended_fd, timeout_ms))
 		return false;
+	pthread_join(s->thread, NULL);
 	serve_free(s);
 	return true;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "digest.h"
@@ -26,12 +27,14 @@ struct shared_answer {
 	uint8_t key[PROBE_KEY_SIZE];
 	pthread_t thread;
 	atomic_bool stop, done;
+	int done_fd;	/* readable when done */
 	struct err err; /* read after done */
 };
 
 static void
 answer_free(struct shared_answer *a)
 {
+	own_closep(&a->done_fd);
 	free(a->folder);
 	free(a->name);
 	free(a);
@@ -100,9 +103,13 @@ static void *
 answer_thread(void *arg)
 {
 	struct shared_answer *a = arg;
+	const uint64_t one = 1;
 
 	answer(a, &a->err);
 	atomic_store(&a->done, true);
+	/* Fails only where 2^64 - 1 wake-ups are unread. */
+	if (write(a->done_fd, &one, sizeof(one)) < 0)
+		return NULL;
 	return NULL;
 }
 
@@ -119,9 +126,11 @@ shared_answer_new(
 	memcpy(a->key, m->key, sizeof(a->key));
 	a->folder = strdup(m->folder);
 	a->name = strdup(m->name);
-	if (a->folder == NULL || a->name == NULL) {
+	a->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (a->folder == NULL || a->name == NULL || a->done_fd < 0) {
+		err_set(e, ERR_RETRY, errno, "probe");
 		answer_free(a);
-		return err_set(e, ERR_RETRY, ENOMEM, "probe");
+		return -1;
 	}
 	if ((rc = pthread_create(&a->thread, NULL, answer_thread, a)) != 0) {
 		answer_free(a);
@@ -147,14 +156,12 @@ shared_answer_take(struct shared_answer *a, struct msg *out)
 bool
 shared_answer_stop(struct shared_answer *a, int timeout_ms)
 {
-	struct timespec until;
-
 	if (a == NULL)
 		return true;
 	atomic_store(&a->stop, true);
-	until = monotime_until(timeout_ms);
-	if (pthread_clockjoin_np(a->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+	if (!monotime_wait(a->done_fd, timeout_ms))
 		return false;
+	pthread_join(a->thread, NULL);
 	answer_free(a);
 	return true;
 }
