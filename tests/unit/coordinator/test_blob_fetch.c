@@ -40,7 +40,7 @@ struct fixture {
 };
 
 static int
-setup(void **state)
+setup_with(void **state, int silent_ms)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct blob_fetch_config config;
@@ -54,7 +54,7 @@ setup(void **state)
 	f->ctx = zmq_ctx_new();
 	blob_fetch_defaults(&config);
 	config.endpoint = f->endpoint;
-	config.pace.silent_ms = SILENT_MS;
+	config.pace.silent_ms = silent_ms;
 	config.pace.tries = TRIES;
 	config.shown_ms = 300;
 	if (blob_fetch_new(f->ctx, &config, &f->fetch, &e) < 0 ||
@@ -69,6 +69,18 @@ setup(void **state)
 	f->result.diff_id = f->result.digest;
 	*state = f;
 	return 0;
+}
+
+static int
+setup(void **state)
+{
+	return setup_with(state, SILENT_MS);
+}
+
+static int
+setup_patient(void **state)
+{
+	return setup_with(state, 4000);
 }
 
 static int
@@ -537,6 +549,7 @@ test_resume(void **state)
 	struct fixture *f = *state;
 	struct data_msg_pull pull = start_job(f, 1);
 	struct err e = ERR_INIT;
+	int64_t start;
 
 	put_chunks(f, &pull, 5);
 	while (blob_fetch_bytes(f->fetch, &pull.id) < 5 * DATA_CHUNK)
@@ -544,8 +557,11 @@ test_resume(void **state)
 	link_closep(&f->worker);
 	assert_int_equal(
 	    link_connect_data(f->ctx, f->endpoint, &f->worker, &e), 0);
+	start = monotime_ms();
 	hello(f->worker, f->token);
 	pull = expect_pull(f->worker);
+	/* At once, and not when nothing has come for long. */
+	assert_in_range(monotime_ms() - start, 0, 2000);
 	assert_int_equal(pull.offset, 5 * DATA_CHUNK);
 	serve_all(f, pull);
 	take_good(f);
@@ -805,7 +821,8 @@ main(void)
 	    TEST(test_pull_fail),
 	    TEST(test_silence),
 	    TEST(test_late),
-	    TEST(test_resume),
+	    cmocka_unit_test_setup_teardown(
+		test_resume, setup_patient, teardown),
 	    TEST(test_strangers),
 	    TEST(test_flood),
 	    TEST(test_share),
