@@ -7,13 +7,22 @@
 
 #include <zmq.h>
 
+#include "curve_key.h"
 #include "data_protocol.h"
+#include "endpoint.h"
 #include "err.h"
 #include "own.h"
 #include "protocol.h"
 
 #define SCHEME "ipc://"
-#define TCP_SCHEME "tcp://"
+
+/*
+ * Without it a listener whose ZAP handler is gone lets everybody in.  zmq.h
+ * hides it among the drafts; libzmq has it since 4.3.
+ */
+#ifndef ZMQ_ZAP_ENFORCE_DOMAIN
+#define ZMQ_ZAP_ENFORCE_DOMAIN 93
+#endif
 
 struct link {
 	void *socket;
@@ -21,8 +30,9 @@ struct link {
 	bool data;	/* carries data_protocol.h */
 	zmq_msg_t held; /* data: the chunk that was received last */
 	int fd;
-	char *path;	     /* of the socket's file, if this end made it */
-	msgpack_sbuffer out; /* what is sent is encoded here */
+	char *path; /* of the socket's file, if this end made it */
+	char endpoint[ENDPOINT_MAX + 64]; /* listening: where, exactly */
+	msgpack_sbuffer out;		  /* what is sent is encoded here */
 };
 
 struct option {
@@ -37,7 +47,11 @@ static const struct option both_ends[] = {
     {ZMQ_LINGER, 0},			 /* the default waits for ever */
     {ZMQ_MAXMSGSIZE, (int)MSG_SIZE_MAX}, /* 64 bits, see set_options */
     {ZMQ_HANDSHAKE_IVL, 5000},		 /* ms */
-    {ZMQ_HEARTBEAT_IVL, 0},
+    {ZMQ_HEARTBEAT_IVL, 0}, {ZMQ_IPV6, 1},
+    /* A machine that is gone without a word: found within a minute. */
+    {ZMQ_TCP_KEEPALIVE, 1}, {ZMQ_TCP_KEEPALIVE_IDLE, 30}, /* s */
+    {ZMQ_TCP_KEEPALIVE_INTVL, 5}, {ZMQ_TCP_KEEPALIVE_CNT, 3},
+    {ZMQ_TCP_MAXRT, 30000}, /* ms */
 };
 
 /*
@@ -54,6 +68,7 @@ static const struct option router_end[] = {
 static const struct option dealer_end[] = {
     {ZMQ_IMMEDIATE, 1}, /* queue only where there is a connection */
     {ZMQ_SNDHWM, 4096}, {ZMQ_RCVHWM, 16384},
+    {ZMQ_CONNECT_TIMEOUT, 5000},   /* ms */
     {ZMQ_RECONNECT_IVL, 200},	   /* ms; libzmq adds jitter */
     {ZMQ_RECONNECT_IVL_MAX, 5000}, /* ms */
 };
@@ -104,26 +119,66 @@ set_options(
 	return 0;
 }
 
-static bool
-has_scheme(const char *endpoint, const char *scheme)
+static int
+set_text(struct link *l, int name, const char *value, struct err *e)
 {
-	size_t len = strlen(scheme);
+	if (zmq_setsockopt(l->socket, name, value, strlen(value)) != 0)
+		return link_fault(e, ERR_FATAL, "key");
+	return 0;
+}
 
-	return strncmp(endpoint, scheme, len) == 0 && endpoint[len] != '\0';
+static int
+set_number(struct link *l, int name, int value, struct err *e)
+{
+	const struct option option = {name, value};
+
+	return set_options(l, &option, 1, e);
+}
+
+static int
+set_keys(struct link *l, const struct link_keys *keys, struct err *e)
+{
+	if (set_text(l, ZMQ_CURVE_PUBLICKEY, keys->own->public, e) < 0 ||
+	    set_text(l, ZMQ_CURVE_SECRETKEY, keys->own->secret, e) < 0)
+		return -1;
+	if (!l->router)
+		return set_text(l, ZMQ_CURVE_SERVERKEY, keys->server, e);
+	if (set_text(l, ZMQ_ZAP_DOMAIN, LINK_ZAP_DOMAIN, e) < 0 ||
+	    set_number(l, ZMQ_ZAP_ENFORCE_DOMAIN, 1, e) < 0)
+		return -1;
+	return set_number(l, ZMQ_CURVE_SERVER, 1, e);
+}
+
+/* Who may speak must be settled: by keys, by file rights, or in words. */
+static int
+check_safe(const char *endpoint, bool router, const struct link_keys *keys,
+    struct err *e)
+{
+	struct endpoint where;
+
+	if (endpoint_check(endpoint, router, &where, e) < 0)
+		return -1;
+	if (where.kind == ENDPOINT_IPC || where.loopback || keys->plain ||
+	    keys->own != NULL)
+		return 0;
+	return err_set(e, ERR_USAGE, 0,
+	    "'%.120s' can be reached from other machines, and there are no "
+	    "keys: quarry keygen makes them",
+	    endpoint);
 }
 
 /* Makes the socket and sets its options. */
 static int
 link_new(void *ctx, const char *endpoint, bool router, bool data,
-    struct link **out, struct err *e)
+    const struct link_keys *given, struct link **out, struct err *e)
 {
+	static const struct link_keys none = {NULL, NULL, false};
+	const struct link_keys *keys = given != NULL ? given : &none;
 	AUTO(link_closep) struct link *l = NULL;
 	size_t size;
 
-	/* Without keys only the file system's rights say who may speak. */
-	if (!has_scheme(endpoint, SCHEME) &&
-	    !(data && has_scheme(endpoint, TCP_SCHEME)))
-		return err_set(e, ERR_USAGE, 0, "ipc://PATH is wanted");
+	if (check_safe(endpoint, router, keys, e) < 0)
+		return -1;
 	if ((l = calloc(1, sizeof(*l))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "socket");
 	l->router = router;
@@ -141,6 +196,8 @@ link_new(void *ctx, const char *endpoint, bool router, bool data,
 	if (router ? set_options(l, router_end, N_OF(router_end), e) < 0
 		   : set_options(l, dealer_end, N_OF(dealer_end), e) < 0)
 		return -1;
+	if (keys->own != NULL && set_keys(l, keys, e) < 0)
+		return -1;
 	if (data && set_options(l, data_ends, N_OF(data_ends), e) < 0)
 		return -1;
 	*out = STEAL(&l);
@@ -148,44 +205,50 @@ link_new(void *ctx, const char *endpoint, bool router, bool data,
 }
 
 static int
-listen_on(void *ctx, const char *endpoint, bool data, struct link **out,
-    struct err *e)
+listen_on(void *ctx, const char *endpoint, const struct link_keys *keys,
+    bool data, struct link **out, struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
+	size_t size;
 
-	if (link_new(ctx, endpoint, true, data, &l, e) < 0)
+	if (link_new(ctx, endpoint, true, data, keys, &l, e) < 0)
 		return err_ctx(e, "listen on %s", endpoint);
 	if (zmq_bind(l->socket, endpoint) != 0) {
 		link_fault(e, ERR_FATAL, endpoint);
 		return err_ctx(e, "listen on");
 	}
-	if (has_scheme(endpoint, SCHEME) &&
+	if (strncmp(endpoint, SCHEME, strlen(SCHEME)) == 0 &&
 	    (l->path = strdup(endpoint + strlen(SCHEME))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "listen on %s", endpoint);
+	size = sizeof(l->endpoint);
+	if (zmq_getsockopt(l->socket, ZMQ_LAST_ENDPOINT, l->endpoint, &size) !=
+	    0)
+		return link_fault(e, ERR_FATAL, "endpoint");
 	*out = STEAL(&l);
 	return 0;
 }
 
 int
-link_listen(void *ctx, const char *endpoint, struct link **out, struct err *e)
+link_listen(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
 {
-	return listen_on(ctx, endpoint, false, out, e);
+	return listen_on(ctx, endpoint, keys, false, out, e);
 }
 
 int
-link_listen_data(
-    void *ctx, const char *endpoint, struct link **out, struct err *e)
+link_listen_data(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
 {
-	return listen_on(ctx, endpoint, true, out, e);
+	return listen_on(ctx, endpoint, keys, true, out, e);
 }
 
 static int
-connect_to(void *ctx, const char *endpoint, bool data, struct link **out,
-    struct err *e)
+connect_to(void *ctx, const char *endpoint, const struct link_keys *keys,
+    bool data, struct link **out, struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
 
-	if (link_new(ctx, endpoint, false, data, &l, e) < 0)
+	if (link_new(ctx, endpoint, false, data, keys, &l, e) < 0)
 		return err_ctx(e, "connect to %s", endpoint);
 	if (zmq_connect(l->socket, endpoint) != 0) {
 		link_fault(e, ERR_USAGE, endpoint);
@@ -196,16 +259,17 @@ connect_to(void *ctx, const char *endpoint, bool data, struct link **out,
 }
 
 int
-link_connect(void *ctx, const char *endpoint, struct link **out, struct err *e)
+link_connect(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
 {
-	return connect_to(ctx, endpoint, false, out, e);
+	return connect_to(ctx, endpoint, keys, false, out, e);
 }
 
 int
-link_connect_data(
-    void *ctx, const char *endpoint, struct link **out, struct err *e)
+link_connect_data(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
 {
-	return connect_to(ctx, endpoint, true, out, e);
+	return connect_to(ctx, endpoint, keys, true, out, e);
 }
 
 void
@@ -231,6 +295,12 @@ link_closep(struct link **l)
 {
 	link_close(*l, 0);
 	*l = NULL;
+}
+
+const char *
+link_endpoint(const struct link *l)
+{
+	return l->endpoint;
 }
 
 int
@@ -322,6 +392,7 @@ take_peer(
     struct link *l, zmq_msg_t *part, struct link_peer *peer, struct err *e)
 {
 	size_t len = zmq_msg_size(part);
+	const char *user;
 
 	peer->len = 0;
 	if (len > sizeof(peer->id)) {
@@ -329,13 +400,17 @@ take_peer(
 		return err_set(
 		    e, ERR_PEER, 0, "peer with an id of %zu bytes", len);
 	}
+	*peer = (struct link_peer){.len = len};
 	memcpy(peer->id, zmq_msg_data(part), len);
-	peer->len = len;
 	if (!zmq_msg_more(part))
 		return err_set(e, ERR_PEER, 0, "message without a part");
 	/* The rest came with the first part, or nothing had come. */
 	if (receive_part(l, part) < 0)
 		return link_fault(e, ERR_FATAL, "receive");
+	/* The first part may be without it (libzmq 4.3.4 after a poll). */
+	user = zmq_msg_gets(part, "User-Id");
+	if (user != NULL && strlen(user) == CURVE_KEY_LEN)
+		memcpy(peer->key, user, CURVE_KEY_LEN + 1);
 	return 0;
 }
 
@@ -385,12 +460,4 @@ link_recv_data(
 		zmq_msg_data(&l->held), zmq_msg_size(&l->held), m, e) < 0)
 		rc = -1;
 	return rc;
-}
-
-int
-link_bound(const struct link *l, char *out, size_t size, struct err *e)
-{
-	if (zmq_getsockopt(l->socket, ZMQ_LAST_ENDPOINT, out, &size) != 0)
-		return link_fault(e, ERR_FATAL, "socket's address");
-	return 0;
 }

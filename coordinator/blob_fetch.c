@@ -11,6 +11,7 @@
 #include "blob_source.h"
 #include "link.h"
 #include "own.h"
+#include "write_behind.h"
 
 void
 blob_fetch_wake(int fd)
@@ -95,6 +96,7 @@ blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
 		return err_set(e, ERR_FATAL, errno, "data socket");
 	f->config = *config;
 	f->config.endpoint = NULL;
+	f->config.keys = NULL;
 	f->commands_end = &f->commands;
 	f->tasks_end = &f->tasks;
 	f->done_end = &f->done;
@@ -103,8 +105,9 @@ blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
 	f->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (f->wake_fd < 0 || f->done_fd < 0)
 		return err_set(e, ERR_FATAL, errno, "data socket");
-	if (link_listen_data(ctx, config->endpoint, &f->link, e) < 0 ||
-	    link_bound(f->link, f->endpoint, sizeof(f->endpoint), e) < 0)
+	if (write_behind_new(&f->behind, e) < 0 ||
+	    link_listen_data(ctx, config->endpoint, config->keys, &f->link, e) <
+		0)
 		return -1;
 	/* The socket is the thread's from here on, until it is joined. */
 	if ((rc = pthread_create(&f->thread, NULL, blob_fetch_thread, f)) != 0)
@@ -145,6 +148,7 @@ blob_fetch_free(struct blob_fetch *f)
 		f->sources = s->next;
 		blob_source_free(s);
 	}
+	write_behind_free(f->behind);
 	own_closep(&f->wake_fd);
 	own_closep(&f->done_fd);
 	pthread_mutex_destroy(&f->lock);
@@ -161,7 +165,7 @@ blob_fetch_freep(struct blob_fetch **f)
 const char *
 blob_fetch_endpoint(const struct blob_fetch *f)
 {
-	return f->endpoint;
+	return link_endpoint(f->link);
 }
 
 int
@@ -187,12 +191,12 @@ put(struct blob_fetch *f, const struct command *command, struct err *e)
 }
 
 int
-blob_fetch_worker(
-    struct blob_fetch *f, const char *name, uint8_t *token, struct err *e)
+blob_fetch_worker(struct blob_fetch *f, const char *name, const char *key,
+    uint8_t *token, struct err *e)
 {
 	struct command c = {.kind = COMMAND_WORKER};
 
-	if (blob_source_new(name, &c.source, e) < 0)
+	if (blob_source_new(name, key, &c.source, e) < 0)
 		return -1;
 	/* Once it is put it is the thread's. */
 	memcpy(token, c.source->token, DATA_TOKEN_SIZE);

@@ -23,6 +23,7 @@
 
 struct blob_fetch;
 struct err;
+struct link_keys;
 
 #define BLOB_FETCH_TRANSFERS 16 /* at a time, of all workers */
 #define BLOB_FETCH_SILENT_MS 10000
@@ -30,8 +31,9 @@ struct err;
 #define BLOB_FETCH_SHOWN_MS 10000 /* until a shared folder shows a file */
 
 struct blob_fetch_config {
-	const char *endpoint; /* ipc://PATH or tcp://HOST:PORT */
-	size_t transfers;     /* at a time, 1 or more */
+	const char *endpoint;	      /* see endpoint.h; not kept */
+	const struct link_keys *keys; /* or NULL; not kept */
+	size_t transfers;	      /* at a time, 1 or more */
 	struct blob_pace pace;
 	int64_t shown_ms;
 };
@@ -54,10 +56,12 @@ int blob_fetch_fd(const struct blob_fetch *f);
 
 /*
  * A worker that may come to the data socket: makes its token (DATA_TOKEN_SIZE
- * bytes), which is for its WELCOME.  name is copied, for errors.  ERR_FATAL.
+ * bytes), which is for its WELCOME.  name is for errors, key is what it has
+ * proved to have on the control socket (link_peer's; "" without keys) and has
+ * to prove here; both are copied.  ERR_FATAL.
  */
-int blob_fetch_worker(
-    struct blob_fetch *f, const char *name, uint8_t *token, struct err *e);
+int blob_fetch_worker(struct blob_fetch *f, const char *name, const char *key,
+    uint8_t *token, struct err *e);
 /*
  * It is gone: its requests fail with ERR_RETRY, its connection counts no more.
  * ERR_FATAL: out of memory, as below.

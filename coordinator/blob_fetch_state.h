@@ -13,11 +13,10 @@
 #include "blob_fetch.h"
 #include "err.h"
 
-#define ENDPOINT_MAX 512
-
 struct blob_check;
 struct blob_source;
 struct link;
+struct write_behind;
 
 struct task {
 	struct blob_request request;
@@ -43,7 +42,6 @@ struct command {
 
 struct blob_fetch {
 	struct blob_fetch_config config;
-	char endpoint[ENDPOINT_MAX];
 	pthread_t thread;
 	bool started;
 	int wake_fd, done_fd;
@@ -57,6 +55,7 @@ struct blob_fetch {
 	/* The thread's. */
 	struct link *link;
 	struct blob_source *sources;
+	struct write_behind *behind;
 	size_t n_pulls, n_checks; /* that are on */
 	struct err broken;	  /* ends every request, once it is set */
 };

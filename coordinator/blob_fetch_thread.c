@@ -211,7 +211,8 @@ on_hello(struct blob_fetch *f, const struct link_peer *peer,
 {
 	struct blob_source *s = blob_source_by_token(f->sources, m->token);
 
-	if (s == NULL)
+	/* A token alone is not enough where keys say who somebody is. */
+	if (s == NULL || strcmp(s->key, peer->key) != 0)
 		return;
 	if (blob_source_tie(f->sources, s, peer))
 		for (struct task *t = f->tasks; t != NULL; t = t->next)
@@ -310,8 +311,8 @@ start_pull(struct blob_fetch *f, struct task *task)
 	if (f->n_pulls == f->config.transfers ||
 	    task->source->active == DATA_TRANSFERS_MAX)
 		return;
-	if (blob_transfer_new(&task->request, &f->config.pace, monotime_ms(),
-		&task->transfer, &why) == 0) {
+	if (blob_transfer_new(&task->request, &f->config.pace, f->behind,
+		monotime_ms(), &task->transfer, &why) == 0) {
 		f->n_pulls++;
 		task->source->active++;
 		if (!blob_transfer_done(task->transfer))

@@ -12,11 +12,13 @@
 #include "digest.h"
 #include "err.h"
 #include "own.h"
+#include "write_behind.h"
 
 struct file {
 	char *path;
 	int fd;
 	uint64_t offset;
+	struct write_cursor behind;
 };
 
 struct blob_place {
@@ -39,7 +41,8 @@ fatal(struct err *e)
 }
 
 static int
-open_file(struct blob_place *p, const struct layer_output *o, struct err *e)
+open_file(struct blob_place *p, const struct layer_output *o,
+    struct write_behind *behind, struct err *e)
 {
 	struct file *f = &p->file[p->n_files];
 
@@ -49,6 +52,7 @@ open_file(struct blob_place *p, const struct layer_output *o, struct err *e)
 		    " are past the end of any file",
 		    o->path, p->want_size, o->offset);
 	*f = (struct file){.fd = -1, .offset = o->offset};
+	write_cursor_init(&f->behind, behind, o->offset);
 	p->n_files++;
 	if ((f->path = strdup(o->path)) == NULL ||
 	    (f->fd = open(o->path, O_WRONLY | O_CLOEXEC)) < 0)
@@ -57,18 +61,19 @@ open_file(struct blob_place *p, const struct layer_output *o, struct err *e)
 }
 
 static int
-open_outputs(struct blob_place *p, const struct blob_request *r, struct err *e)
+open_outputs(struct blob_place *p, const struct blob_request *r,
+    struct write_behind *behind, struct err *e)
 {
 	for (size_t i = 0; i < r->n_outputs; i++) {
 		const struct layer_output *o = &r->outputs[i];
 
 		if (o->kind == LAYER_TO_FILE && p->form == DATA_TAR) {
-			if (open_file(p, o, e) < 0)
+			if (open_file(p, o, behind, e) < 0)
 				return -1;
 		} else if (o->kind == LAYER_TO_BLOB &&
 		    r->encoded == (p->form == DATA_BLOB)) {
-			if (blob_writer_new(o->path, &p->blob[p->n_blobs], e) <
-			    0)
+			if (blob_writer_new(
+				o->path, behind, &p->blob[p->n_blobs], e) < 0)
 				return fatal(e);
 			p->n_blobs++;
 		}
@@ -78,7 +83,7 @@ open_outputs(struct blob_place *p, const struct blob_request *r, struct err *e)
 
 int
 blob_place_new(const struct blob_request *r, enum data_form form,
-    struct blob_place **out, struct err *e)
+    struct write_behind *behind, struct blob_place **out, struct err *e)
 {
 	AUTO(blob_place_freep) struct blob_place *p = NULL;
 
@@ -88,15 +93,15 @@ blob_place_new(const struct blob_request *r, enum data_form form,
 	blob_request_want(r, form, &p->want_size, &p->want);
 	if (sha256_new(&p->hash, e) < 0)
 		return fatal(e);
-	if (open_outputs(p, r, e) < 0)
+	if (open_outputs(p, r, behind, e) < 0)
 		return -1;
 	*out = STEAL(&p);
 	return 0;
 }
 
 static int
-write_file(const struct file *f, const void *data, size_t len, uint64_t at,
-    struct err *e)
+write_file(
+    struct file *f, const void *data, size_t len, uint64_t at, struct err *e)
 {
 	const uint8_t *from = data;
 
@@ -112,6 +117,8 @@ write_file(const struct file *f, const void *data, size_t len, uint64_t at,
 		at += (uint64_t)n;
 		len -= (size_t)n;
 	}
+	if (write_cursor_advance(&f->behind, f->fd, f->offset + at) < 0)
+		return err_set(e, ERR_FATAL, errno, "write %s", f->path);
 	return 0;
 }
 
@@ -170,6 +177,8 @@ blob_place_commit(struct blob_place *p, struct err *e)
 	for (size_t i = 0; i < p->n_files; i++) {
 		int fd = p->file[i].fd;
 
+		write_cursor_end(
+		    &p->file[i].behind, fd, p->file[i].offset + p->size);
 		p->file[i].fd = -1;
 		if (close(fd) < 0)
 			return err_set(
@@ -184,6 +193,7 @@ blob_place_free(struct blob_place *p)
 	if (p == NULL)
 		return;
 	for (size_t i = 0; i < p->n_files; i++) {
+		write_cursor_forget(&p->file[i].behind);
 		own_closep(&p->file[i].fd);
 		free(p->file[i].path);
 	}

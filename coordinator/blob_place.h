@@ -16,10 +16,14 @@ struct blob_place;
 struct blob_request;
 struct digest;
 struct err;
+struct write_behind;
 
-/* Opens the outputs.  Copies what it needs of r.  ERR_FATAL. */
+/*
+ * Opens the outputs.  Copies what it needs of r; behind is borrowed, or NULL.
+ * ERR_FATAL.
+ */
 int blob_place_new(const struct blob_request *r, enum data_form form,
-    struct blob_place **out, struct err *e);
+    struct write_behind *behind, struct blob_place **out, struct err *e);
 /* ERR_FATAL: an output cannot be written. */
 int blob_place_write(
     struct blob_place *p, const void *data, size_t len, struct err *e);

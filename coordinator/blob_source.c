@@ -11,13 +11,15 @@
 #include "err.h"
 
 int
-blob_source_new(const char *name, struct blob_source **out, struct err *e)
+blob_source_new(
+    const char *name, const char *key, struct blob_source **out, struct err *e)
 {
 	struct blob_source *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
 		return err_set(e, ERR_FATAL, errno, "worker %s", name);
 	snprintf(s->name, sizeof(s->name), "%s", name);
+	snprintf(s->key, sizeof(s->key), "%s", key);
 	if (getentropy(s->token, sizeof(s->token)) < 0) {
 		free(s);
 		return err_set(e, ERR_FATAL, errno, "worker %s: token", name);

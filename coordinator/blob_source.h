@@ -25,6 +25,7 @@ struct blob_release {
 struct blob_source {
 	uint8_t token[DATA_TOKEN_SIZE];
 	char name[BLOB_SOURCE_NAME_MAX];
+	char key[CURVE_KEY_LEN + 1]; /* that its connection must have */
 	struct link_peer peer;
 	bool connected; /* peer is set, and was reachable */
 	size_t active;	/* transfers that are on */
@@ -34,7 +35,8 @@ struct blob_source {
 };
 
 /* Makes the token. */
-int blob_source_new(const char *name, struct blob_source **out, struct err *e);
+int blob_source_new(
+    const char *name, const char *key, struct blob_source **out, struct err *e);
 void blob_source_free(struct blob_source *s);
 
 struct blob_source *blob_source_by_token(

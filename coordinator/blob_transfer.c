@@ -13,6 +13,7 @@
 struct blob_transfer {
 	const struct blob_request *request;
 	struct blob_pace pace;
+	struct write_behind *behind;
 	enum data_form form;
 	struct blob_place *place; /* of this form; NULL: all is done */
 	uint64_t pull;
@@ -48,7 +49,8 @@ next_form(struct blob_transfer *t, unsigned form, struct err *e)
 		blob_request_want(t->request, t->form, &t->size, &digest);
 		t->at = t->asked = 0;
 		t->pull++;
-		if (blob_place_new(t->request, t->form, &t->place, e) < 0)
+		if (blob_place_new(
+			t->request, t->form, t->behind, &t->place, e) < 0)
 			return -1;
 		if (t->size > 0)
 			return 0;
@@ -61,7 +63,8 @@ next_form(struct blob_transfer *t, unsigned form, struct err *e)
 
 int
 blob_transfer_new(const struct blob_request *r, const struct blob_pace *pace,
-    int64_t now, struct blob_transfer **out, struct err *e)
+    struct write_behind *behind, int64_t now, struct blob_transfer **out,
+    struct err *e)
 {
 	struct blob_transfer *t;
 
@@ -70,6 +73,7 @@ blob_transfer_new(const struct blob_request *r, const struct blob_pace *pace,
 		return err_set(e, ERR_FATAL, errno, "transfer");
 	t->request = r;
 	t->pace = *pace;
+	t->behind = behind;
 	t->last = now;
 	if (next_form(t, DATA_TAR, e) < 0) {
 		blob_transfer_free(t);

@@ -15,6 +15,7 @@
 struct blob_request;
 struct blob_transfer;
 struct err;
+struct write_behind;
 
 struct blob_pace {
 	uint64_t window;   /* chunks on their way, 2 to DATA_WINDOW_MAX */
@@ -22,10 +23,12 @@ struct blob_pace {
 	unsigned tries;	   /* so often without any chunk, then it failed */
 };
 
-/* r is borrowed.  Opens its first outputs.  ERR_FATAL. */
+/*
+ * r and behind (or NULL) are borrowed.  Opens its first outputs.  ERR_FATAL.
+ */
 int blob_transfer_new(const struct blob_request *r,
-    const struct blob_pace *pace, int64_t now, struct blob_transfer **out,
-    struct err *e);
+    const struct blob_pace *pace, struct write_behind *behind, int64_t now,
+    struct blob_transfer **out, struct err *e);
 /* What was not committed is gone. */
 void blob_transfer_free(struct blob_transfer *t);
 

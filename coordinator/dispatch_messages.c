@@ -238,6 +238,7 @@ on_result(struct dispatch *d, struct peer *p, uint64_t wire, uint64_t attempt,
 		    "%s is not reproducible: worker %s made other bytes than "
 		    "worker %s",
 		    d->job[id.v].label, p->name, d->job[id.v].worker);
+	case SCHED_CONFIRMED:
 	case SCHED_DUPLICATE:
 	case SCHED_UNKNOWN:
 		progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,

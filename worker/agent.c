@@ -239,14 +239,18 @@ cancel_job(struct agent *a, const struct msg_cancel *m, struct err *e)
 static int
 take_welcome(struct agent *a, const struct msg_welcome *m, struct err *e)
 {
+	const struct handover_config handover = {.folder = a->options->spool,
+	    .control = a->options->endpoint,
+	    .data = m->data,
+	    .token = m->token};
+
 	if (m->protocol != PROTOCOL_VERSION)
 		return err_set(e, ERR_FATAL, 0,
 		    "%s: the coordinator speaks protocol %" PRIu64
 		    ", this worker %d: install the same version of both",
 		    a->options->endpoint, m->protocol, PROTOCOL_VERSION);
 	if (m->data[0] != '\0' &&
-	    handover_new(a->ctx, a->options->spool, a->options->endpoint,
-		m->data, m->token, &a->handover, e) < 0)
+	    handover_join(a->ctx, &handover, &a->handover, e) < 0)
 		return -1;
 	a->beat_ms = (int64_t)m->beat_ms;
 	a->next_beat = monotime_ms() + a->beat_ms;
@@ -497,7 +501,7 @@ agent_open(struct agent *a, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "worker");
 	if (job_pool_new(a->options->slots, &a->pool, e) < 0)
 		return -1;
-	return link_connect(a->ctx, a->options->endpoint, &a->link, e);
+	return link_connect(a->ctx, a->options->endpoint, NULL, &a->link, e);
 }
 
 static void

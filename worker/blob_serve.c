@@ -411,7 +411,8 @@ blob_serve_new(void *ctx, const struct blob_serve_config *config,
 		serve_free(s);
 		return -1;
 	}
-	if (link_connect_data(ctx, config->endpoint, &s->link, e) < 0) {
+	if (link_connect_data(
+		ctx, config->endpoint, config->keys, &s->link, e) < 0) {
 		serve_free(s);
 		return -1;
 	}

@@ -15,12 +15,14 @@
 
 struct blob_serve;
 struct err;
+struct link_keys;
 struct spool;
 
 struct blob_serve_config {
-	const char *endpoint; /* of the data socket */
-	const uint8_t *token; /* DATA_TOKEN_SIZE bytes, of WELCOME */
-	int hello_ms;	      /* DATA_HELLO_MS */
+	const char *endpoint;	      /* of the data socket */
+	const struct link_keys *keys; /* or NULL; borrowed */
+	const uint8_t *token;	      /* DATA_TOKEN_SIZE bytes, of WELCOME */
+	int hello_ms;		      /* DATA_HELLO_MS */
 };
 
 /* Starts the thread.  ctx and spool must outlive it.  ERR_FATAL. */

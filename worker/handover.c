@@ -12,46 +12,59 @@
 #include "own.h"
 #include "spool.h"
 
+/* Between two chunks a thread looks whether it is to end. */
+#define REJOIN_MS 5000
+
 struct handover {
 	struct spool *spool;
 	struct blob_serve *serve;
 };
 
 int
-handover_new(void *ctx, const char *folder, const char *control,
-    const char *data, const uint8_t *token, struct handover **out,
-    struct err *e)
+handover_join(void *ctx, const struct handover_config *config,
+    struct handover **h, struct err *e)
 {
 	AUTO(own_freep) char *endpoint = NULL;
-	struct blob_serve_config config = {
-	    .token = token, .hello_ms = DATA_HELLO_MS};
-	struct handover *h;
+	struct blob_serve_config serve = {.keys = config->keys,
+	    .token = config->token,
+	    .hello_ms = DATA_HELLO_MS};
 
-	if (data_endpoint(control, data, &endpoint, e) < 0)
+	if (data_endpoint(config->control, config->data, &endpoint, e) < 0)
 		return -1;
-	config.endpoint = endpoint;
-	if ((h = calloc(1, sizeof(*h))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "spool");
-	if (spool_new(folder, SPOOL_KEEP_FREE, &h->spool, e) < 0 ||
-	    blob_serve_new(ctx, &config, h->spool, &h->serve, e) < 0) {
-		spool_free(h->spool);
-		free(h);
-		return -1;
+	serve.endpoint = endpoint;
+	if (*h == NULL) {
+		if ((*h = calloc(1, sizeof(**h))) == NULL)
+			return err_set(e, ERR_FATAL, errno, "spool");
+		if (spool_new(
+			config->folder, SPOOL_KEEP_FREE, &(*h)->spool, e) < 0)
+			return -1;
 	}
-	*out = h;
-	return 0;
+	/* The socket and the token of before are nobody's now. */
+	if (!blob_serve_stop((*h)->serve, REJOIN_MS))
+		return err_set(
+		    e, ERR_FATAL, 0, "data socket: its thread does not end");
+	(*h)->serve = NULL;
+	return blob_serve_new(ctx, &serve, (*h)->spool, &(*h)->serve, e);
+}
+
+void
+handover_forget(struct handover *h)
+{
+	if (h != NULL)
+		spool_clear(h->spool);
 }
 
 int
 handover_fd(const struct handover *h)
 {
-	return h == NULL ? -1 : blob_serve_fd(h->serve);
+	return h == NULL || h->serve == NULL ? -1 : blob_serve_fd(h->serve);
 }
 
 int
 handover_check(struct handover *h, struct err *e)
 {
-	return h == NULL ? 0 : blob_serve_check(h->serve, e);
+	return h == NULL || h->serve == NULL ? 0
+					     : blob_serve_check(h->serve, e);
 }
 
 static bool

@@ -13,14 +13,25 @@
 struct err;
 struct handover;
 struct job;
+struct link_keys;
+
+struct handover_config {
+	const char *folder;	      /* of the spool, or NULL */
+	const char *control;	      /* endpoint of the agent's own socket */
+	const struct link_keys *keys; /* of that, or NULL */
+	const char *data;	      /* WELCOME's */
+	const uint8_t *token;	      /* WELCOME's */
+};
 
 /*
- * folder: of the spool, or NULL; control: the endpoint of the agent's own
- * socket; data and token: WELCOME's.  ERR_FATAL, ERR_USAGE, ERR_PEER.
+ * At each WELCOME that names a data socket: makes *h, or connects it anew and
+ * keeps its spool.  ERR_FATAL, ERR_USAGE, ERR_PEER.
  */
-int handover_new(void *ctx, const char *folder, const char *control,
-    const char *data, const uint8_t *token, struct handover **out,
-    struct err *e);
+int handover_join(void *ctx, const struct handover_config *config,
+    struct handover **h, struct err *e);
+
+/* Nobody wants the layers any more: all of the spool goes. */
+void handover_forget(struct handover *h);
 
 /* For poll(2), or -1: readable means that handover_check fails. */
 int handover_fd(const struct handover *h);

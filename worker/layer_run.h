@@ -13,12 +13,14 @@
 #include "layer_spec.h"
 
 struct err;
+struct write_behind;
 
 struct layer_job {
 	struct layer_spec spec;
 	const struct layer_item *item;	 /* LAYER_FROM_STORE */
 	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES */
 	size_t n;			 /* items or entries */
+	struct write_behind *behind;	 /* of the thread that runs it */
 };
 
 /* Shared with the thread that watches; written by the job, read by it. */

@@ -25,6 +25,8 @@
 #include "blob_fetch.h"
 #include "digest.h"
 #include "err.h"
+#include "handover.h"
+#include "job.h"
 #include "link.h"
 #include "monotime.h"
 #include "probe.h"
@@ -110,9 +112,9 @@ setup(void **state)
 	f->ctx = zmq_ctx_new();
 	blob_fetch_defaults(&config);
 	config.endpoint = f->data;
-	if (link_listen(f->ctx, f->endpoint, &f->link, &e) < 0 ||
+	if (link_listen(f->ctx, f->endpoint, NULL, &f->link, &e) < 0 ||
 	    blob_fetch_new(f->ctx, &config, &f->fetch, &e) < 0 ||
-	    blob_fetch_worker(f->fetch, "here/1", f->token, &e) < 0)
+	    blob_fetch_worker(f->fetch, "here/1", "", f->token, &e) < 0)
 		fail_msg("%s", e.text);
 	assert_int_equal(write(go[1], "", 1), 1);
 	close(go[0]);
@@ -569,6 +571,70 @@ test_sigterm(void **state)
 	assert_int_equal(entries(f->own), 0);
 }
 
+/* A layer of five bytes, as the agent lets one be made. */
+static struct blob_request
+five_bytes(struct fixture *f, struct handover *h, uint64_t id)
+{
+	struct msg m = {.type = MSG_JOB,
+	    .job = {id, 1, 0,
+		{.store_dir = "/nix/store",
+		    .outputs = {{LAYER_TO_SPOOL_TAR, "", 7, 5}},
+		    .n_outputs = 1}},
+	    .zone = msgpack_zone_new(64)};
+	struct blob_request q = {.way = BLOB_PULL,
+	    .id = {id, 1},
+	    .result = {.size = 5, .tar_size = 5},
+	    .outputs = {{LAYER_TO_BLOB, f->blobs, 0, 0}},
+	    .n_outputs = 1};
+	struct err e = ERR_INIT;
+	struct job *job;
+	int fd;
+
+	if (job_new(&m, &job, &e) < 0 || handover_begin(h, job, &e) < 0)
+		fail_msg("%s", e.text);
+	assert_int_equal(job->layer.spec.outputs[0].offset, 0);
+	fd = open(job->layer.spec.outputs[0].path, O_WRONLY);
+	assert_int_equal(write(fd, "layer", 5), 5);
+	close(fd);
+	handover_end(h, job);
+	job_free(job);
+	digest_of("layer", 5, &q.result.digest);
+	q.result.diff_id = q.result.digest;
+	memcpy(q.token, f->token, sizeof(q.token));
+	return q;
+}
+
+/* A coordinator that was lost has a new token: what was made is kept for it. */
+static void
+test_rejoin(void **state)
+{
+	struct fixture *f = *state;
+	struct handover_config config = {.folder = f->folder,
+	    .control = f->endpoint,
+	    .data = f->data,
+	    .token = f->token};
+	struct handover *h = NULL;
+	struct err e = ERR_INIT;
+	struct blob_request q;
+
+	assert_int_equal(handover_fd(NULL), -1);
+	assert_int_equal(handover_check(NULL, &e), 0);
+	assert_int_equal(handover_join(f->ctx, &config, &h, &e), 0);
+	q = five_bytes(f, h, 1);
+	assert_int_equal(
+	    blob_fetch_worker(f->fetch, "here/1", "", f->token, &e), 0);
+	assert_int_equal(handover_join(f->ctx, &config, &h, &e), 0);
+	memcpy(q.token, f->token, sizeof(q.token));
+	fetch(f, &q, ERR_NONE);
+	/* What nobody wants any more is gone. */
+	q = five_bytes(f, h, 2);
+	handover_forget(h);
+	fetch(f, &q, ERR_RETRY);
+	assert_int_equal(handover_check(h, &e), 0);
+	assert_true(handover_stop(h, 5000));
+	assert_true(handover_stop(NULL, 0));
+}
+
 int
 main(void)
 {
@@ -582,6 +648,7 @@ main(void)
 	    TEST(test_probe),
 	    TEST(test_probe_lies),
 	    TEST(test_sigterm),
+	    TEST(test_rejoin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,8 +58,8 @@ setup_with(void **state, int silent_ms)
 	config.pace.tries = TRIES;
 	config.shown_ms = 300;
 	if (blob_fetch_new(f->ctx, &config, &f->fetch, &e) < 0 ||
-	    blob_fetch_worker(f->fetch, "bad/1", f->token, &e) < 0 ||
-	    link_connect_data(f->ctx, f->endpoint, &f->worker, &e) < 0)
+	    blob_fetch_worker(f->fetch, "bad/1", "", f->token, &e) < 0 ||
+	    link_connect_data(f->ctx, f->endpoint, NULL, &f->worker, &e) < 0)
 		fail_msg("%s", e.text);
 	f->bytes = malloc(SIZE);
 	for (size_t i = 0; i < SIZE; i++)
@@ -556,7 +556,7 @@ test_resume(void **state)
 		usleep(1000);
 	link_closep(&f->worker);
 	assert_int_equal(
-	    link_connect_data(f->ctx, f->endpoint, &f->worker, &e), 0);
+	    link_connect_data(f->ctx, f->endpoint, NULL, &f->worker, &e), 0);
 	start = monotime_ms();
 	hello(f->worker, f->token);
 	pull = expect_pull(f->worker);
@@ -578,10 +578,10 @@ test_strangers(void **state)
 	struct err e = ERR_INIT;
 	struct data_msg m;
 
-	assert_int_equal(blob_fetch_worker(f->fetch, "b", other, &e), 0);
+	assert_int_equal(blob_fetch_worker(f->fetch, "b", "", other, &e), 0);
 	assert_memory_not_equal(other, f->token, sizeof(other));
 	assert_int_equal(
-	    link_connect_data(f->ctx, f->endpoint, &stranger, &e), 0);
+	    link_connect_data(f->ctx, f->endpoint, NULL, &stranger, &e), 0);
 	for (int i = 0; i < 3; i++) {
 		m = chunk(f, &pull, DATA_CHUNK);
 		put(stranger, &m);
@@ -597,6 +597,24 @@ test_strangers(void **state)
 	link_close(stranger, 0);
 }
 
+/* A worker that has a key is taken over no connection without it. */
+static void
+test_key(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t keyed[DATA_TOKEN_SIZE];
+	struct err e = ERR_INIT;
+	struct blob_request q;
+	struct data_msg m;
+
+	assert_int_equal(blob_fetch_worker(f->fetch, "k", "key", keyed, &e), 0);
+	q = request(f, 1);
+	memcpy(q.token, keyed, sizeof(keyed));
+	hello(f->worker, keyed);
+	add(f, &q);
+	assert_false(get(f->worker, &m, SILENT_MS));
+}
+
 /* As many as it likes, for nothing: neither memory nor others suffer. */
 static void
 test_flood(void **state)
@@ -608,8 +626,9 @@ test_flood(void **state)
 	struct link *flood;
 	struct err e = ERR_INIT;
 
-	assert_int_equal(blob_fetch_worker(f->fetch, "b", other, &e), 0);
-	assert_int_equal(link_connect_data(f->ctx, f->endpoint, &flood, &e), 0);
+	assert_int_equal(blob_fetch_worker(f->fetch, "b", "", other, &e), 0);
+	assert_int_equal(
+	    link_connect_data(f->ctx, f->endpoint, NULL, &flood, &e), 0);
 	hello(flood, other);
 	for (int i = 0; i < 4000; i++) {
 		if (link_send_data(flood, NULL, &m, &e) < 0) {
@@ -635,9 +654,9 @@ test_share(void **state)
 	struct data_msg m;
 	int n = 0;
 
-	assert_int_equal(blob_fetch_worker(f->fetch, "b", other, &e), 0);
+	assert_int_equal(blob_fetch_worker(f->fetch, "b", "", other, &e), 0);
 	assert_int_equal(
-	    link_connect_data(f->ctx, f->endpoint, &second, &e), 0);
+	    link_connect_data(f->ctx, f->endpoint, NULL, &second, &e), 0);
 	hello(f->worker, f->token);
 	hello(second, other);
 	for (uint64_t i = 0; i < 3 * BLOB_FETCH_TRANSFERS; i++)
@@ -824,6 +843,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(
 		test_resume, setup_patient, teardown),
 	    TEST(test_strangers),
+	    TEST(test_key),
 	    TEST(test_flood),
 	    TEST(test_share),
 	    TEST(test_drop),

@@ -120,7 +120,7 @@ setup(void **state)
 		run_agent(f->endpoint, go[0]);
 	}
 	f->ctx = zmq_ctx_new();
-	if (link_listen(f->ctx, f->endpoint, &f->link, &e) < 0)
+	if (link_listen(f->ctx, f->endpoint, NULL, &f->link, &e) < 0)
 		fail_msg("%s", e.text);
 	assert_int_equal(write(go[1], "", 1), 1);
 	close(go[0]);
@@ -604,7 +604,8 @@ test_result_waits(void **state)
 	link_close(f->link, 0);
 	f->link = NULL;
 	usleep(300000);
-	assert_int_equal(link_listen(f->ctx, f->endpoint, &f->link, &e), 0);
+	assert_int_equal(
+	    link_listen(f->ctx, f->endpoint, NULL, &f->link, &e), 0);
 	expect_done(f, 1, 0);
 	leave(f);
 }

@@ -68,7 +68,7 @@ setup(void **state)
 	snprintf(f->endpoint, sizeof(f->endpoint), "ipc://%s/d", f->folder);
 	config.endpoint = f->endpoint;
 	f->ctx = zmq_ctx_new();
-	if (link_listen_data(f->ctx, f->endpoint, &f->link, &e) < 0 ||
+	if (link_listen_data(f->ctx, f->endpoint, NULL, &f->link, &e) < 0 ||
 	    spool_new(f->folder, 0, &f->spool, &e) < 0 ||
 	    blob_serve_new(f->ctx, &config, f->spool, &f->serve, &e) < 0)
 		fail_msg("%s", e.text);
@@ -336,7 +336,7 @@ test_coordinator_returns(void **state)
 	assert_int_equal(count(f, 1, 0), 1);
 	link_closep(&f->link);
 	usleep(3 * HELLO_MS * 1000);
-	if (link_listen_data(f->ctx, f->endpoint, &f->link, &e) < 0)
+	if (link_listen_data(f->ctx, f->endpoint, NULL, &f->link, &e) < 0)
 		fail_msg("%s", e.text);
 	wait_hello(f);
 	pull(f, 2, 1, 4);
