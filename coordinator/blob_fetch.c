@@ -1,6 +1,7 @@
 #include "blob_fetch.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -85,6 +86,18 @@ blob_fetch_defaults(struct blob_fetch_config *config)
 	};
 }
 
+static void
+set_welcome(struct blob_fetch *f)
+{
+	const char *bound = link_endpoint(f->link);
+
+	if (strncmp(bound, "tcp://", strlen("tcp://")) == 0)
+		snprintf(f->welcome, sizeof(f->welcome), "tcp://*%s",
+		    strrchr(bound, ':'));
+	else
+		snprintf(f->welcome, sizeof(f->welcome), "%s", bound);
+}
+
 int
 blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
     struct blob_fetch **out, struct err *e)
@@ -109,6 +122,7 @@ blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
 	    link_listen_data(ctx, config->endpoint, config->keys, &f->link, e) <
 		0)
 		return -1;
+	set_welcome(f);
 	/* The socket is the thread's from here on, until it is joined. */
 	if ((rc = pthread_create(&f->thread, NULL, blob_fetch_thread, f)) != 0)
 		return err_set(e, ERR_FATAL, rc, "data socket's thread");
@@ -166,6 +180,12 @@ const char *
 blob_fetch_endpoint(const struct blob_fetch *f)
 {
 	return link_endpoint(f->link);
+}
+
+const char *
+blob_fetch_welcome(const struct blob_fetch *f)
+{
+	return f->welcome;
 }
 
 int

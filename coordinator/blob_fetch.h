@@ -51,6 +51,12 @@ void blob_fetch_freep(struct blob_fetch **f);
 /* As it is bound, ports filled in. */
 const char *blob_fetch_endpoint(const struct blob_fetch *f);
 
+/*
+ * The same for WELCOME: TCP without a host, since the worker knows best by
+ * which name or address it sees this machine (data_endpoint.h).
+ */
+const char *blob_fetch_welcome(const struct blob_fetch *f);
+
 /* For poll(2): readable means that blob_fetch_take has something. */
 int blob_fetch_fd(const struct blob_fetch *f);
 

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "blob_fetch.h"
+#include "endpoint.h"
 #include "err.h"
 
 struct blob_check;
@@ -42,6 +43,7 @@ struct command {
 
 struct blob_fetch {
 	struct blob_fetch_config config;
+	char welcome[ENDPOINT_MAX + 1];
 	pthread_t thread;
 	bool started;
 	int wake_fd, done_fd;

@@ -121,6 +121,7 @@ setup_ipc(void **state)
 	setup_base(state);
 	f = *state;
 	start(f, f->endpoint);
+	assert_string_equal(blob_fetch_welcome(f->fetch), f->endpoint);
 	serve(f, blob_fetch_endpoint(f->fetch));
 	return 0;
 }
@@ -134,6 +135,9 @@ setup_tcp(void **state)
 	f = *state;
 	start(f, "tcp://127.0.0.1:*");
 	assert_non_null(strstr(blob_fetch_endpoint(f->fetch), "127.0.0.1"));
+	assert_memory_equal(blob_fetch_welcome(f->fetch), "tcp://*:", 8);
+	assert_string_equal(blob_fetch_welcome(f->fetch) + 8,
+	    strrchr(blob_fetch_endpoint(f->fetch), ':') + 1);
 	serve(f, blob_fetch_endpoint(f->fetch));
 	return 0;
 }
