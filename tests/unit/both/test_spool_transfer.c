@@ -26,11 +26,15 @@
 #include <zmq.h>
 
 #include "blob_serve.h"
+#include "curve_key.h"
 #include "digest.h"
 #include "err.h"
+#include "key_list.h"
+#include "link.h"
 #include "monotime.h"
 #include "own.h"
 #include "spool.h"
+#include "zap.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ASAN 1
@@ -51,6 +55,8 @@ struct fixture {
 	struct blob_serve *serve;
 	uint8_t token[DATA_TOKEN_SIZE];
 	int threads; /* before the first of ours */
+	struct zap *zap;
+	struct curve_key coordinator, worker, other;
 };
 
 static int
@@ -68,6 +74,7 @@ threads(void)
 static void
 start(struct fixture *f, const char *endpoint)
 {
+	const struct link_keys keys = {.own = &f->coordinator};
 	struct blob_fetch_config config;
 	struct err e = ERR_INIT;
 
@@ -75,8 +82,11 @@ start(struct fixture *f, const char *endpoint)
 	config.endpoint = endpoint;
 	config.pace.silent_ms = 400;
 	config.pace.tries = 20;
+	if (f->zap != NULL)
+		config.keys = &keys;
 	if (blob_fetch_new(f->ctx, &config, &f->fetch, &e) < 0 ||
-	    blob_fetch_worker(f->fetch, "host/7", "", f->token, &e) < 0)
+	    blob_fetch_worker(
+		f->fetch, "host/7", f->worker.public, f->token, &e) < 0)
 		fail_msg("%s", e.text);
 }
 
@@ -142,6 +152,43 @@ setup_tcp(void **state)
 	return 0;
 }
 
+/* Two workers may join; the first one's key is what the fetch wants. */
+static int
+setup_keys(void **state)
+{
+	struct key_list *list = NULL;
+	struct err e = ERR_INIT;
+	struct fixture *f;
+	FILE *file;
+
+	setup_base(state);
+	f = *state;
+	if (curve_key_make(&f->coordinator, &e) < 0 ||
+	    curve_key_make(&f->worker, &e) < 0 ||
+	    curve_key_make(&f->other, &e) < 0)
+		fail_msg("%s", e.text);
+	file = fopen(f->archive, "w");
+	fprintf(file, "%s a\n%s b\n", f->worker.public, f->other.public);
+	fclose(file);
+	if (key_list_read(f->archive, &list, &e) < 0 ||
+	    zap_start(f->ctx, &list, &f->zap, &e) < 0)
+		fail_msg("%s", e.text);
+	start(f, "tcp://127.0.0.1:*");
+	return 0;
+}
+
+static void
+serve_with(struct fixture *f, const struct curve_key *own)
+{
+	struct link_keys keys = {.own = own, .server = f->coordinator.public};
+	struct blob_serve_config config = {
+	    blob_fetch_endpoint(f->fetch), &keys, f->token, 100};
+	struct err e = ERR_INIT;
+
+	if (blob_serve_new(f->ctx, &config, f->spool, &f->serve, &e) < 0)
+		fail_msg("%s", e.text);
+}
+
 static int
 teardown(void **state)
 {
@@ -150,6 +197,8 @@ teardown(void **state)
 
 	assert_true(blob_serve_stop(f->serve, 5000));
 	blob_fetch_free(f->fetch);
+	if (f->zap != NULL)
+		zap_stop(f->zap);
 	zmq_ctx_term(f->ctx);
 	spool_free(f->spool);
 	/* Of the spool nothing but its folder is left, and no thread. */
@@ -722,6 +771,26 @@ test_worker_ends(void **state)
 	assert_int_equal(out.err.kind, ERR_RETRY);
 }
 
+/* The right token on a connection with another's key is not enough. */
+static void
+test_keys(void **state)
+{
+	struct fixture *f = *state;
+	struct layer_result r = spool_layer(f, 1, 5 * MIB);
+	struct blob_request q = request(f, 1, &r);
+	const struct data_id id = {1, 1};
+
+	serve_with(f, &f->other);
+	add(f, &q);
+	usleep(700000);
+	assert_int_equal(blob_fetch_bytes(f->fetch, &id), 0);
+	assert_true(blob_serve_stop(f->serve, 5000));
+	serve_with(f, &f->worker);
+	take_good(f);
+	check_blob(f, &r);
+	wait_released(f, 1);
+}
+
 int
 main(void)
 {
@@ -739,6 +808,7 @@ main(void)
 	    TEST(test_drop, setup_tcp),
 	    TEST(test_cut, setup_base),
 	    TEST(test_worker_ends, setup_ipc),
+	    TEST(test_keys, setup_keys),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
