@@ -11,6 +11,7 @@
 
 #include <zmq.h>
 
+#include "blob_fetch.h"
 #include "dispatch_state.h"
 #include "err.h"
 #include "interrupt.h"
@@ -199,13 +200,19 @@ static void
 send_job(struct dispatch *d, const struct sched_action *a)
 {
 	struct peer *p = peer_by_worker(d, a->worker);
+	struct dispatch_job job = d->job[a->job.v];
+	struct layer_spec spooled;
 	struct err e = ERR_INIT;
 
 	if (p == NULL)
 		return;
 	d->started[a->job.v] = monotime_ms();
-	if (job_send(p->via, &p->link, &d->job[a->job.v], d->base + a->job.v,
-		a->attempt, &e) < 0) {
+	if (dispatch_blobs_wanted(d, p, a->job)) {
+		blob_request_spool(job.spec, &spooled);
+		job.spec = &spooled;
+	}
+	if (job_send(p->via, &p->link, &job, d->base + a->job.v, a->attempt,
+		&e) < 0) {
 		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
 		peer_gone(d, p, "cannot be reached");
 	}
@@ -318,7 +325,8 @@ settle(struct dispatch *d, struct err *e)
 	bool acted;
 
 	do {
-		if (dispatch_receive(d, e) < 0)
+		if (dispatch_receive(d, e) < 0 ||
+		    dispatch_blobs_collect(d, e) < 0)
 			return -1;
 		acted = false;
 		if (!may_begin(d))
@@ -335,10 +343,12 @@ settle(struct dispatch *d, struct err *e)
 static int
 loop(struct dispatch *d, struct err *e)
 {
-	struct pollfd fds[3] = {
+	struct pollfd fds[4] = {
 	    {.fd = link_fd(d->link), .events = POLLIN},
 	    {.fd = d->child_fd, .events = POLLIN},
 	    {.fd = d->remote != NULL ? link_fd(d->remote) : -1,
+		.events = POLLIN},
+	    {.fd = d->fetch != NULL ? blob_fetch_fd(d->fetch) : -1,
 		.events = POLLIN},
 	};
 
@@ -357,8 +367,9 @@ loop(struct dispatch *d, struct err *e)
 			until = tick;
 		if (until < 0)
 			until = 0;
-		if (poll(fds, 3, (int)until) < 0 && errno != EINTR)
+		if (poll(fds, 4, (int)until) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
+		dispatch_blobs_beat(d);
 		local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
 		if (replace(d, e) < 0)
 			return -1;
@@ -380,7 +391,8 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 	d->n_jobs = n;
 	if ((d->started = calloc(n + 1, sizeof(*d->started))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
-	if (sched_new(&config, &d->sched, e) < 0)
+	if (dispatch_blobs_start(d, e) < 0 ||
+	    sched_new(&config, &d->sched, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		struct job_id id;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "blob_fetch.h"
 #include "dispatch.h"
 #include "err.h"
 #include "local_workers.h"
@@ -51,11 +52,17 @@ peer_by_worker(struct dispatch *d, struct worker_id worker)
 void
 peer_gone(struct dispatch *d, struct peer *p, const char *why)
 {
+	struct err e = ERR_INIT;
+
 	progress_worker_gone(d->progress, (size_t)p->worker.v);
 	if (d->sched != NULL)
 		sched_worker_gone(d->sched, monotime_ms(), p->worker, why);
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
+	/* Out of memory: what it may still send is for no job that is open. */
+	if (p->via == d->remote &&
+	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
+		log_line(LOG_DEBUG, "%s", e.text);
 	*p = d->peer[--d->n_peers];
 }
 
@@ -118,6 +125,9 @@ peer_new(struct dispatch *d, const struct from *from,
 	if (from->via == d->link &&
 	    local_workers_ready(d->local, (pid_t)hello->pid))
 		p->local = (pid_t)hello->pid;
+	if (from->via == d->remote &&
+	    blob_fetch_worker(d->fetch, p->name, p->link.key, p->token, e) < 0)
+		return -1;
 	if (sched_worker_up(
 		d->sched, monotime_ms(), p->worker, p->slots, p->name, e) < 0)
 		return -1;
@@ -198,6 +208,11 @@ on_hello(struct dispatch *d, const struct from *from,
 	}
 	if (why != NULL)
 		return *why == '\0' ? 0 : refuse(d, from, hello, why, e);
+	if (from->via == d->remote) {
+		m.welcome.data = blob_fetch_welcome(d->fetch);
+		memcpy(m.welcome.token, peer_by_link(d, from)->token,
+		    sizeof(m.welcome.token));
+	}
 	say(from, &m);
 	return 0;
 }
@@ -233,13 +248,13 @@ on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
 
 /*
  * Whether the result can be true: of the kind that was asked for, sizes that
- * were fixed before, digests that must agree, and blobs that lie where they
- * should with the size they should have.  The bytes' own digest was taken as
- * they were written.
+ * were fixed before, digests that must agree, and (made here) blobs that lie
+ * where they should with the size they should have.  The bytes' own digest was
+ * taken as they were written.
  */
 static bool
-result_holds(
-    const struct dispatch_job *job, bool measured, const struct layer_result *r)
+result_holds(const struct dispatch_job *job, bool measured, bool here,
+    const struct layer_result *r)
 {
 	const struct layer_spec *spec = job->spec;
 
@@ -251,7 +266,8 @@ result_holds(
 	if (spec->encoding.kind == ENCODING_NONE &&
 	    (!digest_equal(&r->diff_id, &r->digest) || r->size != r->tar_size))
 		return false;
-	for (size_t i = 0; i < spec->n_outputs; i++) {
+	/* What is made elsewhere is verified when it comes. */
+	for (size_t i = 0; here && i < spec->n_outputs; i++) {
 		const struct layer_output *o = &spec->outputs[i];
 		char hex[DIGEST_HEX_LEN + 1], path[4096];
 		struct stat st;
@@ -271,69 +287,75 @@ result_holds(
 }
 
 static void
-job_done(struct dispatch *d, const struct peer *p, struct job_id id,
-    const struct layer_result *r)
+job_done(struct dispatch *d, struct worker_id worker, const char *name,
+    struct job_id id, const struct layer_result *r)
 {
 	struct dispatch_job *job = &d->job[id.v];
 
 	job->result = *r;
-	memcpy(job->worker, p->name, sizeof(job->worker));
+	snprintf(job->worker, sizeof(job->worker), "%s", name);
 	job->seconds = (double)(monotime_ms() - d->started[id.v]) / 1000;
-	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
+	progress_job_end(d->progress, (size_t)worker.v, (size_t)id.v,
 	    job->label, r->tar_size, job->seconds, true);
 }
 
-/*
- * fingerprint: of the result, NULL where only the tar's size was measured; r:
- * what the job's result becomes.
- */
-static int
-on_result(struct dispatch *d, struct peer *p, uint64_t wire, uint64_t attempt,
-    const struct digest *fingerprint, const struct layer_result *r,
-    struct err *e)
+int
+dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
+    struct job_id id, uint64_t attempt, const struct digest *fingerprint,
+    const struct layer_result *r, struct err *e)
 {
-	struct digest of_size;
-	struct job_id id;
+	struct dispatch_job *job = &d->job[id.v];
 
-	if (!job_of(d, wire, &id))
-		return 0;
-	if (!result_holds(&d->job[id.v], fingerprint == NULL, r)) {
-		log_line(LOG_WARNING,
-		    "worker %s: its result for %s does not hold: dropped",
-		    p->name, d->job[id.v].label);
-		peer_gone(d, p, "its result did not hold");
-		return 0;
-	}
-	if (fingerprint == NULL) {
-		digest_of(&r->tar_size, sizeof(r->tar_size), &of_size);
-		fingerprint = &of_size;
-	}
 	switch (sched_done(
-	    d->sched, monotime_ms(), p->worker, id, attempt, fingerprint)) {
+	    d->sched, monotime_ms(), worker, id, attempt, fingerprint)) {
 	case SCHED_ACCEPTED:
-		job_done(d, p, id, r);
+		dispatch_blobs_set_done(d, id);
+		job_done(d, worker, name, id, r);
 		break;
 	case SCHED_DIFFERS:
 		return err_set(e, ERR_FATAL, 0,
 		    "%s is not reproducible: worker %s made other bytes than "
 		    "worker %s",
-		    d->job[id.v].label, p->name, d->job[id.v].worker);
+		    job->label, name, job->worker);
 	case SCHED_CONFIRMED:
 	case SCHED_DUPLICATE:
 	case SCHED_UNKNOWN:
-		progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
-		    d->job[id.v].label, 0, 0, false);
+		progress_job_end(d->progress, (size_t)worker.v, (size_t)id.v,
+		    job->label, 0, 0, false);
 		break;
 	}
 	return 0;
+}
+
+/* Drops a worker whose result cannot be true. */
+static bool
+check_result(struct dispatch *d, struct peer *p, struct job_id id,
+    bool measured, const struct layer_result *r)
+{
+	if (result_holds(&d->job[id.v], measured, p->via == d->link, r))
+		return true;
+	log_line(LOG_WARNING,
+	    "worker %s: its result for %s does not hold: dropped", p->name,
+	    d->job[id.v].label);
+	peer_gone(d, p, "its result did not hold");
+	return false;
 }
 
 static int
 on_done(
     struct dispatch *d, struct peer *p, const struct msg_done *m, struct err *e)
 {
-	return on_result(
-	    d, p, m->job, m->attempt, &m->result.digest, &m->result, e);
+	struct job_id id;
+
+	if (!job_of(d, m->job, &id) ||
+	    !check_result(d, p, id, false, &m->result))
+		return 0;
+	if (dispatch_blobs_wanted(d, p, id) && !dispatch_blobs_done(d, id))
+		return dispatch_blobs_pull(d, p, id, m->attempt, &m->result, e);
+	if (dispatch_blobs_drop(d, p, id, m->attempt, e) < 0)
+		return -1;
+	return dispatch_accept(d, p->worker, p->name, id, m->attempt,
+	    &m->result.digest, &m->result, e);
 }
 
 static int
@@ -342,8 +364,14 @@ on_sized(struct dispatch *d, struct peer *p, const struct msg_sized *m,
 {
 	struct layer_result r = {
 	    .tar_size = m->tar_size, .entries = m->entries};
+	struct digest of_size;
+	struct job_id id;
 
-	return on_result(d, p, m->job, m->attempt, NULL, &r, e);
+	if (!job_of(d, m->job, &id) || !check_result(d, p, id, true, &r))
+		return 0;
+	digest_of(&r.tar_size, sizeof(r.tar_size), &of_size);
+	return dispatch_accept(
+	    d, p->worker, p->name, id, m->attempt, &of_size, &r, e);
 }
 
 static void

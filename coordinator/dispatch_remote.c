@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "blob_fetch.h"
 #include "curve_key.h"
 #include "dispatch.h"
 #include "encoding.h"
@@ -38,13 +39,17 @@ dispatch_remote_open(
 	}
 	if (link_listen(d->ctx, config->listen, &keys, &d->remote, e) < 0)
 		return err_ctx(e, "--listen");
-	log_line(LOG_INFO, "workers may join at %s", link_endpoint(d->remote));
+	if (dispatch_blobs_open(d, config, &keys, e) < 0)
+		return err_ctx(e, "--listen");
+	log_line(LOG_INFO, "workers may join at %s (and %s)",
+	    link_endpoint(d->remote), blob_fetch_endpoint(d->fetch));
 	return 0;
 }
 
 void
 dispatch_remote_close(struct dispatch *d)
 {
+	dispatch_blobs_close(d);
 	link_close(d->remote, 500); /* BYE has to get there */
 	d->remote = NULL;
 	zap_stop(d->zap);

@@ -15,8 +15,10 @@
 #include "protocol.h"
 #include "scheduler.h"
 
+struct blob_fetch;
 struct dispatch_config;
 struct dispatch_job;
+struct dispatch_pull;
 struct err;
 struct zap;
 
@@ -25,7 +27,9 @@ struct peer {
 	struct link *via; /* d->link or d->remote */
 	struct link_peer link;
 	uint8_t instance[MSG_INSTANCE_SIZE];
-	int64_t heard;	/* ms */
+	int64_t heard; /* ms */
+	/* What ties its data connection to it; remote ones only. */
+	uint8_t token[DATA_TOKEN_SIZE];
 	unsigned twice; /* how often another one said that it is this one */
 	struct worker_id worker; /* also its index in the progress display */
 	char name[64];
@@ -39,9 +43,10 @@ struct dispatch {
 	char *folder;	/* of the socket */
 	char *endpoint; /* "ipc://FOLDER/c" */
 	void *ctx;
-	struct link *link;   /* of this machine's workers */
-	struct link *remote; /* of all others; NULL: none may join */
-	struct zap *zap;     /* who they may be; NULL: anybody */
+	struct link *link;	  /* of this machine's workers */
+	struct link *remote;	  /* of all others; NULL: none may join */
+	struct zap *zap;	  /* who they may be; NULL: anybody */
+	struct blob_fetch *fetch; /* pulls what they made */
 	const char *keys_path;
 	struct encoding encoding;	/* whose encoder must be everybody's */
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
@@ -59,7 +64,10 @@ struct dispatch {
 	/* Of the run that is on. */
 	struct scheduler *sched;
 	struct dispatch_job *job;
-	int64_t *started; /* of each job's newest attempt, ms */
+	int64_t *started;	    /* of each job's newest attempt, ms */
+	struct dispatch_pull *pull; /* of each job */
+	size_t n_pulls;		    /* that are on */
+	int64_t pull_beat;	    /* when leases of pulls are renewed */
 	size_t n_jobs;
 	uint64_t base; /* job ids on the wire count on from run to run */
 };
@@ -84,6 +92,36 @@ const char *dispatch_remote_refusal(struct dispatch *d,
 
 /* SIGHUP: reads the keys again; whose is no longer listed has to go. */
 void dispatch_remote_reload(struct dispatch *d);
+
+/*
+ * dispatch_blobs.c: layers of workers that cannot write into the outputs are
+ * pulled from their spools, and verified on the way.
+ */
+int dispatch_blobs_open(struct dispatch *d, const struct dispatch_config *c,
+    const struct link_keys *keys, struct err *e);
+void dispatch_blobs_close(struct dispatch *d);
+/* At the start of a run. */
+int dispatch_blobs_start(struct dispatch *d, struct err *e);
+bool dispatch_blobs_wanted(
+    const struct dispatch *d, const struct peer *p, struct job_id id);
+/* Pulls what p says that it made; dispatch_accept follows, or a failure. */
+int dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
+    uint64_t attempt, const struct layer_result *r, struct err *e);
+/* p may forget what it made. */
+int dispatch_blobs_drop(struct dispatch *d, const struct peer *p,
+    struct job_id id, uint64_t attempt, struct err *e);
+bool dispatch_blobs_done(const struct dispatch *d, struct job_id id);
+void dispatch_blobs_set_done(struct dispatch *d, struct job_id id);
+/* What came of pulls. */
+int dispatch_blobs_collect(struct dispatch *d, struct err *e);
+/* Keeps the leases of jobs that are being pulled. */
+void dispatch_blobs_beat(struct dispatch *d);
+
+/* A result that holds and is where it belongs: does it count? */
+int dispatch_accept(struct dispatch *d, struct worker_id worker,
+    const char *name, struct job_id id, uint64_t attempt,
+    const struct digest *fingerprint, const struct layer_result *r,
+    struct err *e);
 
 /* All messages that are there. */
 int dispatch_receive(struct dispatch *d, struct err *e);

@@ -10,9 +10,10 @@
  *
  * Order.  Jobs go largest first, to the fastest idle worker that is known.
  * Speeds are learned from jobs done; told at the start by sched_measured, they
- * bring runs on unequal machines close to the least time.  A worker holds as many leases as it has
- * slots, and one more that waits, so that it never waits for the next.  Once
- * nothing is queued, what waits is moved to workers with idle slots.
+ * bring runs on unequal machines close to the least time.  A worker holds as
+ *many leases as it has slots, and one more that waits, so that it never waits
+ *for the next.  Once nothing is queued, what waits is moved to workers with
+ *idle slots.
  *
  * Leases.  A worker that says nothing for silent_ms is gone.  A lease is
  * renewed while its bytes advance, or while it waits behind busy slots.  It
@@ -177,6 +178,13 @@ void sched_progress(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt, uint64_t bytes);
 void sched_beat(
     struct scheduler *s, int64_t now, struct worker_id worker, size_t running);
+
+/*
+ * The worker has done the job, and its result is being verified: until that
+ * has come to an end (to be told again within lease_ms) the lease goes on.
+ */
+void sched_verifying(struct scheduler *s, int64_t now, struct worker_id worker,
+    struct job_id job, uint64_t attempt);
 
 /* fingerprint: whatever must be equal in equal results.  */
 enum sched_verdict sched_done(struct scheduler *s, int64_t now,

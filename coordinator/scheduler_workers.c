@@ -232,6 +232,19 @@ sched_progress(struct scheduler *s, int64_t now, struct worker_id worker,
 }
 
 void
+sched_verifying(struct scheduler *s, int64_t now, struct worker_id worker,
+    struct job_id job, uint64_t attempt)
+{
+	struct worker *w = worker_find(s, worker);
+	struct lease *lease = w == NULL ? NULL : lease_find(w, job.v);
+
+	if (lease == NULL || lease->attempt != attempt)
+		return;
+	lease->until = now + s->config.lease_ms;
+	lease->deadline = INT64_MAX;
+}
+
+void
 sched_beat(
     struct scheduler *s, int64_t now, struct worker_id worker, size_t running)
 {
