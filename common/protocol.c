@@ -65,12 +65,13 @@ get_hello(struct wire_in *in, struct msg_hello *m)
 	m->slots = get_range(in, 1, MSG_SLOTS_MAX);
 	m->gzip = wire_get_str(in, MSG_NAME_MAX);
 	m->zstd = wire_get_str(in, MSG_NAME_MAX);
+	wire_get_bytes(in, m->instance, sizeof(m->instance));
 }
 
 static void
 put_hello(struct wire_out *out, const struct msg_hello *m)
 {
-	put_head(out, MSG_HELLO, 7);
+	put_head(out, MSG_HELLO, 8);
 	wire_put_uint(out, m->protocol);
 	wire_put_str(out, m->program);
 	wire_put_str(out, m->host);
@@ -78,6 +79,7 @@ put_hello(struct wire_out *out, const struct msg_hello *m)
 	wire_put_uint(out, m->slots);
 	wire_put_str(out, m->gzip);
 	wire_put_str(out, m->zstd);
+	wire_put_bytes(out, m->instance, sizeof(m->instance));
 }
 
 static void
@@ -85,6 +87,7 @@ get_welcome(struct wire_in *in, struct msg_welcome *m)
 {
 	m->protocol = wire_get_uint(in, UINT64_MAX);
 	m->beat_ms = get_range(in, 1, MSG_BEAT_MS_MAX);
+	m->session = wire_get_uint(in, UINT64_MAX);
 	m->data = wire_get_str(in, MSG_PATH_MAX);
 	wire_get_bytes(in, m->token, sizeof(m->token));
 }
@@ -92,9 +95,10 @@ get_welcome(struct wire_in *in, struct msg_welcome *m)
 static void
 put_welcome(struct wire_out *out, const struct msg_welcome *m)
 {
-	put_head(out, MSG_WELCOME, 4);
+	put_head(out, MSG_WELCOME, 5);
 	wire_put_uint(out, m->protocol);
 	wire_put_uint(out, m->beat_ms);
+	wire_put_uint(out, m->session);
 	wire_put_str(out, m->data);
 	wire_put_bytes(out, m->token, sizeof(m->token));
 }
@@ -447,6 +451,20 @@ put_bye(struct wire_out *out, const struct msg_bye *m)
 {
 	put_head(out, MSG_BYE, 1);
 	wire_put_uint(out, m->reason);
+}
+
+static void
+get_who(struct wire_in *in, struct msg_who *m)
+{
+	(void)in;
+	m->nothing = 0;
+}
+
+static void
+put_who(struct wire_out *out, const struct msg_who *m)
+{
+	(void)m;
+	put_head(out, MSG_WHO, 0);
 }
 
 /* Reads type and body from an unpacked message; strings go to m->zone. */

@@ -4,12 +4,19 @@
  * [type, field, ...] of exact arity.  W a worker, C the coordinator:
  *
  *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / probe / W:BEAT )
- *	         W:BYE )
+ *	         [ W:BYE(1) ] ( W:BYE(0) / C:BYE ) )
+ *	worker =/ C:WHO in between; the worker begins again with HELLO
  *	job    = C:JOB *( C:ITEMS / C:ENTRIES ) *( W:BEAT )
  *	         ( W:SIZED / W:DONE / W:FAIL / W:POSTPONE )
  *	job   =/ C:CANCEL in between; the worker answers FAIL or is too late
  *	probe  = C:PROBE W:PROBED
+ *	W:BYE  = 1: no new jobs, please; 0: it has left and holds nothing
  *	C:BYE  = the build is over: workers that it started end
+ *
+ * A connection that breaks and comes back is a new peer to the coordinator:
+ * it answers whatever it hears with WHO.  HELLO's instance tells that it is
+ * the worker that it knows, WELCOME's session tells the worker whether its
+ * jobs are still wanted.
  *
  * ITEMS and ENTRIES carry a job's n_items in as many messages as needed, each
  * at most MSG_PART_MAX bytes; the job starts with the last of them.  Blobs
@@ -17,7 +24,7 @@
  * are pulled from its spool on a second socket, see data_protocol.h.  PROBE
  * asks a worker to answer in a file, so that the coordinator finds out
  * whether both see the same folder.  Messages may be lost at any time: the
- *scheduler's table is the memory of a job, no queue is.
+ * scheduler's table is the memory of a job, no queue is.
  *
  * Encoding and decoding are usable in any thread; a struct msg belongs to one.
  */
@@ -46,6 +53,7 @@
 #define MSG_SLOTS_MAX 1024
 #define MSG_BEAT_MS_MAX 3600000
 #define MSG_PROBE_KEY_SIZE PROBE_KEY_SIZE
+#define MSG_INSTANCE_SIZE 16
 
 /*	constant      no. body     direction, meaning */
 #define MSG_TYPES(X)                                                           \
@@ -63,7 +71,8 @@
 	X(MSG_BYE, 12, bye)	      /* either: leaving */                    \
 	X(MSG_POSTPONE, 13, postpone) /* W>C no room now: no failure */        \
 	X(MSG_PROBE, 14, probe)	      /* C>W do we share this folder? */       \
-	X(MSG_PROBED, 15, probed)     /* W>C the answer is in the folder */
+	X(MSG_PROBED, 15, probed)     /* W>C the answer is in the folder */    \
+	X(MSG_WHO, 16, who)	      /* C>W I do not know you: HELLO, please */
 
 enum msg_type {
 #define X(name, no, body) name = no,
@@ -78,11 +87,14 @@ struct msg_hello {
 	uint64_t pid;
 	uint64_t slots;
 	const char *gzip, *zstd; /* encoder names and versions */
+	/* This process and no other, ever: random. */
+	uint8_t instance[MSG_INSTANCE_SIZE];
 };
 
 struct msg_welcome {
 	uint64_t protocol;
 	uint64_t beat_ms; /* 1 to MSG_BEAT_MS_MAX */
+	uint64_t session; /* the coordinator's: another one, other jobs */
 	/*
 	 * Where spooled layers are pulled, see data_endpoint.h; "": nowhere.
 	 * The token is this worker's alone, and secret.
@@ -147,8 +159,10 @@ struct msg_fail {
 };
 
 struct msg_bye {
-	uint64_t reason; /* 0: done; 1: draining */
+	uint64_t reason; /* MSG_BYE_LEFT or MSG_BYE_DRAINING */
 };
+#define MSG_BYE_LEFT 0
+#define MSG_BYE_DRAINING 1
 
 struct msg_postpone {
 	uint64_t job, attempt;
@@ -160,6 +174,10 @@ struct msg_probe {
 	const char *folder; /* absolute */
 	const char *name;   /* of a file in it; no '/' */
 	uint8_t key[MSG_PROBE_KEY_SIZE];
+};
+
+struct msg_who {
+	char nothing; /* it has no fields */
 };
 
 struct msg_probed {
@@ -186,6 +204,7 @@ struct msg {
 		struct msg_postpone postpone;
 		struct msg_probe probe;
 		struct msg_probed probed;
+		struct msg_who who;
 	};
 	msgpack_zone *zone; /* holds a decoded message's strings and lists */
 };

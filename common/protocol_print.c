@@ -18,8 +18,9 @@ print_welcome(const struct msg_welcome *m, char *out, size_t size)
 {
 	/* Not the token: who has it can speak for the worker. */
 	snprintf(out, size,
-	    "protocol %" PRIu64 " beat_ms %" PRIu64 " data '%s'", m->protocol,
-	    m->beat_ms, m->data);
+	    "protocol %" PRIu64 " beat_ms %" PRIu64 " session %" PRIx64
+	    " data '%s'",
+	    m->protocol, m->beat_ms, m->session, m->data);
 }
 
 static void
@@ -123,6 +124,13 @@ print_probed(const struct msg_probed *m, char *out, size_t size)
 {
 	snprintf(out, size, "%" PRIu64 " sys %" PRIu64 " %s", m->probe, m->sys,
 	    m->text);
+}
+
+static void
+print_who(const struct msg_who *m, char *out, size_t size)
+{
+	(void)m;
+	snprintf(out, size, "are you");
 }
 
 void

@@ -14,7 +14,13 @@
 
 struct err;
 
-enum command { COMMAND_BUILD, COMMAND_PLAN, COMMAND_HELP, COMMAND_VERSION };
+enum command {
+	COMMAND_BUILD,
+	COMMAND_PLAN,
+	COMMAND_KEYGEN,
+	COMMAND_HELP,
+	COMMAND_VERSION
+};
 
 enum progress_mode {
 	PROGRESS_AUTO,
@@ -26,6 +32,7 @@ enum progress_mode {
 
 #define OPTIONS_OUTPUTS_MAX LAYER_OUTPUTS_MAX
 #define OPTIONS_SLOTS_MAX 1024
+#define OPTIONS_WORKERS_MAX 100000
 
 struct options {
 	enum command command;
@@ -49,6 +56,14 @@ struct options {
 	size_t slots;		    /* 0: this machine's cores */
 	size_t workers;		    /* local worker processes, 1 by default */
 	const char *worker_program; /* NULL: beside quarry, then PATH */
+
+	/* Workers of other machines. */
+	const char *listen;	  /* endpoint, or NULL: none may join */
+	const char *key_file;	  /* our key pair; keygen: where it goes */
+	const char *workers_keys; /* file or folder of those who may join */
+	bool listen_plain;	  /* without keys, beyond this machine */
+	bool no_local_slots;	  /* all work is theirs */
+	size_t min_workers;	  /* work begins when so many are there */
 
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;

@@ -7,20 +7,42 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "curve_key.h"
 #include "err.h"
 #include "protocol.h"
 
+/* Seconds: what systemd, Slurm and Kubernetes wait, and more. */
+#define DRAIN 10
+#define DRAIN_MAX 86400
+
 static const char usage[] =
-    "Usage: quarry-worker --connect ENDPOINT [OPTION...]\n"
+    "Usage: quarry-worker --connect tcp://HOST:PORT --server-key KEY --key "
+    "FILE\n"
+    "                     [--slots N] [--spool DIR] [--drain SECONDS] "
+    "[--once]\n"
     "\n"
-    "Makes image layers for a quarry coordinator.  `quarry build` starts its\n"
-    "own workers; there is seldom a need to start one by hand.\n"
+    "Makes image layers for quarry coordinators: joins the one at the "
+    "endpoint,\n"
+    "now or when it starts, and the next one when a build is over.  (`quarry\n"
+    "build` starts the workers of its own machine itself.)\n"
     "\n"
-    "  --connect ENDPOINT  the coordinator's socket, ipc://PATH\n"
+    "  --connect ENDPOINT  where the coordinator listens: tcp://HOST:PORT,\n"
+    "                      ipc://PATH\n"
+    "  --server-key KEY    the coordinator's public key, or a file that holds "
+    "it\n"
+    "  --key FILE          this worker's key pair, made by quarry keygen\n"
+    "  --connect-without-keys\n"
+    "                      plain TCP to another machine: whoever is on the "
+    "way\n"
+    "                      can read and change everything\n"
     "  --slots N           layers made at a time (default: CPUs)\n"
     "  --spool DIR         where layers wait until quarry has them, if this\n"
     "                      worker does not reach the output's folder\n"
     "                      (default: $TMPDIR or /var/tmp)\n"
+    "  --drain SECONDS     how long layers may go on after SIGTERM before "
+    "they\n"
+    "                      are handed back (default: 10)\n"
+    "  --once              end with the first build\n"
     "  --parent PID        end when this parent process does\n"
     "  --help, --version   say this, or the version, and exit\n"
     "\n"
@@ -57,6 +79,37 @@ default_slots(void)
 	return n < 1 ? 1 : n > MSG_SLOTS_MAX ? MSG_SLOTS_MAX : n;
 }
 
+/* Keys, and what goes together. */
+static int
+check_together(struct worker_options *o, const char *key_file,
+    const char *server_key, struct err *e)
+{
+	if (o->agent.endpoint == NULL)
+		return err_set(e, ERR_USAGE, 0,
+		    "--connect ENDPOINT is needed; see quarry-worker --help");
+	if (o->agent.spool != NULL && o->agent.spool[0] == '\0')
+		return err_set(e, ERR_USAGE, 0, "--spool: a folder is wanted");
+	o->agent.keys = &o->keys;
+	o->agent.stays = !o->once && o->parent == 0;
+	o->agent.drain_ms = o->parent == 0 ? (int)o->drain * 1000 : 0;
+	if ((key_file == NULL) != (server_key == NULL))
+		return err_set(e, ERR_USAGE, 0,
+		    "--key and --server-key go together: each side proves who "
+		    "it is");
+	if (key_file == NULL)
+		return 0;
+	if (o->keys.plain)
+		return err_set(
+		    e, ERR_USAGE, 0, "--connect-without-keys: there are keys");
+	if (curve_key_read(key_file, &o->key, e) < 0)
+		return err_ctx(e, "--key");
+	if (curve_key_public(server_key, o->server_key, e) < 0)
+		return err_ctx(e, "--server-key");
+	o->keys.own = &o->key;
+	o->keys.server = o->server_key;
+	return 0;
+}
+
 int
 worker_options_parse(
     int argc, char **argv, struct worker_options *o, struct err *e)
@@ -64,15 +117,22 @@ worker_options_parse(
 	static const struct option known[] = {
 	    {"connect", required_argument, NULL, 'c'},
 	    {"slots", required_argument, NULL, 's'},
-	    {"spool", required_argument, NULL, 'd'},
+	    {"spool", required_argument, NULL, 'D'},
 	    {"parent", required_argument, NULL, 'p'},
+	    {"server-key", required_argument, NULL, 'S'},
+	    {"key", required_argument, NULL, 'k'},
+	    {"connect-without-keys", no_argument, NULL, 'P'},
+	    {"drain", required_argument, NULL, 'd'},
+	    {"once", no_argument, NULL, 'o'},
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'v'},
 	    {0},
 	};
+	const char *key_file = NULL, *server_key = NULL;
 	long slots = default_slots();
 	int c, rc = 0;
 
+	o->drain = DRAIN;
 	opterr = 0;
 	while (rc == 0 && (c = getopt_long(argc, argv, ":", known, NULL)) != -1)
 		switch (c) {
@@ -83,15 +143,28 @@ worker_options_parse(
 			rc = parse_number(
 			    "slots", optarg, MSG_SLOTS_MAX, &slots, e);
 			break;
-		case 'd':
-			if (*optarg == '\0')
-				return err_set(e, ERR_USAGE, 0,
-				    "--spool: a folder is wanted");
+		case 'D':
 			o->agent.spool = optarg;
 			break;
 		case 'p':
 			rc = parse_number(
 			    "parent", optarg, INT32_MAX, &o->parent, e);
+			break;
+		case 'S':
+			server_key = optarg;
+			break;
+		case 'k':
+			key_file = optarg;
+			break;
+		case 'P':
+			o->keys.plain = true;
+			break;
+		case 'd':
+			rc = parse_number(
+			    "drain", optarg, DRAIN_MAX, &o->drain, e);
+			break;
+		case 'o':
+			o->once = true;
 			break;
 		case 'h':
 			o->print = usage;
@@ -113,8 +186,5 @@ worker_options_parse(
 		return err_set(e, ERR_USAGE, 0,
 		    "%.80s is no option; see quarry-worker --help",
 		    argv[optind]);
-	if (rc == 0 && o->agent.endpoint == NULL)
-		return err_set(e, ERR_USAGE, 0,
-		    "--connect ENDPOINT is needed; see quarry-worker --help");
-	return rc;
+	return rc < 0 ? -1 : check_together(o, key_file, server_key, e);
 }

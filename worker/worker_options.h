@@ -6,12 +6,19 @@
 #define WORKER_OPTIONS_H
 
 #include "agent.h"
+#include "link.h"
 
 struct err;
 
 struct worker_options {
 	struct agent_options agent; /* endpoint and slots are set */
 	long parent;		    /* 0: none was given */
+	bool once;		    /* end with the first build */
+	long drain;		    /* seconds */
+	/* What agent.keys points to: this struct must stay where it is. */
+	struct link_keys keys;
+	struct curve_key key;
+	char server_key[CURVE_KEY_LEN + 1];
 	const char *print; /* help or version instead of work, or NULL */
 };
 

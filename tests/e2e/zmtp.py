@@ -99,7 +99,7 @@ class Peer:
     def hello(self, protocol=2, program="0.1.0", host="impostor", pid=None,
               slots=1):
         self.send(HELLO, protocol, program, host, pid or os.getpid(), slots,
-                  "libdeflate", "zstd")
+                  "libdeflate", "zstd", os.urandom(16))
 
     def take(self, n):
         while len(self.buf) < n:

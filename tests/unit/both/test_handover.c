@@ -179,8 +179,11 @@ welcome(struct fixture *f, const char *data)
 	struct msg m = get(f, MSG_HELLO);
 
 	msg_clear(&m);
-	m = (struct msg){
-	    .type = MSG_WELCOME, .welcome = {PROTOCOL_VERSION, 50, data, {0}}};
+	m = (struct msg){.type = MSG_WELCOME,
+	    .welcome = {.protocol = PROTOCOL_VERSION,
+		.beat_ms = 50,
+		.session = 1,
+		.data = data}};
 	memcpy(m.welcome.token, f->token, sizeof(f->token));
 	put(f, &m);
 }

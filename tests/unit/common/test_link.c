@@ -94,7 +94,8 @@ raw_peer(struct fixture *f, const char *id)
 }
 
 static const struct msg bye = {.type = MSG_BYE, .bye = {1}};
-static const struct msg welcome = {.type = MSG_WELCOME, .welcome = {1, 100}};
+static const struct msg welcome = {
+    .type = MSG_WELCOME, .welcome = {1, 100, 0, "", {0}}};
 
 static void
 test_both_ways(void **state)

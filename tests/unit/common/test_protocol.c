@@ -57,9 +57,10 @@ static struct msg_progress progress[] = {{1, 2, 3}, {4, 5, INT64_MAX}};
 static const struct msg samples[] = {
     {.type = MSG_HELLO,
 	.hello = {PROTOCOL_VERSION, "0.1.0", "host", INT32_MAX, MSG_SLOTS_MAX,
-	    "libdeflate 1.14", "zstd 1.5.4"}},
+	    "libdeflate 1.14", "zstd 1.5.4", {3, [15] = 4}}},
     {.type = MSG_WELCOME,
-	.welcome = {UINT64_MAX, 1000, "tcp://*:7", {1, [15] = 255}}},
+	.welcome = {UINT64_MAX, 1000, UINT64_MAX, "tcp://*:7",
+	    {1, [15] = 255}}},
     {.type = MSG_REFUSE, .refuse = {"too old"}},
     {.type = MSG_JOB,
 	.job = {UINT64_MAX, 3, MSG_ITEMS_MAX,
@@ -94,6 +95,7 @@ static const struct msg samples[] = {
     {.type = MSG_POSTPONE, .postpone = {1, 2, "no room"}},
     {.type = MSG_PROBE, .probe = {5, "/srv/out", ".probe-1", {9, [31] = 8}}},
     {.type = MSG_PROBED, .probed = {5, EACCES, "open .probe-1"}},
+    {.type = MSG_WHO},
 };
 
 #define N_SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -134,7 +136,7 @@ static void
 test_round_trip(void **state)
 {
 	(void)state;
-	assert_int_equal(N_SAMPLES, MSG_PROBED);
+	assert_int_equal(N_SAMPLES, MSG_WHO);
 	for (size_t i = 0; i < N_SAMPLES; i++) {
 		struct err e = ERR_INIT;
 		msgpack_sbuffer first, second;
@@ -296,7 +298,7 @@ test_hello_limits(void **state)
 	    "refuse: field 1 has 1024 bytes, above 1023");
 	CHECK(MSG_WELCOME, m.welcome.data = "", "");
 	CHECK(MSG_WELCOME, m.welcome.data = repeat(MSG_PATH_MAX + 1),
-	    "welcome: field 3 has 8193 bytes, above 8192");
+	    "welcome: field 4 has 8193 bytes, above 8192");
 	CHECK(MSG_BYE, m.bye.reason = 2, "bye: field 1 is 2, above 1");
 }
 
