@@ -276,7 +276,8 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 			log_line(LOG_WARNING, "worker %s %s", p->name,
 			    a->kind == SCHED_SET_ASIDE
 				? "failed too often: it gets nothing more"
-				: "is used again: no other one is left");
+				: "is used again: others cannot do what is "
+				  "left");
 		break;
 	case SCHED_AUDIT_SKIPPED:
 		log_line(LOG_WARNING, "%s was not checked: no second worker",

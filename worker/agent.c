@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -368,6 +369,23 @@ patience(const struct agent *a)
 	return until > now ? (int)(until - now) : 0;
 }
 
+/* Nothing can be handed over any more. */
+static int
+check_handover(struct agent *a, struct err *e)
+{
+	char why[ERR_TEXT_MAX];
+
+	if (handover_check(a->handover, e) == 0)
+		return 0;
+	if (!a->options->stays)
+		return -1;
+	snprintf(why, sizeof(why), "%s", e->text);
+	err_clear(e);
+	handover_stop(a->handover, STOP_MS);
+	a->handover = NULL;
+	return next_build(a, why, e);
+}
+
 /* Asks to be taken in: at first, and again while nobody answers. */
 static int
 join(struct agent *a, struct err *e)
@@ -403,15 +421,14 @@ agent_loop(struct agent *a, struct err *e)
 	while (a->state != AGENT_LEAVING) {
 		struct pollfd fds[] = {{-1, POLLIN, 0},
 		    {job_pool_fd(a->pool), POLLIN, 0},
-		    {a->signal_fd, POLLIN, 0},
-		    {handover_fd(a->handover), POLLIN, 0}};
+		    {a->signal_fd, POLLIN, 0}, {-1, POLLIN, 0}};
 
 		if (join(a, e) < 0)
 			return -1;
 		agent_collect(a);
 		if (agent_send_answers(a, e) < 0 || send_probed(a, e) < 0 ||
-		    beat(a, e) < 0 || handover_check(a->handover, e) < 0 ||
-		    drain(a, e) < 0)
+		    beat(a, e) < 0 || drain(a, e) < 0 ||
+		    check_handover(a, e) < 0)
 			return -1;
 		/* Last before sleeping: see link_recv. */
 		if (receive(a, e) < 0)

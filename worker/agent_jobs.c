@@ -89,9 +89,11 @@ agent_answer_again(struct agent *a)
 }
 
 static void
-finish(struct agent *a, struct job *job)
+finish_job(struct agent *a, struct job *job)
 {
 	job->state = JOB_FINISHED;
+	if (job->leaving && job->err.sys == ECANCELED)
+		job->postponed = true;
 	/* The id of one that nobody wants may be another one's by now. */
 	if (!job->unwanted)
 		handover_end(a->handover, job);
@@ -102,7 +104,7 @@ static int
 fail_job(struct agent *a, struct job *job, const struct err *why, struct err *e)
 {
 	job->err = *why;
-	finish(a, job);
+	finish_job(a, job);
 	return agent_send_answers(a, e);
 }
 
@@ -195,7 +197,7 @@ stop_job(struct agent *a, struct job *job, const char *why)
 		return;
 	}
 	err_set(&job->err, ERR_RETRY, ECANCELED, "%s", why);
-	finish(a, job);
+	finish_job(a, job);
 }
 
 int
@@ -217,7 +219,7 @@ agent_collect(struct agent *a)
 	struct job *job;
 
 	while ((job = job_pool_take(a->pool)) != NULL)
-		finish(a, job);
+		finish_job(a, job);
 }
 
 void
@@ -238,9 +240,10 @@ agent_hand_back(struct agent *a)
 		if (job->state == JOB_ASSEMBLING ||
 		    (job->state == JOB_SUBMITTED &&
 			job_pool_withdraw(a->pool, job))) {
-			err_set(&job->err, ERR_RETRY, ECANCELED, "job");
-			job->handed_back = true;
-			finish(a, job);
+			err_set(&job->err, ERR_RETRY, ECANCELED,
+			    "this worker is leaving");
+			job->leaving = true;
+			finish_job(a, job);
 		}
 }
 
@@ -250,7 +253,7 @@ agent_stop_jobs(struct agent *a)
 	for (struct job *job = a->jobs; job != NULL; job = job->next)
 		if (job->state == JOB_SUBMITTED) {
 			/* Unless it is done by then. */
-			job->handed_back = true;
+			job->leaving = true;
 			atomic_store(&job->progress.cancel, true);
 		}
 }

@@ -147,11 +147,6 @@ job_answer(const struct job *job, struct msg *out)
 		out->postpone.job = job->id;
 		out->postpone.attempt = job->attempt;
 		out->postpone.text = job->err.text;
-	} else if (job->handed_back && job->err.sys == ECANCELED) {
-		out->type = MSG_POSTPONE;
-		out->postpone.job = job->id;
-		out->postpone.attempt = job->attempt;
-		out->postpone.text = "this worker is leaving";
 	} else if (job->err.kind != ERR_NONE) {
 		out->type = MSG_FAIL;
 		out->fail.job = job->id;

@@ -36,7 +36,7 @@ struct job {
 	struct layer_progress progress;
 	atomic_bool running;
 	bool unwanted;	    /* no answer is waited for */
-	bool handed_back;   /* if it was stopped: not a failure */
+	bool leaving;	    /* stopped to be handed back: no failure */
 	int64_t keep_until; /* answered: ms */
 
 	/* What came of it: an error, or a result. */

@@ -15,38 +15,34 @@
 #define DRAIN 10
 #define DRAIN_MAX 86400
 
+/* The lines are as they look on the terminal. */
+/* clang-format off */
 static const char usage[] =
-    "Usage: quarry-worker --connect tcp://HOST:PORT --server-key KEY --key "
-    "FILE\n"
-    "                     [--slots N] [--spool DIR] [--drain SECONDS] "
-    "[--once]\n"
-    "\n"
-    "Makes image layers for quarry coordinators: joins the one at the "
-    "endpoint,\n"
-    "now or when it starts, and the next one when a build is over.  (`quarry\n"
-    "build` starts the workers of its own machine itself.)\n"
-    "\n"
-    "  --connect ENDPOINT  where the coordinator listens: tcp://HOST:PORT,\n"
-    "                      ipc://PATH\n"
-    "  --server-key KEY    the coordinator's public key, or a file that holds "
-    "it\n"
-    "  --key FILE          this worker's key pair, made by quarry keygen\n"
-    "  --connect-without-keys\n"
-    "                      plain TCP to another machine: whoever is on the "
-    "way\n"
-    "                      can read and change everything\n"
-    "  --slots N           layers made at a time (default: CPUs)\n"
-    "  --spool DIR         where layers wait until quarry has them, if this\n"
-    "                      worker does not reach the output's folder\n"
-    "                      (default: $TMPDIR or /var/tmp)\n"
-    "  --drain SECONDS     how long layers may go on after SIGTERM before "
-    "they\n"
-    "                      are handed back (default: 10)\n"
-    "  --once              end with the first build\n"
-    "  --parent PID        end when this parent process does\n"
-    "  --help, --version   say this, or the version, and exit\n"
-    "\n"
-    "Exit status: 0 done, 1 a failure, 2 wrong use.\n";
+"Usage: quarry-worker --connect ENDPOINT [OPTION...]\n"
+"\n"
+"Makes image layers for quarry coordinators: joins the one at the endpoint,\n"
+"now or when it starts, and the next one when a build is over.  (`quarry\n"
+"build` starts the workers of its own machine itself.)\n"
+"\n"
+"  --connect ENDPOINT  where the coordinator listens: tcp://HOST:PORT,\n"
+"                      ipc://PATH\n"
+"  --server-key KEY    the coordinator's public key, or a file that holds it\n"
+"  --key FILE          this worker's key pair, made by quarry keygen\n"
+"  --connect-without-keys\n"
+"                      plain TCP to another machine: whoever is on the way\n"
+"                      can read and change everything\n"
+"  --slots N           layers made at a time (default: CPUs)\n"
+"  --spool DIR         where layers wait until quarry has them, if this\n"
+"                      worker does not reach the output's folder\n"
+"                      (default: $TMPDIR or /var/tmp)\n"
+"  --drain SECONDS     how long layers may go on after SIGTERM before they\n"
+"                      are handed back (default: 10)\n"
+"  --once              end with the first build\n"
+"  --parent PID        end when this parent process does\n"
+"  --help, --version   say this, or the version, and exit\n"
+"\n"
+"Exit status: 0 done, 1 a failure, 2 wrong use.\n";
+/* clang-format on */
 
 static int
 parse_number(
@@ -87,8 +83,6 @@ check_together(struct worker_options *o, const char *key_file,
 	if (o->agent.endpoint == NULL)
 		return err_set(e, ERR_USAGE, 0,
 		    "--connect ENDPOINT is needed; see quarry-worker --help");
-	if (o->agent.spool != NULL && o->agent.spool[0] == '\0')
-		return err_set(e, ERR_USAGE, 0, "--spool: a folder is wanted");
 	o->agent.keys = &o->keys;
 	o->agent.stays = !o->once && o->parent == 0;
 	o->agent.drain_ms = o->parent == 0 ? (int)o->drain * 1000 : 0;
@@ -117,7 +111,7 @@ worker_options_parse(
 	static const struct option known[] = {
 	    {"connect", required_argument, NULL, 'c'},
 	    {"slots", required_argument, NULL, 's'},
-	    {"spool", required_argument, NULL, 'D'},
+	    {"spool", required_argument, NULL, 'f'},
 	    {"parent", required_argument, NULL, 'p'},
 	    {"server-key", required_argument, NULL, 'S'},
 	    {"key", required_argument, NULL, 'k'},
@@ -143,12 +137,15 @@ worker_options_parse(
 			rc = parse_number(
 			    "slots", optarg, MSG_SLOTS_MAX, &slots, e);
 			break;
-		case 'D':
-			o->agent.spool = optarg;
-			break;
 		case 'p':
 			rc = parse_number(
 			    "parent", optarg, INT32_MAX, &o->parent, e);
+			break;
+		case 'f':
+			if (*optarg == '\0')
+				return err_set(e, ERR_USAGE, 0,
+				    "--spool: a folder is wanted");
+			o->agent.spool = optarg;
 			break;
 		case 'S':
 			server_key = optarg;
