@@ -325,11 +325,16 @@ take_signal(struct agent *a, struct err *e)
 static int
 drain(struct agent *a, struct err *e)
 {
+	bool over;
+
 	if (!a->draining)
 		return 0;
-	if (a->n_jobs == 0 || a->state != AGENT_READY)
+	over = monotime_ms() >= a->drain_until;
+	/* What is finished, but not pulled yet, would go with this worker. */
+	if (a->state != AGENT_READY ||
+	    (a->n_jobs == 0 && (over || !handover_holds(a->handover))))
 		return leave(a, e);
-	if (monotime_ms() >= a->drain_until)
+	if (over)
 		agent_stop_jobs(a);
 	return 0;
 }

@@ -94,7 +94,9 @@ finish_job(struct agent *a, struct job *job)
 	job->state = JOB_FINISHED;
 	if (job->leaving && job->err.sys == ECANCELED)
 		job->postponed = true;
-	handover_end(a->handover, job);
+	/* The id of one that nobody wants may be another one's by now. */
+	if (!job->unwanted)
+		handover_end(a->handover, job);
 }
 
 /* Ends a job that the pool does not have; why is its error. */

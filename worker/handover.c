@@ -47,6 +47,12 @@ handover_join(void *ctx, const struct handover_config *config,
 	return blob_serve_new(ctx, &serve, (*h)->spool, &(*h)->serve, e);
 }
 
+bool
+handover_holds(const struct handover *h)
+{
+	return h != NULL && spool_holds(h->spool);
+}
+
 void
 handover_forget(struct handover *h)
 {

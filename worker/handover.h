@@ -30,6 +30,9 @@ struct handover_config {
 int handover_join(void *ctx, const struct handover_config *config,
     struct handover **h, struct err *e);
 
+/* Whether a layer is whole, and not pulled yet. */
+bool handover_holds(const struct handover *h);
+
 /* Nobody wants the layers any more: all of the spool goes. */
 void handover_forget(struct handover *h);
 

@@ -336,6 +336,19 @@ spool_open(struct spool *s, const struct data_id *id, enum data_form form,
 	return 0;
 }
 
+bool
+spool_holds(struct spool *s)
+{
+	const struct entry *entry;
+
+	pthread_mutex_lock(&s->lock);
+	entry = s->entries;
+	while (entry != NULL && !entry->whole)
+		entry = entry->next;
+	pthread_mutex_unlock(&s->lock);
+	return entry != NULL;
+}
+
 void
 spool_clear(struct spool *s)
 {

@@ -11,6 +11,7 @@
 #ifndef SPOOL_H
 #define SPOOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -60,6 +61,9 @@ void spool_settle(struct spool *s, const struct data_id *id);
 /* Opens a file that is whole, for reading.  ERR_RETRY: it is not there. */
 int spool_open(struct spool *s, const struct data_id *id, enum data_form form,
     int *fd, uint64_t *size, struct err *e);
+
+/* Whether any job's files are whole, and not removed yet. */
+bool spool_holds(struct spool *s);
 
 /* Forgets every job. */
 void spool_clear(struct spool *s);

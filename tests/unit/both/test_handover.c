@@ -48,7 +48,7 @@ struct fixture {
 };
 
 static void
-run_agent(struct fixture *f, int go)
+run_agent(struct fixture *f, int drain_ms, int go)
 {
 	struct agent_options o = {.endpoint = f->endpoint,
 	    .slots = 2,
@@ -56,7 +56,9 @@ run_agent(struct fixture *f, int go)
 	    .zstd = "z",
 	    .welcome_ms = 5000,
 	    .lost_ms = 2000,
-	    .spool = f->spool};
+	    .spool = f->spool,
+	    .stays = drain_ms > 0,
+	    .drain_ms = drain_ms};
 	struct err e = ERR_INIT;
 	char c;
 	int rc;
@@ -85,7 +87,7 @@ make_input(struct fixture *f)
 }
 
 static int
-setup(void **state)
+setup_with(void **state, int drain_ms)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct blob_fetch_config config;
@@ -107,7 +109,7 @@ setup(void **state)
 	assert_int_equal(pipe(go), 0);
 	/* Before there is a context: it must not be forked. */
 	if ((f->agent = fork()) == 0)
-		run_agent(f, go[0]);
+		run_agent(f, drain_ms, go[0]);
 	make_input(f);
 	f->ctx = zmq_ctx_new();
 	blob_fetch_defaults(&config);
@@ -121,6 +123,18 @@ setup(void **state)
 	close(go[1]);
 	*state = f;
 	return 0;
+}
+
+static int
+setup(void **state)
+{
+	return setup_with(state, 0);
+}
+
+static int
+setup_drains(void **state)
+{
+	return setup_with(state, 20000);
 }
 
 static int
@@ -180,7 +194,10 @@ welcome(struct fixture *f, const char *data)
 
 	msg_clear(&m);
 	m = (struct msg){.type = MSG_WELCOME,
-	    .welcome = {PROTOCOL_VERSION, 50, 1, data, {0}}};
+	    .welcome = {.protocol = PROTOCOL_VERSION,
+		.beat_ms = 50,
+		.session = 1,
+		.data = data}};
 	memcpy(m.welcome.token, f->token, sizeof(f->token));
 	put(f, &m);
 }
@@ -571,6 +588,37 @@ test_sigterm(void **state)
 	assert_int_equal(entries(f->own), 0);
 }
 
+/* One that drains lets the coordinator have what it finished. */
+static void
+test_drain(void **state)
+{
+	struct fixture *f = *state;
+	struct layer_spec local = local_spec(f, ENCODING_NONE), remote;
+	struct blob_request q;
+	struct msg m, bye;
+	int status;
+
+	welcome(f, f->data);
+	blob_request_spool(&local, &remote);
+	put_job(f, 1, &remote);
+	m = get(f, MSG_DONE);
+	kill(f->agent, SIGTERM);
+	bye = get(f, MSG_BYE);
+	assert_int_equal(bye.bye.reason, MSG_BYE_DRAINING);
+	msg_clear(&bye);
+	usleep(200000);
+	assert_int_equal(waitpid(f->agent, &status, WNOHANG), 0);
+	assert_int_equal(spooled(f), 1);
+	q = request(f, &m.done, &local);
+	fetch(f, &q, ERR_NONE);
+	check_outputs(f, &m.done.result);
+	msg_clear(&m);
+	assert_int_equal(waitpid(f->agent, &status, 0), f->agent);
+	f->agent = 0;
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(entries(f->own), 0);
+}
+
 /* A layer of five bytes, as the agent lets one be made. */
 static struct blob_request
 five_bytes(struct fixture *f, struct handover *h, uint64_t id)
@@ -649,6 +697,7 @@ main(void)
 	    TEST(test_probe_lies),
 	    TEST(test_sigterm),
 	    TEST(test_rejoin),
+	    cmocka_unit_test_setup_teardown(test_drain, setup_drains, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
