@@ -82,7 +82,8 @@ start_workers(
 {
 	size_t slots = c->slots;
 
-	if (local_workers_new(c->worker_program, d->endpoint, &d->local, e) < 0)
+	if (local_workers_new(
+		c->worker_program, d->endpoint, c->caches, &d->local, e) < 0)
 		return -1;
 	for (size_t left = c->workers; left > 0; left--) {
 		size_t share = (slots + left - 1) / left;

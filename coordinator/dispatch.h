@@ -11,6 +11,7 @@
 
 #include "layer_spec.h"
 
+struct cache_list;
 struct closure;
 struct dispatch;
 struct err;
@@ -34,9 +35,10 @@ struct dispatch_job {
 };
 
 struct dispatch_config {
-	size_t slots;		    /* in all */
-	size_t workers;		    /* local processes, 1 to slots */
-	const char *worker_program; /* or NULL */
+	size_t slots;			 /* in all */
+	size_t workers;			 /* local processes, 1 to slots */
+	const char *worker_program;	 /* or NULL */
+	const struct cache_list *caches; /* that local workers may ask */
 	struct progress *progress;
 };
 

@@ -77,6 +77,18 @@ add_path(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+add_substituter(struct options *o, const char *arg, struct err *e)
+{
+	return cache_list_add_url(&o->caches, arg, e);
+}
+
+static int
+add_trusted_key(struct options *o, const char *arg, struct err *e)
+{
+	return cache_list_add_key(&o->caches, arg, e);
+}
+
+static int
 add_output(struct options *o, const char *arg, struct err *e)
 {
 	if (o->n_outputs == OPTIONS_OUTPUTS_MAX)
@@ -203,6 +215,9 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "slots", required_argument, set_slots),
     CALL(FOR_BUILD, "workers", required_argument, set_workers),
     TEXT(FOR_BUILD, "worker-program", worker_program),
+    CALL(FOR_BUILD, "substituter", required_argument, add_substituter),
+    CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
+    FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
     CALL(FOR_BUILD, "to", required_argument, add_output),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
@@ -452,7 +467,7 @@ check_together(const struct options *o, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "standard output ('-') can take only one of --to and "
 		    "--metadata-file");
-	if (check_places(o, e) < 0)
+	if (check_places(o, e) < 0 || cache_list_check(&o->caches, e) < 0)
 		return -1;
 	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
 		return err_set(e, ERR_USAGE, 0,

@@ -172,6 +172,7 @@ take_job(struct agent *a, struct msg *m, struct err *e)
 		return decline(a, &m->job, "this worker has jobs enough", e);
 	if (job_new(m, &job, &why) < 0)
 		return decline(a, &m->job, why.text, e);
+	job->layer.inputs = a->options->inputs;
 	job->next = a->jobs;
 	a->jobs = job;
 	a->n_jobs++;
@@ -335,8 +336,11 @@ collect(struct agent *a)
 {
 	struct job *job;
 
-	while ((job = job_pool_take(a->pool)) != NULL)
+	while ((job = job_pool_take(a->pool)) != NULL) {
 		job->state = JOB_FINISHED;
+		if (job->progress.notice[0] != '\0')
+			log_line(LOG_WARNING, "%s", job->progress.notice);
+	}
 }
 
 /* SIGTERM or SIGINT: the coordinator is told, as well as may be. */

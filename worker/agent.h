@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 struct err;
+struct layer_inputs;
 
 /* Jobs that a worker takes, running ones included. */
 #define AGENT_JOBS_MAX(slots) ((slots)*4 + 16)
@@ -24,6 +25,7 @@ struct agent_options {
 	size_t slots;		 /* 1 to MSG_SLOTS_MAX */
 	const char *gzip, *zstd; /* encoder names and versions */
 	int welcome_ms, lost_ms;
+	struct layer_inputs *inputs; /* of all jobs; NULL: no caches */
 };
 
 /*

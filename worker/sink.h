@@ -46,7 +46,7 @@ int sink_async_new(struct sink *next, struct sink **out, struct err *e);
 
 /*
  * Writes into an existing file from offset on, to the byte as much as size
- * says (UINT64_MAX: as comes).  Not durable.
+ * says (UINT64_MAX: as comes, and the file ends there).  Not durable.
  */
 int sink_file_new(const char *path, uint64_t offset, uint64_t size,
     struct sink **out, struct err *e);

@@ -11,7 +11,7 @@
 #include "protocol.h"
 
 static const char usage[] =
-    "Usage: quarry-worker --connect ENDPOINT [--slots N] [--parent PID]\n"
+    "Usage: quarry-worker --connect ENDPOINT [OPTION...]\n"
     "\n"
     "Makes image layers for a quarry coordinator.  `quarry build` starts its\n"
     "own workers; there is seldom a need to start one by hand.\n"
@@ -19,6 +19,17 @@ static const char usage[] =
     "  --connect ENDPOINT  the coordinator's socket, ipc://PATH\n"
     "  --slots N           layers made at a time (default: CPUs)\n"
     "  --parent PID        end when this parent process does\n"
+    "  --substituter URL   a Nix binary cache (http://, https://, file:///)\n"
+    "                      for store paths that are not on this machine; may\n"
+    "                      be given several times, and the first is asked "
+    "first\n"
+    "  --trusted-key NAME:BASE64\n"
+    "                      what a cache says must be signed by such a key, "
+    "as\n"
+    "                      nix.conf's trusted-public-keys have it; may be "
+    "given\n"
+    "                      several times\n"
+    "  --no-require-sigs   take what is not signed\n"
     "  --help, --version   say this, or the version, and exit\n"
     "\n"
     "Exit status: 0 done, 1 a failure, 2 wrong use.\n";
@@ -54,6 +65,42 @@ default_slots(void)
 	return n < 1 ? 1 : n > MSG_SLOTS_MAX ? MSG_SLOTS_MAX : n;
 }
 
+/* One option of getopt_long's code c. */
+static int
+take(int c, char **argv, long *slots, struct worker_options *o, struct err *e)
+{
+	switch (c) {
+	case 'c':
+		o->agent.endpoint = optarg;
+		return 0;
+	case 's':
+		return parse_number("slots", optarg, MSG_SLOTS_MAX, slots, e);
+	case 'p':
+		return parse_number("parent", optarg, INT32_MAX, &o->parent, e);
+	case 'u':
+		return cache_list_add_url(&o->inputs.caches, optarg, e);
+	case 'k':
+		return cache_list_add_key(&o->inputs.caches, optarg, e);
+	case 'n':
+		o->inputs.caches.no_require_sigs = true;
+		return 0;
+	case 'h':
+		o->print = usage;
+		return 0;
+	case 'v':
+		o->print = "quarry-worker " QUARRY_VERSION "\n";
+		return 0;
+	case ':':
+		return err_set(e, ERR_USAGE, 0,
+		    "%.80s needs a value; see quarry-worker --help",
+		    argv[optind - 1]);
+	default:
+		return err_set(e, ERR_USAGE, 0,
+		    "%.80s is no option; see quarry-worker --help",
+		    argv[optind - 1]);
+	}
+}
+
 int
 worker_options_parse(
     int argc, char **argv, struct worker_options *o, struct err *e)
@@ -62,49 +109,33 @@ worker_options_parse(
 	    {"connect", required_argument, NULL, 'c'},
 	    {"slots", required_argument, NULL, 's'},
 	    {"parent", required_argument, NULL, 'p'},
+	    {"substituter", required_argument, NULL, 'u'},
+	    {"trusted-key", required_argument, NULL, 'k'},
+	    {"no-require-sigs", no_argument, NULL, 'n'},
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'v'},
 	    {0},
 	};
 	long slots = default_slots();
-	int c, rc = 0;
+	int c;
 
 	opterr = 0;
-	while (rc == 0 && (c = getopt_long(argc, argv, ":", known, NULL)) != -1)
-		switch (c) {
-		case 'c':
-			o->agent.endpoint = optarg;
-			break;
-		case 's':
-			rc = parse_number(
-			    "slots", optarg, MSG_SLOTS_MAX, &slots, e);
-			break;
-		case 'p':
-			rc = parse_number(
-			    "parent", optarg, INT32_MAX, &o->parent, e);
-			break;
-		case 'h':
-			o->print = usage;
-			return 0;
-		case 'v':
-			o->print = "quarry-worker " QUARRY_VERSION "\n";
-			return 0;
-		case ':':
-			return err_set(e, ERR_USAGE, 0,
-			    "%.80s needs a value; see quarry-worker --help",
-			    argv[optind - 1]);
-		default:
-			return err_set(e, ERR_USAGE, 0,
-			    "%.80s is no option; see quarry-worker --help",
-			    argv[optind - 1]);
-		}
+	while (o->print == NULL &&
+	    (c = getopt_long(argc, argv, ":", known, NULL)) != -1)
+		if (take(c, argv, &slots, o, e) < 0)
+			return -1;
+	if (o->print != NULL)
+		return 0;
 	o->agent.slots = (size_t)slots;
-	if (rc == 0 && optind < argc)
+	if (optind < argc)
 		return err_set(e, ERR_USAGE, 0,
 		    "%.80s is no option; see quarry-worker --help",
 		    argv[optind]);
-	if (rc == 0 && o->agent.endpoint == NULL)
+	if (o->agent.endpoint == NULL)
 		return err_set(e, ERR_USAGE, 0,
 		    "--connect ENDPOINT is needed; see quarry-worker --help");
-	return rc;
+	if (cache_list_check(&o->inputs.caches, e) < 0)
+		return -1;
+	o->agent.inputs = o->inputs.caches.n_urls > 0 ? &o->inputs : NULL;
+	return 0;
 }

@@ -6,11 +6,13 @@
 #define WORKER_OPTIONS_H
 
 #include "agent.h"
+#include "layer_inputs.h"
 
 struct err;
 
 struct worker_options {
 	struct agent_options agent; /* endpoint and slots are set */
+	struct layer_inputs inputs; /* the agent's, if a cache was given */
 	long parent;		    /* 0: none was given */
 	const char *print; /* help or version instead of work, or NULL */
 };
