@@ -216,11 +216,9 @@ cache_fetch_open(struct cache_fetch *f, const char *url,
 {
 	struct archive_entry *entry;
 
-	f->raw_max = nar_size;
+	f->raw_max = nar_size + OVERHEAD(nar_size);
 	f->size = 0;
 	f->nar_size = nar_size;
-	if (compression != NAR_NONE)
-		f->raw_max += OVERHEAD(nar_size);
 	if (open_raw(f, url, false, found, e) < 0)
 		return -1;
 	if (!*found || compression == NAR_NONE)
