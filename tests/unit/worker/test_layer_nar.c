@@ -174,12 +174,12 @@ test_same(void **state)
 static void
 test_again(void **state)
 {
-	static char many[16384] = START "directory";
+	static char many[65536] = START "directory";
 	char name[100];
 
 	(void)state;
 	make_want();
-	for (int i = 10; i < 40; i++) {
+	for (int i = 1000; i < 2200; i++) {
 		snprintf(name, sizeof(name),
 		    " entry ( name %d node ( type directory ) )", i);
 		strcat(many, name);
@@ -188,8 +188,7 @@ test_again(void **state)
 	put_nar(0, PATH_A, NAR_A, NAR_A);
 	put_nar(0, PATH_B, many, many);
 	put_nar(1, PATH_B, NAR_B, NAR_B);
-	SH("sed -i 's/^NarHash: sha256:./NarHash: sha256:0/' c0/" HASH_B
-	   ".narinfo");
+	SH("sed -i 's/[0-9a-f]\\{60\\}$/%060d/' c0/" HASH_B ".narinfo", 0);
 	runs("got.tar");
 	SH("cmp want.tar got.tar");
 	assert_memory_equal(progress.notice, PATH_B ": file://", 54);
