@@ -202,13 +202,13 @@ transfer_failed(const struct http_get *h, struct err *e)
 	    h->why[0] != '\0' ? h->why : curl_easy_strerror(h->code));
 }
 
+/* A time-out was waiting enough: others are there to be asked. */
 static bool
 may_pass(CURLcode code)
 {
 	return code == CURLE_COULDNT_CONNECT ||
 	    code == CURLE_COULDNT_RESOLVE_HOST ||
-	    code == CURLE_COULDNT_RESOLVE_PROXY ||
-	    code == CURLE_OPERATION_TIMEDOUT || code == CURLE_GOT_NOTHING ||
+	    code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_GOT_NOTHING ||
 	    code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR;
 }
 

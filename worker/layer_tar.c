@@ -198,6 +198,7 @@ layer_tar_content_nar(struct layer_tar *lt, struct source_nar *source,
 		lt->fill += n;
 		left -= n;
 		lt->bytes_read += n;
+		tell_progress(lt); /* a slow network is no standstill */
 	}
 	return put_zeros(lt, tar_padding(size), e);
 }
