@@ -219,20 +219,15 @@ static int
 nowhere(const struct source_nar *s, struct err *e)
 {
 	char text[ERR_TEXT_MAX];
-	int n, room = sizeof(text);
-	size_t at = 0;
+	size_t at;
 
-	n = snprintf(text, sizeof(text), "%s: not in %.200s%.200s",
+	at = (size_t)snprintf(text, sizeof(text), "%s: not in %.200s%.200s",
 	    s->item->path, s->spec->store_root, s->spec->store_dir);
-	for (size_t c = 0; c < s->inputs->caches.n_urls && n >= 0; c++) {
-		at += (size_t)n;
-		if (at >= sizeof(text))
-			break;
-		room = (int)(sizeof(text) - at);
-		n = snprintf(text + at, (size_t)room, "; %.*s: %s",
-		    (int)url_of(s, c)->len, url_of(s, c)->text,
+	for (size_t c = 0; c < s->inputs->caches.n_urls && at < sizeof(text);
+	     c++)
+		at += (size_t)snprintf(text + at, sizeof(text) - at,
+		    "; %.*s: %s", (int)url_of(s, c)->len, url_of(s, c)->text,
 		    s->trial[c].why);
-	}
 	return err_set(e, ERR_RETRY, 0, "%s", text);
 }
 

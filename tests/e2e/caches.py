@@ -50,6 +50,7 @@ def cached_store(root):
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     timeout = 60
 
     def log_message(self, *args):
