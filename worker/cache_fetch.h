@@ -23,8 +23,9 @@ void cache_fetch_free(struct cache_fetch *f);
 void cache_fetch_freep(struct cache_fetch **f);
 
 /*
- * url is one that cache_url_resolve made.  *found false: the cache has no such
- * thing.  ERR_RETRY says what went wrong, without the URL.
+ * url is one that cache_url_resolve made, borrowed until close.  *found false:
+ * the cache has no such thing.  ERR_RETRY says what went wrong, without the
+ * URL.
  *
  * cache_fetch_text: the whole of at most max bytes, and a NUL after them.
  */

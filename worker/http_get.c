@@ -30,6 +30,10 @@ struct http_get {
 	bool done;   /* the transfer has ended, with: */
 	CURLcode code;
 	bool paused;
+	const char *url;
+	bool unpack;
+	uint64_t offset; /* bytes of the body handed out */
+	int resumes;
 	int64_t waited_ms;   /* since stall_bytes was last reached */
 	uint64_t wait_bytes; /* what came meanwhile */
 	size_t fill;
@@ -233,10 +237,11 @@ judge(struct http_get *h, struct err *e)
 							       : GIVE_UP;
 }
 
+/* Asks for the body from the offset on. */
 static int
-start(struct http_get *h, const char *url, bool unpack, struct err *e)
+start(struct http_get *h, struct err *e)
 {
-	bool https = strncasecmp(url, "https:", 6) == 0;
+	bool https = strncasecmp(h->url, "https:", 6) == 0;
 
 	h->done = h->paused = false;
 	h->code = CURLE_OK;
@@ -244,13 +249,15 @@ start(struct http_get *h, const char *url, bool unpack, struct err *e)
 	h->waited_ms = 0;
 	h->wait_bytes = 0;
 	h->why[0] = '\0';
-	if (curl_easy_setopt(h->easy, CURLOPT_URL, url) != CURLE_OK ||
+	if (curl_easy_setopt(h->easy, CURLOPT_URL, h->url) != CURLE_OK ||
+	    curl_easy_setopt(h->easy, CURLOPT_RESUME_FROM_LARGE,
+		(curl_off_t)h->offset) != CURLE_OK ||
 	    curl_easy_setopt(h->easy, CURLOPT_PROTOCOLS_STR, "http,https") !=
 		CURLE_OK ||
 	    curl_easy_setopt(h->easy, CURLOPT_REDIR_PROTOCOLS_STR,
 		https ? "https" : "http,https") != CURLE_OK ||
 	    curl_easy_setopt(h->easy, CURLOPT_ACCEPT_ENCODING,
-		unpack ? "" : NULL) != CURLE_OK ||
+		h->unpack ? "" : NULL) != CURLE_OK ||
 	    curl_multi_add_handle(h->multi, h->easy) != CURLM_OK)
 		return curl_failed(e);
 	h->active = true;
@@ -282,12 +289,16 @@ int
 http_get_open(struct http_get *h, const char *url, bool unpack, bool *found,
     struct err *e)
 {
+	h->url = url;
+	h->unpack = unpack;
+	h->offset = 0;
+	h->resumes = 0;
 	for (int tried = 0;; tried++) {
 		enum outcome outcome;
 		struct err why = ERR_INIT;
 
 		http_get_close(h);
-		if (start(h, url, unpack, e) < 0 || fill(h, e) < 0)
+		if (start(h, e) < 0 || fill(h, e) < 0)
 			return -1;
 		outcome = judge(h, &why);
 		if (outcome == GOT_BODY || outcome == NOT_THERE) {
@@ -303,16 +314,44 @@ http_get_open(struct http_get *h, const char *url, bool unpack, bool *found,
 	}
 }
 
+/*
+ * The connection broke: goes on where it did.  What is said if that cannot be
+ * is why it broke.
+ */
+static int
+resume(struct http_get *h, struct err *e)
+{
+	struct err why = ERR_INIT;
+	long status = 0;
+
+	transfer_failed(h, &why);
+	while (!h->unpack &&
+	    (h->code == CURLE_PARTIAL_FILE || may_pass(h->code)) &&
+	    h->resumes < HTTP_GET_RESUMES) {
+		if (back_off(h, h->resumes++ / 2, e) < 0)
+			return -1;
+		http_get_close(h);
+		if (start(h, e) < 0 || fill(h, e) < 0)
+			return -1;
+		curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &status);
+		if (h->fill > 0 && status == 206)
+			return 0;
+	}
+	*e = why;
+	return -1;
+}
+
 int
 http_get_read(
     struct http_get *h, const uint8_t **data, size_t *len, struct err *e)
 {
 	if (h->fill == 0 && fill(h, e) < 0)
 		return -1;
-	if (h->fill == 0 && h->code != CURLE_OK)
-		return transfer_failed(h, e);
+	if (h->fill == 0 && h->code != CURLE_OK && resume(h, e) < 0)
+		return -1;
 	*data = h->buffer;
 	*len = h->fill;
+	h->offset += h->fill;
 	h->fill = 0;
 	return 0;
 }

@@ -140,6 +140,27 @@ def reset(handler):
     return True
 
 
+def in_parts(parts, lie=False):
+    """A connection gives 1/parts of the body; the rest can be asked for."""
+    def part(handler):
+        data, begin = handler.file(), 0
+        given = handler.headers.get("Range")
+        if given:
+            begin = int(given.split("=")[1].split("-")[0])
+            handler.send_response(206)
+            handler.send_header("Content-Range", "bytes %d-%d/%d" % (
+                0 if lie else begin, len(data) - 1, len(data)))
+        else:
+            handler.send_response(200)
+        handler.send_header("Content-Length", str(len(data) - begin))
+        handler.end_headers()
+        end = begin + len(data) // parts + 1
+        handler.wfile.write(data[begin:end])
+        handler.close_connection = True
+        return True
+    return part
+
+
 def short(handler):
     """Half of the body, then the connection is closed in good order."""
     data = handler.file()

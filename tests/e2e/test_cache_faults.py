@@ -8,8 +8,8 @@ import subprocess
 import time
 
 import quarrytest
-from caches import (COMPRESSIONS, Caches, change, cut, flip, hang, redirect,
-                    reset, short, status)
+from caches import (COMPRESSIONS, Caches, change, cut, flip, hang, in_parts,
+                    redirect, reset, short, status)
 from quarrytest import make_store, read
 
 
@@ -103,6 +103,20 @@ class TestBroken(Caches):
         self.falls_back(self.nar(short), "NAR: ")
         self.falls_back(self.serve(faults={self.hash + ".narinfo": reset}),
                         self.hash + ".narinfo: ")
+
+    def test_goes_on(self):
+        """A body that breaks off is gone on with where it did."""
+        for name in ("none", "zstd"):
+            server = self.nar(in_parts(4), name)
+            r = self.archive(server)
+            self.assertEqual(r.errors, "")
+            nar = next(iter(server.faults))
+            self.assertEqual(
+                [nar in path for path in server.asked].count(True), 4)
+        self.falls_back(self.nar(in_parts(4, lie=True)), "NAR: ")
+        server = self.nar(in_parts(40))  # not for ever
+        r = self.archive(server, "file://" + self.cache("xz"))
+        self.assertIn(server.url, r.errors)
 
     def test_hang(self):
         begin = time.monotonic()
