@@ -28,7 +28,7 @@ struct blob_writer {
 	int dir, fd;
 	char temp[TEMP_NAME_MAX]; /* "" where the file has no name */
 	uint64_t size;		  /* bytes written */
-	struct write_behind behind;
+	struct write_cursor behind;
 	bool done; /* committed, or an error left it in doubt */
 };
 
@@ -38,6 +38,7 @@ drop(struct blob_writer *w)
 	if (w->temp[0] != '\0' && w->dir >= 0)
 		unlinkat(w->dir, w->temp, 0);
 	w->temp[0] = '\0';
+	write_cursor_forget(&w->behind);
 	own_closep(&w->fd);
 }
 
@@ -72,13 +73,15 @@ open_named(struct blob_writer *w, struct err *e)
 }
 
 int
-blob_writer_new(const char *folder, struct blob_writer **out, struct err *e)
+blob_writer_new(const char *folder, struct write_behind *behind,
+    struct blob_writer **out, struct err *e)
 {
 	AUTO(blob_writer_freep) struct blob_writer *w = NULL;
 
 	if ((w = malloc(sizeof(*w))) == NULL)
 		return err_set(e, ERR_RETRY, errno, "blob writer");
 	*w = (struct blob_writer){.dir = -1, .fd = -1};
+	write_cursor_init(&w->behind, behind, 0);
 	if ((w->folder = strdup(folder)) == NULL)
 		return err_set(e, ERR_RETRY, errno, "blob writer");
 	w->dir = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -117,7 +120,7 @@ blob_write(struct blob_writer *w, const void *data, size_t len, struct err *e)
 		len -= (size_t)n;
 		w->size += (uint64_t)n;
 	}
-	if (write_behind(&w->behind, w->fd, w->size) < 0)
+	if (write_cursor_advance(&w->behind, w->fd, w->size) < 0)
 		return broke(w, errno, "write", e);
 	return 0;
 }
@@ -185,6 +188,7 @@ blob_commit(struct blob_writer *w, const struct digest *digest, struct err *e)
 			return -1;
 	}
 	w->done = true;
+	write_cursor_end(&w->behind, w->fd, w->size);
 	drop(w); /* fsync was the last that could tell of a lost byte */
 	/* Also where the name was there: its writer may not be so far yet. */
 	if (fsync(w->dir) < 0)

@@ -13,10 +13,14 @@
 
 struct err;
 struct blob_writer;
+struct write_behind;
 
-/* Opens a temp file in folder, which must exist.  ERR_RETRY on failure. */
-int blob_writer_new(
-    const char *folder, struct blob_writer **out, struct err *e);
+/*
+ * Opens a temp file in folder, which must exist.  ERR_RETRY on failure.
+ * behind is borrowed, or NULL.
+ */
+int blob_writer_new(const char *folder, struct write_behind *behind,
+    struct blob_writer **out, struct err *e);
 int blob_write(
     struct blob_writer *w, const void *data, size_t len, struct err *e);
 /*

@@ -40,16 +40,22 @@ struct layer_entry {
 
 enum layer_output_kind {
 	LAYER_TO_FILE = 0, /* the tar, into path at offset; no fsync */
-	LAYER_TO_BLOB = 1  /* the blob, as path/DIGEST-HEX; temp+fsync+rename */
+	LAYER_TO_BLOB = 1, /* the blob, as path/DIGEST-HEX; temp+fsync+rename */
+	/* Into the worker's own spool, to be pulled (data_protocol.h). */
+	LAYER_TO_SPOOL_TAR = 2, /* the tar */
+	LAYER_TO_SPOOL_BLOB =
+	    3 /* the blob; where nothing is encoded: the tar */
 };
 
 #define LAYER_SIZE_UNKNOWN UINT64_MAX
 
 struct layer_output {
 	enum layer_output_kind kind;
-	const char *path; /* existing file, or existing folder */
-	uint64_t offset;  /* file: where the tar starts, bytes */
-	uint64_t size;	  /* file: the tar's exact size, or unknown */
+	/* Existing file, or existing folder.  Spool: "" from the coordinator,
+	 * the worker sets the existing file. */
+	const char *path;
+	uint64_t offset; /* file: where the tar starts, bytes */
+	uint64_t size;	 /* file, spool: the tar's exact size, or unknown */
 };
 
 #define LAYER_OUTPUTS_MAX 8

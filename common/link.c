@@ -1,23 +1,38 @@
 #include "link.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include <zmq.h>
 
+#include "curve_key.h"
+#include "data_protocol.h"
+#include "endpoint.h"
 #include "err.h"
 #include "own.h"
 #include "protocol.h"
 
 #define SCHEME "ipc://"
 
+/*
+ * Without it a listener whose ZAP handler is gone lets everybody in.  zmq.h
+ * hides it among the drafts; libzmq has it since 4.3.
+ */
+#ifndef ZMQ_ZAP_ENFORCE_DOMAIN
+#define ZMQ_ZAP_ENFORCE_DOMAIN 93
+#endif
+
 struct link {
 	void *socket;
 	bool router;
+	bool data;	/* carries data_protocol.h */
+	zmq_msg_t held; /* data: the chunk that was received last */
 	int fd;
-	char *path;	       /* of the socket's file, if this end made it */
-	msgpack_sbuffer frame; /* what is sent is encoded here */
+	char *path; /* of the socket's file, if this end made it */
+	char endpoint[ENDPOINT_MAX + 64]; /* listening: where, exactly */
+	msgpack_sbuffer out;		  /* what is sent is encoded here */
 };
 
 struct option {
@@ -32,7 +47,11 @@ static const struct option both_ends[] = {
     {ZMQ_LINGER, 0},			 /* the default waits for ever */
     {ZMQ_MAXMSGSIZE, (int)MSG_SIZE_MAX}, /* 64 bits, see set_options */
     {ZMQ_HANDSHAKE_IVL, 5000},		 /* ms */
-    {ZMQ_HEARTBEAT_IVL, 0},
+    {ZMQ_HEARTBEAT_IVL, 0}, {ZMQ_IPV6, 1},
+    /* A machine that is gone without a word: found within a minute. */
+    {ZMQ_TCP_KEEPALIVE, 1}, {ZMQ_TCP_KEEPALIVE_IDLE, 30}, /* s */
+    {ZMQ_TCP_KEEPALIVE_INTVL, 5}, {ZMQ_TCP_KEEPALIVE_CNT, 3},
+    {ZMQ_TCP_MAXRT, 30000}, /* ms */
 };
 
 /*
@@ -49,8 +68,21 @@ static const struct option router_end[] = {
 static const struct option dealer_end[] = {
     {ZMQ_IMMEDIATE, 1}, /* queue only where there is a connection */
     {ZMQ_SNDHWM, 4096}, {ZMQ_RCVHWM, 16384},
+    {ZMQ_CONNECT_TIMEOUT, 5000},   /* ms */
     {ZMQ_RECONNECT_IVL, 200},	   /* ms; libzmq adds jitter */
     {ZMQ_RECONNECT_IVL_MAX, 5000}, /* ms */
+};
+
+/*
+ * For the data pair, after those above.  What is on its way to the coordinator
+ * is what it asked for, DATA_CREDIT_MAX chunks of a worker, and room for those
+ * of a pull that it gave up: a queue that fills is a peer's fault, and bounds
+ * what that costs.
+ */
+static const struct option data_ends[] = {
+    {ZMQ_MAXMSGSIZE, (int)DATA_MSG_SIZE_MAX},
+    {ZMQ_SNDHWM, 2 * DATA_CREDIT_MAX},
+    {ZMQ_RCVHWM, 2 * DATA_CREDIT_MAX},
 };
 
 #define N_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -87,22 +119,72 @@ set_options(
 	return 0;
 }
 
-/* Makes the socket and sets its options. */
 static int
-link_new(void *ctx, const char *endpoint, bool router, struct link **out,
+set_text(struct link *l, int name, const char *value, struct err *e)
+{
+	if (zmq_setsockopt(l->socket, name, value, strlen(value)) != 0)
+		return link_fault(e, ERR_FATAL, "key");
+	return 0;
+}
+
+static int
+set_number(struct link *l, int name, int value, struct err *e)
+{
+	const struct option option = {name, value};
+
+	return set_options(l, &option, 1, e);
+}
+
+static int
+set_keys(struct link *l, const struct link_keys *keys, struct err *e)
+{
+	if (set_text(l, ZMQ_CURVE_PUBLICKEY, keys->own->public, e) < 0 ||
+	    set_text(l, ZMQ_CURVE_SECRETKEY, keys->own->secret, e) < 0)
+		return -1;
+	if (!l->router)
+		return set_text(l, ZMQ_CURVE_SERVERKEY, keys->server, e);
+	if (set_text(l, ZMQ_ZAP_DOMAIN, LINK_ZAP_DOMAIN, e) < 0 ||
+	    set_number(l, ZMQ_ZAP_ENFORCE_DOMAIN, 1, e) < 0)
+		return -1;
+	return set_number(l, ZMQ_CURVE_SERVER, 1, e);
+}
+
+/* Who may speak must be settled: by keys, by file rights, or in words. */
+static int
+check_safe(const char *endpoint, bool router, const struct link_keys *keys,
     struct err *e)
 {
+	struct endpoint where;
+
+	if (endpoint_check(endpoint, router, &where, e) < 0)
+		return -1;
+	if (where.kind == ENDPOINT_IPC || where.loopback || keys->plain ||
+	    keys->own != NULL)
+		return 0;
+	return err_set(e, ERR_USAGE, 0,
+	    "'%.120s' can be reached from other machines, and there are no "
+	    "keys: quarry keygen makes them",
+	    endpoint);
+}
+
+/* Makes the socket and sets its options. */
+static int
+link_new(void *ctx, const char *endpoint, bool router, bool data,
+    const struct link_keys *given, struct link **out, struct err *e)
+{
+	static const struct link_keys none = {NULL, NULL, false};
+	const struct link_keys *keys = given != NULL ? given : &none;
 	AUTO(link_closep) struct link *l = NULL;
 	size_t size;
 
-	/* Without keys only the file system's rights say who may speak. */
-	if (strncmp(endpoint, SCHEME, strlen(SCHEME)) != 0 ||
-	    endpoint[strlen(SCHEME)] == '\0')
-		return err_set(e, ERR_USAGE, 0, "ipc://PATH is wanted");
+	if (check_safe(endpoint, router, keys, e) < 0)
+		return -1;
 	if ((l = calloc(1, sizeof(*l))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "socket");
 	l->router = router;
-	msgpack_sbuffer_init(&l->frame);
+	l->data = data;
+	zmq_msg_init(&l->held);
+	msgpack_sbuffer_init(&l->out);
 	l->socket = zmq_socket(ctx, router ? ZMQ_ROUTER : ZMQ_DEALER);
 	if (l->socket == NULL)
 		return link_fault(e, ERR_FATAL, "socket");
@@ -114,33 +196,59 @@ link_new(void *ctx, const char *endpoint, bool router, struct link **out,
 	if (router ? set_options(l, router_end, N_OF(router_end), e) < 0
 		   : set_options(l, dealer_end, N_OF(dealer_end), e) < 0)
 		return -1;
+	if (keys->own != NULL && set_keys(l, keys, e) < 0)
+		return -1;
+	if (data && set_options(l, data_ends, N_OF(data_ends), e) < 0)
+		return -1;
 	*out = STEAL(&l);
 	return 0;
 }
 
-int
-link_listen(void *ctx, const char *endpoint, struct link **out, struct err *e)
+static int
+listen_on(void *ctx, const char *endpoint, const struct link_keys *keys,
+    bool data, struct link **out, struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
+	size_t size;
 
-	if (link_new(ctx, endpoint, true, &l, e) < 0)
+	if (link_new(ctx, endpoint, true, data, keys, &l, e) < 0)
 		return err_ctx(e, "listen on %s", endpoint);
 	if (zmq_bind(l->socket, endpoint) != 0) {
 		link_fault(e, ERR_FATAL, endpoint);
 		return err_ctx(e, "listen on");
 	}
-	if ((l->path = strdup(endpoint + strlen(SCHEME))) == NULL)
+	if (strncmp(endpoint, SCHEME, strlen(SCHEME)) == 0 &&
+	    (l->path = strdup(endpoint + strlen(SCHEME))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "listen on %s", endpoint);
+	size = sizeof(l->endpoint);
+	if (zmq_getsockopt(l->socket, ZMQ_LAST_ENDPOINT, l->endpoint, &size) !=
+	    0)
+		return link_fault(e, ERR_FATAL, "endpoint");
 	*out = STEAL(&l);
 	return 0;
 }
 
 int
-link_connect(void *ctx, const char *endpoint, struct link **out, struct err *e)
+link_listen(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
+{
+	return listen_on(ctx, endpoint, keys, false, out, e);
+}
+
+int
+link_listen_data(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
+{
+	return listen_on(ctx, endpoint, keys, true, out, e);
+}
+
+static int
+connect_to(void *ctx, const char *endpoint, const struct link_keys *keys,
+    bool data, struct link **out, struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
 
-	if (link_new(ctx, endpoint, false, &l, e) < 0)
+	if (link_new(ctx, endpoint, false, data, keys, &l, e) < 0)
 		return err_ctx(e, "connect to %s", endpoint);
 	if (zmq_connect(l->socket, endpoint) != 0) {
 		link_fault(e, ERR_USAGE, endpoint);
@@ -148,6 +256,20 @@ link_connect(void *ctx, const char *endpoint, struct link **out, struct err *e)
 	}
 	*out = STEAL(&l);
 	return 0;
+}
+
+int
+link_connect(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
+{
+	return connect_to(ctx, endpoint, keys, false, out, e);
+}
+
+int
+link_connect_data(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e)
+{
+	return connect_to(ctx, endpoint, keys, true, out, e);
 }
 
 void
@@ -163,7 +285,8 @@ link_close(struct link *l, int linger_ms)
 	if (l->path != NULL)
 		unlink(l->path); /* libzmq leaves it */
 	free(l->path);
-	msgpack_sbuffer_destroy(&l->frame);
+	msgpack_sbuffer_destroy(&l->out);
+	zmq_msg_close(&l->held);
 	free(l);
 }
 
@@ -172,6 +295,12 @@ link_closep(struct link **l)
 {
 	link_close(*l, 0);
 	*l = NULL;
+}
+
+const char *
+link_endpoint(const struct link *l)
+{
+	return l->endpoint;
 }
 
 int
@@ -191,20 +320,40 @@ send_part(struct link *l, const void *data, size_t len, int flags)
 	return rc < 0 ? -1 : 0;
 }
 
+/* What l->out holds; name is the message's. */
+static int
+send_out(struct link *l, const struct link_peer *peer, const char *name,
+    struct err *e)
+{
+	if ((l->router && send_part(l, peer->id, peer->len, ZMQ_SNDMORE) < 0) ||
+	    send_part(l, l->out.data, l->out.size, 0) < 0)
+		return link_fault(e,
+		    errno == EAGAIN || errno == EHOSTUNREACH ? ERR_PEER
+							     : ERR_FATAL,
+		    name);
+	return 0;
+}
+
 int
 link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
     struct err *e)
 {
-	msgpack_sbuffer_clear(&l->frame);
-	if (msg_encode(m, &l->frame, e) < 0)
+	assert(!l->data);
+	msgpack_sbuffer_clear(&l->out);
+	if (msg_encode(m, &l->out, e) < 0)
 		return -1;
-	if ((l->router && send_part(l, peer->id, peer->len, ZMQ_SNDMORE) < 0) ||
-	    send_part(l, l->frame.data, l->frame.size, 0) < 0)
-		return link_fault(e,
-		    errno == EAGAIN || errno == EHOSTUNREACH ? ERR_PEER
-							     : ERR_FATAL,
-		    msg_name(m->type));
-	return 0;
+	return send_out(l, peer, msg_name(m->type), e);
+}
+
+int
+link_send_data(struct link *l, const struct link_peer *peer,
+    const struct data_msg *m, struct err *e)
+{
+	assert(l->data);
+	msgpack_sbuffer_clear(&l->out);
+	if (data_msg_encode(m, &l->out, e) < 0)
+		return -1;
+	return send_out(l, peer, data_msg_name(m->type), e);
 }
 
 static int
@@ -227,17 +376,14 @@ drain(struct link *l, zmq_msg_t *part)
 			return;
 }
 
-/* Decodes the last part, which *frame holds, unless it is not the last. */
+/* The part has to be the last one. */
 static int
-take_frame(struct link *l, zmq_msg_t *frame, struct msg *m, struct err *e)
+check_last(struct link *l, zmq_msg_t *frame, struct err *e)
 {
-	if (zmq_msg_more(frame)) {
-		drain(l, frame);
-		return err_set(e, ERR_PEER, 0, "message of too many parts");
-	}
-	if (msg_decode(zmq_msg_data(frame), zmq_msg_size(frame), m, e) < 0)
-		return -1;
-	return 1;
+	if (!zmq_msg_more(frame))
+		return 0;
+	drain(l, frame);
+	return err_set(e, ERR_PEER, 0, "message of too many parts");
 }
 
 /* The ROUTER's first part: who sent the message. */
@@ -246,6 +392,7 @@ take_peer(
     struct link *l, zmq_msg_t *part, struct link_peer *peer, struct err *e)
 {
 	size_t len = zmq_msg_size(part);
+	const char *user;
 
 	peer->len = 0;
 	if (len > sizeof(peer->id)) {
@@ -253,14 +400,32 @@ take_peer(
 		return err_set(
 		    e, ERR_PEER, 0, "peer with an id of %zu bytes", len);
 	}
+	*peer = (struct link_peer){.len = len};
 	memcpy(peer->id, zmq_msg_data(part), len);
-	peer->len = len;
 	if (!zmq_msg_more(part))
 		return err_set(e, ERR_PEER, 0, "message without a part");
 	/* The rest came with the first part, or nothing had come. */
 	if (receive_part(l, part) < 0)
 		return link_fault(e, ERR_FATAL, "receive");
+	/* The first part may be without it (libzmq 4.3.4 after a poll). */
+	user = zmq_msg_gets(part, "User-Id");
+	if (user != NULL && strlen(user) == CURVE_KEY_LEN)
+		memcpy(peer->key, user, CURVE_KEY_LEN + 1);
 	return 0;
+}
+
+/* 1 and the message's one part in *part, 0 or -1. */
+static int
+receive_frame(
+    struct link *l, struct link_peer *peer, zmq_msg_t *part, struct err *e)
+{
+	if (receive_part(l, part) < 0)
+		return errno == EAGAIN ? 0
+				       : link_fault(e, ERR_FATAL, "receive");
+	if ((l->router && take_peer(l, part, peer, e) < 0) ||
+	    check_last(l, part, e) < 0)
+		return -1;
+	return 1;
 }
 
 int
@@ -269,14 +434,30 @@ link_recv(struct link *l, struct link_peer *peer, struct msg *m, struct err *e)
 	zmq_msg_t part;
 	int rc;
 
+	assert(!l->data);
 	memset(m, 0, sizeof(*m));
 	zmq_msg_init(&part);
-	if (receive_part(l, &part) < 0)
-		rc = errno == EAGAIN ? 0 : link_fault(e, ERR_FATAL, "receive");
-	else if (l->router && take_peer(l, &part, peer, e) < 0)
+	rc = receive_frame(l, peer, &part, e);
+	if (rc > 0 &&
+	    msg_decode(zmq_msg_data(&part), zmq_msg_size(&part), m, e) < 0)
 		rc = -1;
-	else
-		rc = take_frame(l, &part, m, e);
 	zmq_msg_close(&part);
+	return rc;
+}
+
+int
+link_recv_data(
+    struct link *l, struct link_peer *peer, struct data_msg *m, struct err *e)
+{
+	int rc;
+
+	assert(l->data);
+	memset(m, 0, sizeof(*m));
+	/* Receiving frees what the part held before. */
+	rc = receive_frame(l, peer, &l->held, e);
+	if (rc > 0 &&
+	    data_msg_decode(
+		zmq_msg_data(&l->held), zmq_msg_size(&l->held), m, e) < 0)
+		rc = -1;
 	return rc;
 }

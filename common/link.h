@@ -5,9 +5,13 @@
 #ifndef LINK_H
 #define LINK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "curve_key.h"
+
+struct data_msg;
 struct err;
 struct msg;
 
@@ -17,20 +21,52 @@ struct msg;
 struct link_peer {
 	uint8_t id[LINK_PEER_MAX];
 	size_t len;
+	/* The public key that it has proved to have; "" on a plain socket. */
+	char key[CURVE_KEY_LEN + 1];
 };
+
+/* How the two ends know each other. */
+struct link_keys {
+	const struct curve_key *own; /* NULL: no keys, the socket is plain */
+	const char
+	    *server; /* connecting with keys: the listener's public one */
+	/*
+	 * Without keys only ipc:// and TCP inside of this machine is taken,
+	 * unless plain is asked for: then whoever reaches the port may speak,
+	 * and whoever is on the way may read and change what is said.
+	 */
+	bool plain;
+};
+
+/* Where the listener's ZAP handler decides on keys. */
+#define LINK_ZAP_DOMAIN "quarry"
 
 struct link;
 
 /*
- * The coordinator's end: a ROUTER bound to endpoint.  Only ipc://PATH is
- * taken, with PATH in a private folder: there are no keys yet.
+ * The coordinator's end: a ROUTER bound to endpoint.  An ipc:// path must be in
+ * a private folder.  With keys a ZAP handler must be there before: where none
+ * answers nobody gets in.  keys may be NULL (none) and is not kept.
  */
-int link_listen(
-    void *ctx, const char *endpoint, struct link **out, struct err *e);
+int link_listen(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e);
 
 /* A worker's end: a DEALER; connects (and reconnects) in the background. */
-int link_connect(
-    void *ctx, const char *endpoint, struct link **out, struct err *e);
+int link_connect(void *ctx, const char *endpoint, const struct link_keys *keys,
+    struct link **out, struct err *e);
+
+/* Where it listens, with the port that was free; the link's own. */
+const char *link_endpoint(const struct link *l);
+
+/*
+ * As above, for the second pair of sockets, which carries data_protocol.h.
+ * Each has its own pair of calls below; a socket never takes the other's
+ * messages.
+ */
+int link_listen_data(void *ctx, const char *endpoint,
+    const struct link_keys *keys, struct link **out, struct err *e);
+int link_connect_data(void *ctx, const char *endpoint,
+    const struct link_keys *keys, struct link **out, struct err *e);
 
 /*
  * Closes.  linger_ms: how long messages that were sent may still leave (0:
@@ -60,5 +96,14 @@ int link_send(struct link *l, const struct link_peer *peer, const struct msg *m,
  */
 int link_recv(
     struct link *l, struct link_peer *peer, struct msg *m, struct err *e);
+
+/*
+ * As link_send and link_recv.  What a received chunk points to is the link's
+ * and holds until the next link_recv_data or link_close.
+ */
+int link_send_data(struct link *l, const struct link_peer *peer,
+    const struct data_msg *m, struct err *e);
+int link_recv_data(
+    struct link *l, struct link_peer *peer, struct data_msg *m, struct err *e);
 
 #endif

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "own.h"
+#include "protocol_bodies.h"
 #include "wire.h"
 
 #define TEXT_MAX (ERR_TEXT_MAX - 1)
@@ -20,17 +21,6 @@ get_range(struct wire_in *in, uint64_t min, uint64_t max)
 	if (!in->bad && v < min)
 		wire_fault(in, "is %" PRIu64 ", below %" PRIu64, v, min);
 	return in->bad ? min : v;
-}
-
-/* A string that must not be empty. */
-static const char *
-get_name(struct wire_in *in, size_t max)
-{
-	const char *s = wire_get_str(in, max);
-
-	if (!in->bad && *s == '\0')
-		wire_fault(in, "is empty");
-	return s;
 }
 
 static const char *
@@ -75,12 +65,13 @@ get_hello(struct wire_in *in, struct msg_hello *m)
 	m->slots = get_range(in, 1, MSG_SLOTS_MAX);
 	m->gzip = wire_get_str(in, MSG_NAME_MAX);
 	m->zstd = wire_get_str(in, MSG_NAME_MAX);
+	wire_get_bytes(in, m->instance, sizeof(m->instance));
 }
 
 static void
 put_hello(struct wire_out *out, const struct msg_hello *m)
 {
-	put_head(out, MSG_HELLO, 7);
+	put_head(out, MSG_HELLO, 8);
 	wire_put_uint(out, m->protocol);
 	wire_put_str(out, m->program);
 	wire_put_str(out, m->host);
@@ -88,6 +79,7 @@ put_hello(struct wire_out *out, const struct msg_hello *m)
 	wire_put_uint(out, m->slots);
 	wire_put_str(out, m->gzip);
 	wire_put_str(out, m->zstd);
+	wire_put_bytes(out, m->instance, sizeof(m->instance));
 }
 
 static void
@@ -95,14 +87,20 @@ get_welcome(struct wire_in *in, struct msg_welcome *m)
 {
 	m->protocol = wire_get_uint(in, UINT64_MAX);
 	m->beat_ms = get_range(in, 1, MSG_BEAT_MS_MAX);
+	m->session = wire_get_uint(in, UINT64_MAX);
+	m->data = wire_get_str(in, MSG_PATH_MAX);
+	wire_get_bytes(in, m->token, sizeof(m->token));
 }
 
 static void
 put_welcome(struct wire_out *out, const struct msg_welcome *m)
 {
-	put_head(out, MSG_WELCOME, 2);
+	put_head(out, MSG_WELCOME, 5);
 	wire_put_uint(out, m->protocol);
 	wire_put_uint(out, m->beat_ms);
+	wire_put_uint(out, m->session);
+	wire_put_str(out, m->data);
+	wire_put_bytes(out, m->token, sizeof(m->token));
 }
 
 static void
@@ -122,10 +120,15 @@ static void
 get_output(struct wire_in *in, struct layer_output *o)
 {
 	struct wire_in outer;
+	bool spool;
 
 	wire_enter(in, &outer, SIZE_MAX);
-	o->kind = (enum layer_output_kind)wire_get_uint(in, LAYER_TO_BLOB);
-	o->path = get_name(in, MSG_PATH_MAX);
+	o->kind =
+	    (enum layer_output_kind)wire_get_uint(in, LAYER_TO_SPOOL_BLOB);
+	o->path = wire_get_str(in, MSG_PATH_MAX);
+	spool = o->kind == LAYER_TO_SPOOL_TAR || o->kind == LAYER_TO_SPOOL_BLOB;
+	if (!in->bad && spool != (*o->path == '\0'))
+		wire_fault(in, spool ? "is a path" : "is empty");
 	o->offset = wire_get_uint(in, INT64_MAX);
 	o->size = wire_get_uint(in, LAYER_SIZE_UNKNOWN);
 	if (o->size > INT64_MAX && o->size != LAYER_SIZE_UNKNOWN)
@@ -448,6 +451,20 @@ put_bye(struct wire_out *out, const struct msg_bye *m)
 {
 	put_head(out, MSG_BYE, 1);
 	wire_put_uint(out, m->reason);
+}
+
+static void
+get_who(struct wire_in *in, struct msg_who *m)
+{
+	(void)in;
+	m->nothing = 0;
+}
+
+static void
+put_who(struct wire_out *out, const struct msg_who *m)
+{
+	(void)m;
+	put_head(out, MSG_WHO, 0);
 }
 
 /* Reads type and body from an unpacked message; strings go to m->zone. */

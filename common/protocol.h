@@ -3,16 +3,28 @@
  * coordinator, one DEALER a worker, one message a frame: a msgpack array
  * [type, field, ...] of exact arity.  W a worker, C the coordinator:
  *
- *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / W:BEAT ) W:BYE )
+ *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / probe / W:BEAT )
+ *	         [ W:BYE(1) ] ( W:BYE(0) / C:BYE ) )
+ *	worker =/ C:WHO in between; the worker begins again with HELLO
  *	job    = C:JOB *( C:ITEMS / C:ENTRIES ) *( W:BEAT )
- *	         ( W:SIZED / W:DONE / W:FAIL )
+ *	         ( W:SIZED / W:DONE / W:FAIL / W:POSTPONE )
  *	job   =/ C:CANCEL in between; the worker answers FAIL or is too late
+ *	probe  = C:PROBE W:PROBED
+ *	W:BYE  = 1: no new jobs, please; 0: it has left and holds nothing
  *	C:BYE  = the build is over: workers that it started end
+ *
+ * A connection that breaks and comes back is a new peer to the coordinator:
+ * it answers whatever it hears with WHO.  HELLO's instance tells that it is
+ * the worker that it knows, WELCOME's session tells the worker whether its
+ * jobs are still wanted.
  *
  * ITEMS and ENTRIES carry a job's n_items in as many messages as needed, each
  * at most MSG_PART_MAX bytes; the job starts with the last of them.  Blobs
- * never travel here.  Messages may be lost at any time: the scheduler's table
- * is the memory of a job, no queue is.
+ * never travel here: where the worker cannot write them into the output they
+ * are pulled from its spool on a second socket, see data_protocol.h.  PROBE
+ * asks a worker to answer in a file, so that the coordinator finds out
+ * whether both see the same folder.  Messages may be lost at any time: the
+ * scheduler's table is the memory of a job, no queue is.
  *
  * Encoding and decoding are usable in any thread; a struct msg belongs to one.
  */
@@ -24,10 +36,11 @@
 
 #include <msgpack.h>
 
+#include "data_protocol.h"
 #include "err.h"
 #include "layer_spec.h"
 
-#define PROTOCOL_VERSION 1
+#define PROTOCOL_VERSION 2
 
 /* Limits; a message beyond them is a fault of the peer. */
 #define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
@@ -38,21 +51,27 @@
 #define MSG_PATH_MAX TAR_NAME_MAX
 #define MSG_SLOTS_MAX 1024
 #define MSG_BEAT_MS_MAX 3600000
+#define MSG_PROBE_KEY_SIZE 32
+#define MSG_INSTANCE_SIZE 16
 
 /*	constant      no. body     direction, meaning */
 #define MSG_TYPES(X)                                                           \
-	X(MSG_HELLO, 1, hello)	   /* W>C first: who, versions, slots */       \
-	X(MSG_WELCOME, 2, welcome) /* C>W accepted: how often to beat */       \
-	X(MSG_REFUSE, 3, refuse)   /* C>W not accepted, and why */             \
-	X(MSG_JOB, 4, job)	   /* C>W make (or measure) this layer */      \
-	X(MSG_ITEMS, 5, items)	   /* C>W store paths of a job */              \
-	X(MSG_ENTRIES, 6, entries) /* C>W root layer entries of a job */       \
-	X(MSG_CANCEL, 7, cancel)   /* C>W stop this job */                     \
-	X(MSG_BEAT, 8, beat)	   /* W>C alive; bytes done of each job */     \
-	X(MSG_SIZED, 9, sized)	   /* W>C a measured job's tar size */         \
-	X(MSG_DONE, 10, done)	   /* W>C digests and sizes */                 \
-	X(MSG_FAIL, 11, fail)	   /* W>C kind and text of the error */        \
-	X(MSG_BYE, 12, bye)	   /* either: leaving */
+	X(MSG_HELLO, 1, hello)	      /* W>C first: who, versions, slots */    \
+	X(MSG_WELCOME, 2, welcome)    /* C>W accepted: how often to beat */    \
+	X(MSG_REFUSE, 3, refuse)      /* C>W not accepted, and why */          \
+	X(MSG_JOB, 4, job)	      /* C>W make (or measure) this layer */   \
+	X(MSG_ITEMS, 5, items)	      /* C>W store paths of a job */           \
+	X(MSG_ENTRIES, 6, entries)    /* C>W root layer entries of a job */    \
+	X(MSG_CANCEL, 7, cancel)      /* C>W stop this job */                  \
+	X(MSG_BEAT, 8, beat)	      /* W>C alive; bytes done of each job */  \
+	X(MSG_SIZED, 9, sized)	      /* W>C a measured job's tar size */      \
+	X(MSG_DONE, 10, done)	      /* W>C digests and sizes */              \
+	X(MSG_FAIL, 11, fail)	      /* W>C kind and text of the error */     \
+	X(MSG_BYE, 12, bye)	      /* either: leaving */                    \
+	X(MSG_POSTPONE, 13, postpone) /* W>C no room now: no failure */        \
+	X(MSG_PROBE, 14, probe)	      /* C>W do we share this folder? */       \
+	X(MSG_PROBED, 15, probed)     /* W>C the answer is in the folder */    \
+	X(MSG_WHO, 16, who)	      /* C>W I do not know you: HELLO, please */
 
 enum msg_type {
 #define X(name, no, body) name = no,
@@ -67,11 +86,20 @@ struct msg_hello {
 	uint64_t pid;
 	uint64_t slots;
 	const char *gzip, *zstd; /* encoder names and versions */
+	/* This process and no other, ever: random. */
+	uint8_t instance[MSG_INSTANCE_SIZE];
 };
 
 struct msg_welcome {
 	uint64_t protocol;
 	uint64_t beat_ms; /* 1 to MSG_BEAT_MS_MAX */
+	uint64_t session; /* the coordinator's: another one, other jobs */
+	/*
+	 * Where spooled layers are pulled, see data_endpoint.h; "": nowhere.
+	 * The token is this worker's alone, and secret.
+	 */
+	const char *data;
+	uint8_t token[DATA_TOKEN_SIZE];
 };
 
 struct msg_refuse {
@@ -130,7 +158,31 @@ struct msg_fail {
 };
 
 struct msg_bye {
-	uint64_t reason; /* 0: done; 1: draining */
+	uint64_t reason; /* MSG_BYE_LEFT or MSG_BYE_DRAINING */
+};
+#define MSG_BYE_LEFT 0
+#define MSG_BYE_DRAINING 1
+
+struct msg_postpone {
+	uint64_t job, attempt;
+	const char *text; /* what lacks */
+};
+
+struct msg_probe {
+	uint64_t probe;	    /* echoed in the answer */
+	const char *folder; /* absolute */
+	const char *name;   /* of a file in it; no '/' */
+	uint8_t key[MSG_PROBE_KEY_SIZE];
+};
+
+struct msg_who {
+	char nothing; /* it has no fields */
+};
+
+struct msg_probed {
+	uint64_t probe;
+	uint64_t sys;	  /* 0: the answer is written; else errno */
+	const char *text; /* what failed, or "" */
 };
 
 struct msg {
@@ -148,6 +200,10 @@ struct msg {
 		struct msg_done done;
 		struct msg_fail fail;
 		struct msg_bye bye;
+		struct msg_postpone postpone;
+		struct msg_probe probe;
+		struct msg_probed probed;
+		struct msg_who who;
 	};
 	msgpack_zone *zone; /* holds a decoded message's strings and lists */
 };

@@ -16,8 +16,11 @@ print_hello(const struct msg_hello *m, char *out, size_t size)
 static void
 print_welcome(const struct msg_welcome *m, char *out, size_t size)
 {
-	snprintf(out, size, "protocol %" PRIu64 " beat_ms %" PRIu64,
-	    m->protocol, m->beat_ms);
+	/* Not the token: who has it can speak for the worker. */
+	snprintf(out, size,
+	    "protocol %" PRIu64 " beat_ms %" PRIu64 " session %" PRIx64
+	    " data '%s'",
+	    m->protocol, m->beat_ms, m->session, m->data);
 }
 
 static void
@@ -101,6 +104,33 @@ static void
 print_bye(const struct msg_bye *m, char *out, size_t size)
 {
 	snprintf(out, size, "reason %" PRIu64, m->reason);
+}
+
+static void
+print_postpone(const struct msg_postpone *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 " attempt %" PRIu64 ": %s", m->job,
+	    m->attempt, m->text);
+}
+
+static void
+print_probe(const struct msg_probe *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 " %s/%s", m->probe, m->folder, m->name);
+}
+
+static void
+print_probed(const struct msg_probed *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 " sys %" PRIu64 " %s", m->probe, m->sys,
+	    m->text);
+}
+
+static void
+print_who(const struct msg_who *m, char *out, size_t size)
+{
+	(void)m;
+	snprintf(out, size, "are you");
 }
 
 void

@@ -255,6 +255,25 @@ wire_get_bytes(struct wire_in *in, void *out, size_t len)
 		memcpy(out, o->via.bin.ptr, len);
 }
 
+const void *
+wire_get_bin(struct wire_in *in, size_t max, size_t *len)
+{
+	const msgpack_object *o = next_field(in);
+
+	*len = 0;
+	if (o == NULL)
+		return NULL;
+	if (o->type != MSGPACK_OBJECT_BIN)
+		wire_fault(in, "is not binary");
+	else if (o->via.bin.size > max)
+		wire_fault(in, "has %" PRIu32 " bytes, more than %zu",
+		    o->via.bin.size, max);
+	if (in->bad)
+		return NULL;
+	*len = o->via.bin.size;
+	return o->via.bin.ptr;
+}
+
 const char *
 wire_get_str(struct wire_in *in, size_t max)
 {

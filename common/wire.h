@@ -49,6 +49,11 @@ bool wire_get_bool(struct wire_in *in);
 /* Exactly len bytes of bin. */
 void wire_get_bytes(struct wire_in *in, void *out, size_t len);
 /*
+ * At most max bytes of bin, where they are in the message; NULL and 0 after a
+ * fault.
+ */
+const void *wire_get_bin(struct wire_in *in, size_t max, size_t *len);
+/*
  * A str of at most max bytes without NUL; copied into the zone, with a NUL.
  * "" after a fault.
  */

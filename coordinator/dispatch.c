@@ -27,6 +27,8 @@
 #define SILENT_MS 10000
 #define LEASE_MS 120000
 #define POISON 3
+/* One machine: a second copy would wait for the same disks. */
+#define COPY_PERCENT 0
 /* Local workers that die before they say HELLO, in a row. */
 #define START_FAILURES_MAX 3
 #define HELLO_MS 10000
@@ -73,7 +75,7 @@ listen_here(struct dispatch *d, struct err *e)
 	}
 	if ((d->ctx = zmq_ctx_new()) == NULL)
 		return err_set(e, ERR_FATAL, errno, "zmq_ctx_new");
-	return link_listen(d->ctx, d->endpoint, &d->link, e);
+	return link_listen(d->ctx, d->endpoint, NULL, &d->link, e);
 }
 
 static int
@@ -265,6 +267,18 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 		break;
 	case SCHED_FAILED:
 		return job_failed(d, a->job, e);
+	case SCHED_SET_ASIDE:
+	case SCHED_USED_AGAIN:
+		if ((p = peer_by_worker(d, a->worker)) != NULL)
+			log_line(LOG_WARNING, "worker %s %s", p->name,
+			    a->kind == SCHED_SET_ASIDE
+				? "failed too often: it gets nothing more"
+				: "is used again: no other one is left");
+		break;
+	case SCHED_AUDIT_SKIPPED:
+		log_line(LOG_WARNING, "%s was not checked: no second worker",
+		    d->job[a->job.v].label);
+		break;
 	}
 	return 0;
 }
@@ -330,6 +344,7 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 	    .silent_ms = SILENT_MS,
 	    .lease_ms = LEASE_MS,
 	    .poison = POISON,
+	    .copy_percent = COPY_PERCENT,
 	};
 	uint64_t bytes = 0;
 

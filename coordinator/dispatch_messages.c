@@ -107,7 +107,8 @@ on_hello(struct dispatch *d, const struct link_peer *link,
     const struct msg_hello *hello, struct err *e)
 {
 	struct msg m = {.type = MSG_WELCOME,
-	    .welcome = {.protocol = PROTOCOL_VERSION, .beat_ms = BEAT_MS}};
+	    .welcome = {
+		.protocol = PROTOCOL_VERSION, .beat_ms = BEAT_MS, .data = ""}};
 
 	if (hello->protocol != PROTOCOL_VERSION ||
 	    strcmp(hello->program, QUARRY_VERSION) != 0)
@@ -237,6 +238,7 @@ on_result(struct dispatch *d, struct peer *p, uint64_t wire, uint64_t attempt,
 		    "%s is not reproducible: worker %s made other bytes than "
 		    "worker %s",
 		    d->job[id.v].label, p->name, d->job[id.v].worker);
+	case SCHED_CONFIRMED:
 	case SCHED_DUPLICATE:
 	case SCHED_UNKNOWN:
 		progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
@@ -313,7 +315,12 @@ on_message(struct dispatch *d, const struct link_peer *link,
 	case MSG_ITEMS:
 	case MSG_ENTRIES:
 	case MSG_CANCEL:
+	case MSG_PROBE:
+	case MSG_WHO:
 		break;
+	case MSG_POSTPONE:
+	case MSG_PROBED:
+		return 0; /* nothing that leads to them is sent yet */
 	}
 	log_line(LOG_WARNING,
 	    "worker %s sent %s, which only a coordinator "

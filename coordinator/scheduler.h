@@ -3,19 +3,56 @@
  * time they happened, actions come out of sched_next.  No sockets, no clock,
  * no logging; one thread.
  *
- *	queued -> leased -> done
- *	   ^        |  \--> failed	ERR_JOB, or `poison` failed attempts
- *	   +--------+			worker gone, lease over, ERR_RETRY
+ *	queued -> leased -> done	(an audited job goes round twice)
+ *	   ^        |  \--> failed	ERR_JOB, or poisonous
+ *	   +--------+			worker gone, lease over, ERR_RETRY,
+ *					or postponed
  *
- * Jobs go largest first.  A worker holds as many leases as it has slots, and
- * one more, so that it never waits for the next.  A lease is renewed while
- * its bytes advance, or while it waits behind a worker's busy slots; a worker
- * that says nothing for silent_ms is gone.  When a worker dies, the jobs that
- * it ran are blamed, the one that waited is not.  An answer names job and
- * attempt; whichever attempt answers first counts, once.  Answers of attempts
- * older than the last two are not known any more.
+ * Order.  Jobs go largest first.  A worker holds as many leases as it has
+ * slots, and one more that waits, so that it never waits for the next.  Once
+ * nothing is queued, what waits is moved to workers with idle slots.
  *
- * Memory: about 100 bytes a job and slots * 40 a worker.
+ * Leases.  A worker that says nothing for silent_ms is gone.  A lease is
+ * renewed while its bytes advance, or while it waits behind busy slots.  It
+ * also ends, whatever the bytes do, max(60 s, 4 x expected) after it began to
+ * run, and twice that for each failure before.  Expected is the job's weight
+ * by the worker's bytes/s so far, else everybody's; never more than 32 MB/s
+ * (a page cache is no promise), and 1 MB/s while nobody has finished a job.
+ *
+ * Poison.  A job fails for good after failures on `poison` distinct workers;
+ * after so many attempts in all where every usable worker has failed it; and
+ * after twice as many in any case.  When a worker dies, the jobs that it ran
+ * are blamed, the one that waited is not; a draining worker's are not.
+ *
+ * Blame.  A worker with 3 failures in a row gets nothing more until
+ * sched_worker_use.  The last usable one is kept, whatever it does: it may be
+ * the only machine there is, and every job still ends, by poison.  For the
+ * same reason all that are set aside are used again once nobody else is left.
+ *
+ * Postponement.  A worker without room for a job hands it back; nobody is
+ * blamed.  It is not offered that weight or more until another of its jobs
+ * ends, or for 10 s.
+ *
+ * Stragglers.  With an empty queue, a running job whose time left is over 2 x
+ * the median of all durations and over 5 s gets a second copy on an idle slot
+ * of a worker that should be done sooner; copies take at most copy_percent
+ * of all slots, at least one.  The first result counts, the other is
+ * cancelled.
+ *
+ * Locality.  Of the workers with room, the one with the least cost: bytes
+ * that are missing there by its bandwidth, and the wait for a slot.  A job is
+ * held back for a better worker at most the transfer's time, and 5 s; only 64
+ * jobs are at once.
+ *
+ * Audits.  An audited job is open until another worker's result has agreed.
+ * Once only such jobs are left and nobody else is there to do one, or it
+ * failed as poison does, it is done without: SCHED_AUDIT_SKIPPED.
+ *
+ * Results.  An answer names job and attempt; whichever attempt answers first
+ * counts, once.  Of attempts that hold no lease the last four of a job are
+ * known; older ones' answers are SCHED_UNKNOWN.
+ *
+ * Memory: about 180 bytes a job and slots * 48 a worker.
  */
 #ifndef SCHEDULER_H
 #define SCHEDULER_H
@@ -39,17 +76,32 @@ struct worker_id {
 struct sched_config {
 	int64_t silent_ms; /* a worker this long silent is gone */
 	int64_t lease_ms;  /* a job this long without progress is taken back */
-	unsigned poison;   /* failed attempts that end a job, 1 to 8 */
+	unsigned poison; /* workers that a job fails before it fails, 1 to 8 */
+	unsigned copy_percent; /* of all slots, for stragglers; 0: no copies */
 };
 
 #define SCHED_POISON_MAX 8
 #define SCHED_REASON_MAX 512
+#define SCHED_ATTEMPT_MS 60000 /* no attempt's deadline is earlier */
+#define SCHED_ATTEMPT_FACTOR 4
+#define SCHED_RATE_MAX 32000 /* bytes/ms that deadlines take for granted */
+#define SCHED_RATE_UNKNOWN 1000
+#define SCHED_BLAME_MAX 3
+#define SCHED_POSTPONE_MS 10000
+#define SCHED_STRAGGLE_MS 5000
+#define SCHED_BANDWIDTH 100000 /* bytes/ms, until a worker's is known */
+#define SCHED_HOLD_MS 5000
+#define SCHED_HELD_MAX 64
+#define SCHED_ATTEMPTS_KNOWN 4
 
 enum sched_action_kind {
-	SCHED_SEND,   /* give the job to the worker */
-	SCHED_CANCEL, /* tell the worker to stop it */
-	SCHED_DROP,   /* the worker is silent: forget it, it may come back */
-	SCHED_FAILED  /* the job has failed for good: see sched_reason */
+	SCHED_SEND,	    /* give the job to the worker */
+	SCHED_CANCEL,	    /* tell the worker to stop it */
+	SCHED_DROP,	    /* the worker is silent: forget it */
+	SCHED_FAILED,	    /* the job has failed for good: see sched_reason */
+	SCHED_SET_ASIDE,    /* the worker gets nothing more */
+	SCHED_USED_AGAIN,   /* it does, as nobody else is left */
+	SCHED_AUDIT_SKIPPED /* the job is done, but nobody checked it */
 };
 
 struct sched_action {
@@ -60,8 +112,9 @@ struct sched_action {
 };
 
 enum sched_verdict {
-	SCHED_ACCEPTED,	 /* the job is done by this result */
-	SCHED_DUPLICATE, /* it was done already, with the same result */
+	SCHED_ACCEPTED,	 /* the job is done by this result, but for an audit */
+	SCHED_CONFIRMED, /* an audit agrees: now it is done */
+	SCHED_DUPLICATE, /* done before with the same result, failed, or left */
 	SCHED_DIFFERS,	 /* it was done already, with another result */
 	SCHED_UNKNOWN	 /* no such job or attempt, or not this worker's */
 };
@@ -75,11 +128,35 @@ void sched_freep(struct scheduler **s);
 int sched_add_job(
     struct scheduler *s, uint64_t weight, struct job_id *out, struct err *e);
 
+/* The job is to be run twice, by different workers; before its first result. */
+int sched_audit(struct scheduler *s, struct job_id job, struct err *e);
+
+/* Nobody wants the job any more; one that has ended stays as it is. */
+void sched_cancel(struct scheduler *s, int64_t now, struct job_id job);
+
+/*
+ * What the worker would have to fetch first; 0, the default, takes it back.
+ * For workers that are there.
+ */
+int sched_set_missing(struct scheduler *s, struct worker_id worker,
+    struct job_id job, uint64_t bytes, struct err *e);
+
 /* name: what reasons call it; copied.  The id must be new. */
 int sched_worker_up(struct scheduler *s, int64_t now, struct worker_id worker,
     size_t slots, const char *name, struct err *e);
 void sched_worker_gone(
     struct scheduler *s, int64_t now, struct worker_id worker, const char *why);
+
+/* It gets no more jobs; what it has goes on until done or handed back. */
+void sched_worker_drain(
+    struct scheduler *s, int64_t now, struct worker_id worker);
+
+/* One that was set aside gets jobs again. */
+void sched_worker_use(struct scheduler *s, struct worker_id worker);
+
+/* It fetched so many bytes in so long: what its bandwidth is taken from. */
+void sched_fetched(
+    struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
 
 /* A beat: the jobs it runs are told one by one, then the beat itself. */
 void sched_progress(struct scheduler *s, int64_t now, struct worker_id worker,
@@ -93,6 +170,8 @@ enum sched_verdict sched_done(struct scheduler *s, int64_t now,
     const struct digest *fingerprint);
 void sched_fail(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt, enum err_kind kind, const char *text);
+void sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
+    struct job_id job, uint64_t attempt);
 
 /* The next thing to do at `now`, if any; call until it says false. */
 bool sched_next(struct scheduler *s, int64_t now, struct sched_action *out);
@@ -100,7 +179,7 @@ bool sched_next(struct scheduler *s, int64_t now, struct sched_action *out);
 /* When to call sched_next again though nothing happened; INT64_MAX: never. */
 int64_t sched_deadline(const struct scheduler *s);
 
-/* Jobs neither done nor failed. */
+/* Jobs that have not ended: neither done (and audited), failed nor left. */
 size_t sched_open(const struct scheduler *s);
 
 /*

@@ -8,10 +8,12 @@
 #ifndef AGENT_H
 #define AGENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct err;
 struct layer_inputs;
+struct link_keys;
 
 /* Jobs that a worker takes, running ones included. */
 #define AGENT_JOBS_MAX(slots) ((slots)*4 + 16)
@@ -21,16 +23,23 @@ struct layer_inputs;
 #define AGENT_LOST_MS 10000
 
 struct agent_options {
-	const char *endpoint;	 /* ipc://PATH */
+	const char *endpoint;	 /* ipc://PATH, tcp://HOST:PORT */
 	size_t slots;		 /* 1 to MSG_SLOTS_MAX */
 	const char *gzip, *zstd; /* encoder names and versions */
 	int welcome_ms, lost_ms;
-	struct layer_inputs *inputs; /* of all jobs; NULL: no caches */
+	struct layer_inputs *inputs;  /* of all jobs; NULL: no caches */
+	const struct link_keys *keys; /* or NULL: none */
+	/* After a build, and when its coordinator is gone, it waits for more.
+	 */
+	bool stays;
+	/* How long jobs may go on after SIGTERM; 0: they are not waited for. */
+	int drain_ms;
 };
 
 /*
- * Works until the coordinator says BYE, or SIGTERM or SIGINT: 0.  -1: the
- * coordinator refused this worker, does not answer, or is gone.  Returns
+ * Works until the coordinator says BYE (unless it stays), or until SIGTERM or
+ * SIGINT and what comes of it: 0.  -1: the coordinator refused this worker,
+ * does not answer, or is gone.  Returns
  * within a second of its end even if a job's thread is stuck in a read; such
  * a thread is left behind, and the caller must then leave by _exit(2).
  */

@@ -11,7 +11,12 @@
 #include "err.h"
 
 #define CHUNK ((size_t)256 << 10) /* as much as a tar buffer */
-#define CHUNKS 4
+#define CHUNKS 8
+/*
+ * Waking a thread costs more than to copy a chunk: the consumer is woken for
+ * so many, and wakes the producer when so many are free again.
+ */
+#define BATCH 4
 
 struct byte_queue {
 	byte_queue_consume *consume;
@@ -25,6 +30,7 @@ struct byte_queue {
 	pthread_mutex_t lock;
 	pthread_cond_t change;
 	size_t next, n;
+	bool idle;   /* the thread waits, until it is told not to */
 	bool ending; /* nothing more is put */
 	bool stop;   /* nothing more is consumed */
 	struct err e;
@@ -41,7 +47,9 @@ run(void *arg)
 		struct err e = ERR_INIT;
 		size_t at;
 
-		while (q->n == 0 && !q->ending && !q->stop)
+		if (q->n == 0)
+			q->idle = true;
+		while (q->idle && !q->ending && !q->stop)
 			pthread_cond_wait(&q->change, &q->lock);
 		if (q->stop || q->n == 0)
 			break;
@@ -57,7 +65,8 @@ run(void *arg)
 		pthread_mutex_lock(&q->lock);
 		q->next = (q->next + 1) % CHUNKS;
 		q->n--;
-		pthread_cond_signal(&q->change);
+		if (q->n == CHUNKS - BATCH)
+			pthread_cond_signal(&q->change);
 	}
 	pthread_mutex_unlock(&q->lock);
 	return NULL;
@@ -141,7 +150,10 @@ byte_queue_put(
 		pthread_mutex_lock(&q->lock);
 		q->len[at] = n;
 		q->n++;
-		pthread_cond_signal(&q->change);
+		if (q->idle && q->n >= BATCH) {
+			q->idle = false;
+			pthread_cond_signal(&q->change);
+		}
 		pthread_mutex_unlock(&q->lock);
 	}
 	return 0;

@@ -136,7 +136,12 @@ void
 job_answer(const struct job *job, struct msg *out)
 {
 	memset(out, 0, sizeof(*out));
-	if (job->err.kind != ERR_NONE) {
+	if (job->handed_back && job->err.sys == ECANCELED) {
+		out->type = MSG_POSTPONE;
+		out->postpone.job = job->id;
+		out->postpone.attempt = job->attempt;
+		out->postpone.text = "this worker is leaving";
+	} else if (job->err.kind != ERR_NONE) {
 		out->type = MSG_FAIL;
 		out->fail.job = job->id;
 		out->fail.attempt = job->attempt;

@@ -24,7 +24,8 @@ struct msg_items;
 enum job_state {
 	JOB_ASSEMBLING, /* parts are still to come */
 	JOB_SUBMITTED,	/* the pool has it */
-	JOB_FINISHED	/* its answer is to be sent */
+	JOB_FINISHED,	/* its answer is to be sent */
+	JOB_ANSWERED	/* it was sent, and may have to be sent again */
 };
 
 struct job {
@@ -34,6 +35,9 @@ struct job {
 	uint64_t n_items; /* that were announced; layer.n have come */
 	struct layer_progress progress;
 	atomic_bool running;
+	bool unwanted;	    /* no answer is waited for */
+	bool handed_back;   /* if it was stopped: not a failure */
+	int64_t keep_until; /* answered: ms */
 
 	/* What came of it: an error, or a result. */
 	struct err err;
@@ -64,7 +68,8 @@ int job_add_entries(
 /* All parts are there. */
 bool job_complete(const struct job *job);
 
-/* DONE, SIZED or FAIL of a finished job; strings are borrowed from it. */
+/* DONE, SIZED, FAIL or POSTPONE of a finished job; strings are borrowed from
+ * it. */
 void job_answer(const struct job *job, struct msg *out);
 
 #endif

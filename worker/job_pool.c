@@ -10,6 +10,8 @@
 
 #include "err.h"
 #include "job.h"
+#include "own.h"
+#include "write_behind.h"
 
 /* Idle threads end at once. */
 #define STOP_MS 10000
@@ -79,11 +81,13 @@ thread_cpu_us(void)
 }
 
 static void
-run_job(struct job *job)
+run_job(struct job *job, struct write_behind *behind)
 {
 	uint64_t start = thread_cpu_us();
 
+	job->layer.behind = behind;
 	layer_run(&job->layer, &job->progress, &job->result, &job->err);
+	job->layer.behind = NULL;
 	job->cpu_us = thread_cpu_us() - start;
 }
 
@@ -91,8 +95,14 @@ static void *
 job_thread(void *arg)
 {
 	struct job_pool *pool = arg;
+	AUTO(write_behind_freep) struct write_behind *behind = NULL;
 	const uint64_t one = 1;
+	struct err none = ERR_INIT;
 	struct job *job;
+
+	/* Without it, files are left to the kernel. */
+	if (write_behind_new(&behind, &none) < 0)
+		behind = NULL;
 
 	pthread_mutex_lock(&pool->lock);
 	for (;;) {
@@ -103,7 +113,7 @@ job_thread(void *arg)
 		job = queue_pop(&pool->waiting);
 		atomic_store(&job->running, true);
 		pthread_mutex_unlock(&pool->lock);
-		run_job(job);
+		run_job(job, behind);
 		pthread_mutex_lock(&pool->lock);
 		atomic_store(&job->running, false);
 		queue_push(&pool->finished, job);

@@ -14,6 +14,7 @@
 #include "layer_spec.h"
 
 struct layer_inputs;
+struct write_behind;
 
 struct layer_job {
 	struct layer_spec spec;
@@ -21,6 +22,7 @@ struct layer_job {
 	const struct layer_item *item;	 /* LAYER_FROM_STORE */
 	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES */
 	size_t n;			 /* items or entries */
+	struct write_behind *behind;	 /* of the thread that runs it */
 };
 
 /*

@@ -12,6 +12,7 @@
 
 struct layer_sink {
 	struct sink *head;
+	struct write_behind *behind;
 	bool encoded;
 	struct digest diff_id, digest;
 	uint64_t tar_size, size;
@@ -31,11 +32,11 @@ open_outputs(struct layer_sink *ls, const struct layer_spec *spec,
 		if (o->kind != kind)
 			continue;
 		if (kind == LAYER_TO_FILE) {
-			if (sink_file_new(
-				o->path, o->offset, o->size, &next[*n], e) < 0)
+			if (sink_file_new(o->path, o->offset, o->size,
+				ls->behind, &next[*n], e) < 0)
 				return -1;
 		} else {
-			if (blob_writer_new(o->path, w, e) < 0)
+			if (blob_writer_new(o->path, ls->behind, w, e) < 0)
 				return -1;
 			ls->n_blobs++;
 			if (sink_blob_new(*w, &next[*n], e) < 0)
@@ -95,8 +96,8 @@ open_chain(struct layer_sink *ls, const struct layer_spec *spec, struct err *e)
 }
 
 int
-layer_sink_new(
-    const struct layer_spec *spec, struct layer_sink **out, struct err *e)
+layer_sink_new(const struct layer_spec *spec, struct write_behind *behind,
+    struct layer_sink **out, struct err *e)
 {
 	AUTO(layer_sink_freep) struct layer_sink *ls = NULL;
 
@@ -107,6 +108,7 @@ layer_sink_new(
 		return -1;
 	if ((ls = calloc(1, sizeof(*ls))) == NULL)
 		return err_set(e, ERR_RETRY, errno, "layer");
+	ls->behind = behind;
 	ls->encoded = spec->encoding.kind != ENCODING_NONE;
 	if (open_chain(ls, spec, e) < 0)
 		return -1;

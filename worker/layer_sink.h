@@ -13,10 +13,14 @@ struct err;
 struct layer_result;
 struct layer_sink;
 struct layer_spec;
+struct write_behind;
 
-/* Opens all outputs.  spec must outlive the sink. */
-int layer_sink_new(
-    const struct layer_spec *spec, struct layer_sink **out, struct err *e);
+/*
+ * Opens all outputs.  spec and behind (or NULL) must outlive the sink; behind
+ * is used by whichever thread writes.
+ */
+int layer_sink_new(const struct layer_spec *spec, struct write_behind *behind,
+    struct layer_sink **out, struct err *e);
 /* The tar's next bytes. */
 int layer_sink_write(
     struct layer_sink *ls, const void *data, size_t len, struct err *e);

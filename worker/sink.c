@@ -50,7 +50,7 @@ struct sink {
 			char *path;
 			int fd;
 			uint64_t offset, size, n;
-			struct write_behind behind;
+			struct write_cursor behind;
 		} file;
 		struct {
 			struct byte_queue *queue;
@@ -309,7 +309,7 @@ file_write(struct sink *s, const void *data, size_t len, struct err *e)
 		len -= (size_t)n;
 		s->file.n += (uint64_t)n;
 	}
-	if (write_behind(
+	if (write_cursor_advance(
 		&s->file.behind, s->file.fd, s->file.offset + s->file.n) < 0)
 		return err_set(e, ERR_RETRY, errno, "write %s", s->file.path);
 	return 0;
@@ -345,6 +345,7 @@ file_close(struct sink *s, struct err *e)
 	if (s->file.size == UINT64_MAX && cut_off_rest(s) < 0)
 		return err_set(e, ERR_RETRY, errno, "cut %s", s->file.path);
 	s->file.fd = -1;
+	write_cursor_end(&s->file.behind, fd, s->file.offset + s->file.n);
 	if (close(fd) < 0)
 		return err_set(e, ERR_RETRY, errno, "close %s", s->file.path);
 	return 0;
@@ -353,13 +354,14 @@ file_close(struct sink *s, struct err *e)
 static void
 file_free(struct sink *s)
 {
+	write_cursor_forget(&s->file.behind);
 	own_closep(&s->file.fd);
 	free(s->file.path);
 }
 
 int
 sink_file_new(const char *path, uint64_t offset, uint64_t size,
-    struct sink **out, struct err *e)
+    struct write_behind *behind, struct sink **out, struct err *e)
 {
 	static const struct stage stage = {file_write, file_close, file_free};
 	AUTO(sink_freep) struct sink *s = NULL;
@@ -375,7 +377,7 @@ sink_file_new(const char *path, uint64_t offset, uint64_t size,
 	s->file.fd = -1;
 	s->file.offset = offset;
 	s->file.size = size;
-	write_behind_init(&s->file.behind, offset);
+	write_cursor_init(&s->file.behind, behind, offset);
 	if ((s->file.path = strdup(path)) == NULL)
 		return err_set(e, ERR_RETRY, errno, "output %s", path);
 	if ((s->file.fd = open(path, O_WRONLY | O_CLOEXEC)) < 0)

@@ -15,6 +15,7 @@ struct digest;
 struct encoding;
 struct err;
 struct sink;
+struct write_behind;
 
 int sink_write(struct sink *s, const void *data, size_t len, struct err *e);
 /* No more bytes come: empties buffers, checks sizes, down the chain. */
@@ -46,10 +47,11 @@ int sink_async_new(struct sink *next, struct sink **out, struct err *e);
 
 /*
  * Writes into an existing file from offset on, to the byte as much as size
- * says (UINT64_MAX: as comes, and the file ends there).  Not durable.
+ * says (UINT64_MAX: as comes, and the file ends there).  Not durable.  behind
+ * is borrowed, or NULL.
  */
 int sink_file_new(const char *path, uint64_t offset, uint64_t size,
-    struct sink **out, struct err *e);
+    struct write_behind *behind, struct sink **out, struct err *e);
 
 /* Writes to a blob writer, which is borrowed; committing is its owner's. */
 int sink_blob_new(struct blob_writer *w, struct sink **out, struct err *e);

@@ -7,17 +7,38 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "curve_key.h"
 #include "err.h"
 #include "protocol.h"
 
+/* Seconds: what systemd, Slurm and Kubernetes wait, and more. */
+#define DRAIN 10
+#define DRAIN_MAX 86400
+
 static const char usage[] =
-    "Usage: quarry-worker --connect ENDPOINT [OPTION...]\n"
+    "Usage: quarry-worker --connect tcp://HOST:PORT --server-key KEY --key "
+    "FILE\n"
+    "                     [--slots N] [--drain SECONDS] [--once]\n"
     "\n"
-    "Makes image layers for a quarry coordinator.  `quarry build` starts its\n"
-    "own workers; there is seldom a need to start one by hand.\n"
+    "Makes image layers for quarry coordinators: joins the one at the "
+    "endpoint,\n"
+    "now or when it starts, and the next one when a build is over.  (`quarry\n"
+    "build` starts the workers of its own machine itself.)\n"
     "\n"
-    "  --connect ENDPOINT  the coordinator's socket, ipc://PATH\n"
+    "  --connect ENDPOINT  where the coordinator listens: tcp://HOST:PORT,\n"
+    "                      ipc://PATH\n"
+    "  --server-key KEY    the coordinator's public key, or a file that holds "
+    "it\n"
+    "  --key FILE          this worker's key pair, made by quarry keygen\n"
+    "  --connect-without-keys\n"
+    "                      plain TCP to another machine: whoever is on the "
+    "way\n"
+    "                      can read and change everything\n"
     "  --slots N           layers made at a time (default: CPUs)\n"
+    "  --drain SECONDS     how long layers may go on after SIGTERM before "
+    "they\n"
+    "                      are handed back (default: 10)\n"
+    "  --once              end with the first build\n"
     "  --parent PID        end when this parent process does\n"
     "  --substituter URL   a Nix binary cache (http://, https://, file:///)\n"
     "                      for store paths that are not on this machine; may\n"
@@ -65,21 +86,75 @@ default_slots(void)
 	return n < 1 ? 1 : n > MSG_SLOTS_MAX ? MSG_SLOTS_MAX : n;
 }
 
+/* What is only of use until all options are known. */
+struct given {
+	long slots;
+	const char *key_file, *server_key;
+};
+
+/* Keys, and what goes together. */
+static int
+check_together(
+    struct worker_options *o, const struct given *given, struct err *e)
+{
+	if (o->agent.endpoint == NULL)
+		return err_set(e, ERR_USAGE, 0,
+		    "--connect ENDPOINT is needed; see quarry-worker --help");
+	if (cache_list_check(&o->inputs.caches, e) < 0)
+		return -1;
+	o->agent.inputs = o->inputs.caches.n_urls > 0 ? &o->inputs : NULL;
+	o->agent.keys = &o->keys;
+	o->agent.stays = !o->once && o->parent == 0;
+	o->agent.drain_ms = o->parent == 0 ? (int)o->drain * 1000 : 0;
+	if ((given->key_file == NULL) != (given->server_key == NULL))
+		return err_set(e, ERR_USAGE, 0,
+		    "--key and --server-key go together: each side proves who "
+		    "it is");
+	if (given->key_file == NULL)
+		return 0;
+	if (o->keys.plain)
+		return err_set(
+		    e, ERR_USAGE, 0, "--connect-without-keys: there are keys");
+	if (curve_key_read(given->key_file, &o->key, e) < 0)
+		return err_ctx(e, "--key");
+	if (curve_key_public(given->server_key, o->server_key, e) < 0)
+		return err_ctx(e, "--server-key");
+	o->keys.own = &o->key;
+	o->keys.server = o->server_key;
+	return 0;
+}
+
 /* One option of getopt_long's code c. */
 static int
-take(int c, char **argv, long *slots, struct worker_options *o, struct err *e)
+take(int c, char **argv, struct given *given, struct worker_options *o,
+    struct err *e)
 {
 	switch (c) {
 	case 'c':
 		o->agent.endpoint = optarg;
 		return 0;
 	case 's':
-		return parse_number("slots", optarg, MSG_SLOTS_MAX, slots, e);
+		return parse_number(
+		    "slots", optarg, MSG_SLOTS_MAX, &given->slots, e);
 	case 'p':
 		return parse_number("parent", optarg, INT32_MAX, &o->parent, e);
+	case 'S':
+		given->server_key = optarg;
+		return 0;
+	case 'k':
+		given->key_file = optarg;
+		return 0;
+	case 'P':
+		o->keys.plain = true;
+		return 0;
+	case 'd':
+		return parse_number("drain", optarg, DRAIN_MAX, &o->drain, e);
+	case 'o':
+		o->once = true;
+		return 0;
 	case 'u':
 		return cache_list_add_url(&o->inputs.caches, optarg, e);
-	case 'k':
+	case 'T':
 		return cache_list_add_key(&o->inputs.caches, optarg, e);
 	case 'n':
 		o->inputs.caches.no_require_sigs = true;
@@ -90,14 +165,10 @@ take(int c, char **argv, long *slots, struct worker_options *o, struct err *e)
 	case 'v':
 		o->print = "quarry-worker " QUARRY_VERSION "\n";
 		return 0;
-	case ':':
-		return err_set(e, ERR_USAGE, 0,
-		    "%.80s needs a value; see quarry-worker --help",
-		    argv[optind - 1]);
 	default:
 		return err_set(e, ERR_USAGE, 0,
-		    "%.80s is no option; see quarry-worker --help",
-		    argv[optind - 1]);
+		    "%.80s %s; see quarry-worker --help", argv[optind - 1],
+		    c == ':' ? "needs a value" : "is no option");
 	}
 }
 
@@ -109,33 +180,33 @@ worker_options_parse(
 	    {"connect", required_argument, NULL, 'c'},
 	    {"slots", required_argument, NULL, 's'},
 	    {"parent", required_argument, NULL, 'p'},
+	    {"server-key", required_argument, NULL, 'S'},
+	    {"key", required_argument, NULL, 'k'},
+	    {"connect-without-keys", no_argument, NULL, 'P'},
+	    {"drain", required_argument, NULL, 'd'},
+	    {"once", no_argument, NULL, 'o'},
 	    {"substituter", required_argument, NULL, 'u'},
-	    {"trusted-key", required_argument, NULL, 'k'},
+	    {"trusted-key", required_argument, NULL, 'T'},
 	    {"no-require-sigs", no_argument, NULL, 'n'},
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'v'},
 	    {0},
 	};
-	long slots = default_slots();
+	struct given given = {.slots = default_slots()};
 	int c;
 
+	o->drain = DRAIN;
 	opterr = 0;
 	while (o->print == NULL &&
 	    (c = getopt_long(argc, argv, ":", known, NULL)) != -1)
-		if (take(c, argv, &slots, o, e) < 0)
+		if (take(c, argv, &given, o, e) < 0)
 			return -1;
 	if (o->print != NULL)
 		return 0;
-	o->agent.slots = (size_t)slots;
+	o->agent.slots = (size_t)given.slots;
 	if (optind < argc)
 		return err_set(e, ERR_USAGE, 0,
 		    "%.80s is no option; see quarry-worker --help",
 		    argv[optind]);
-	if (o->agent.endpoint == NULL)
-		return err_set(e, ERR_USAGE, 0,
-		    "--connect ENDPOINT is needed; see quarry-worker --help");
-	if (cache_list_check(&o->inputs.caches, e) < 0)
-		return -1;
-	o->agent.inputs = o->inputs.caches.n_urls > 0 ? &o->inputs : NULL;
-	return 0;
+	return check_together(o, &given, e);
 }

@@ -7,6 +7,7 @@
 
 #include "agent.h"
 #include "layer_inputs.h"
+#include "link.h"
 
 struct err;
 
@@ -14,6 +15,12 @@ struct worker_options {
 	struct agent_options agent; /* endpoint and slots are set */
 	struct layer_inputs inputs; /* the agent's, if a cache was given */
 	long parent;		    /* 0: none was given */
+	bool once;		    /* end with the first build */
+	long drain;		    /* seconds */
+	/* What agent.keys points to: this struct must stay where it is. */
+	struct link_keys keys;
+	struct curve_key key;
+	char server_key[CURVE_KEY_LEN + 1];
 	const char *print; /* help or version instead of work, or NULL */
 };
 

@@ -96,10 +96,10 @@ class Peer:
     def send(self, *fields):
         self.frame(pack(list(fields)))
 
-    def hello(self, protocol=1, program="0.1.0", host="impostor", pid=None,
+    def hello(self, protocol=2, program="0.1.0", host="impostor", pid=None,
               slots=1):
         self.send(HELLO, protocol, program, host, pid or os.getpid(), slots,
-                  "libdeflate", "zstd")
+                  "libdeflate", "zstd", os.urandom(16))
 
     def take(self, n):
         while len(self.buf) < n:

@@ -2,6 +2,7 @@
  * Whatever comes in: it is refused with one clear error, or it is a message
  * that is encoded and decoded again without a change.
  */
+#undef NDEBUG /* the assertions are what it is for */
 #include <assert.h>
 #include <stdint.h>
 #include <string.h>

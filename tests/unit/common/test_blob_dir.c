@@ -119,7 +119,7 @@ put(const char *data, struct err *e)
 	struct digest digest;
 	int rc;
 
-	if (blob_writer_new(folder, &w, e) < 0)
+	if (blob_writer_new(folder, NULL, &w, e) < 0)
 		return -1;
 	assert_int_equal(blob_write(w, data, 1, e), 0);
 	assert_int_equal(blob_write(w, data + 1, strlen(data) - 1, e), 0);
@@ -148,7 +148,7 @@ test_no_commit(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(blob_writer_new(folder, &w, &e), 0);
+	assert_int_equal(blob_writer_new(folder, NULL, &w, &e), 0);
 	assert_int_equal(blob_write(w, "x", 1, &e), 0);
 	blob_writer_free(w);
 	assert_int_equal(count(folder), 0);
@@ -191,7 +191,7 @@ test_no_folder(void **state)
 
 	(void)state;
 	snprintf(path, sizeof(path), "%s/none", folder);
-	assert_int_equal(blob_writer_new(path, &w, &e), -1);
+	assert_int_equal(blob_writer_new(path, NULL, &w, &e), -1);
 	assert_int_equal(e.kind, ERR_RETRY);
 	assert_int_equal(e.sys, ENOENT);
 	assert_non_null(strstr(e.text, path));
@@ -207,7 +207,7 @@ fill(int expected)
 	struct digest digest;
 	int rc = 0;
 
-	assert_int_equal(blob_writer_new(folder, &w, &e), 0);
+	assert_int_equal(blob_writer_new(folder, NULL, &w, &e), 0);
 	for (int i = 0; i < 64 && rc == 0; i++)
 		rc = blob_write(w, data, sizeof(data), &e);
 	assert_int_equal(rc, -1);
@@ -232,7 +232,7 @@ test_fsync(void **state)
 	struct digest digest;
 
 	(void)state;
-	assert_int_equal(blob_writer_new(folder, &w, &e), 0);
+	assert_int_equal(blob_writer_new(folder, NULL, &w, &e), 0);
 	assert_int_equal(blob_write(w, "hello", 5, &e), 0);
 	digest_of("hello", 5, &digest);
 	fsync_error = EIO;

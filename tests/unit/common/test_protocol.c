@@ -57,8 +57,10 @@ static struct msg_progress progress[] = {{1, 2, 3}, {4, 5, INT64_MAX}};
 static const struct msg samples[] = {
     {.type = MSG_HELLO,
 	.hello = {PROTOCOL_VERSION, "0.1.0", "host", INT32_MAX, MSG_SLOTS_MAX,
-	    "libdeflate 1.14", "zstd 1.5.4"}},
-    {.type = MSG_WELCOME, .welcome = {UINT64_MAX, 1000}},
+	    "libdeflate 1.14", "zstd 1.5.4", {3, [15] = 4}}},
+    {.type = MSG_WELCOME,
+	.welcome = {UINT64_MAX, 1000, UINT64_MAX, "tcp://*:7",
+	    {1, [15] = 255}}},
     {.type = MSG_REFUSE, .refuse = {"too old"}},
     {.type = MSG_JOB,
 	.job = {UINT64_MAX, 3, MSG_ITEMS_MAX,
@@ -77,8 +79,10 @@ static const struct msg samples[] = {
 		.file = "",
 		.outputs = {{LAYER_TO_FILE, "/tmp/a", INT64_MAX,
 				LAYER_SIZE_UNKNOWN},
-		    {LAYER_TO_BLOB, "/tmp/blobs", 0, INT64_MAX}},
-		.n_outputs = 2}}},
+		    {LAYER_TO_BLOB, "/tmp/blobs", 0, INT64_MAX},
+		    {LAYER_TO_SPOOL_TAR, "", 0, 10240},
+		    {LAYER_TO_SPOOL_BLOB, "", 0, LAYER_SIZE_UNKNOWN}},
+		.n_outputs = 4}}},
     {.type = MSG_ITEMS, .items = {7, 8, items, 2}},
     {.type = MSG_ENTRIES, .entries = {7, 8, entries, 3}},
     {.type = MSG_CANCEL, .cancel = {9, 1}},
@@ -88,6 +92,10 @@ static const struct msg samples[] = {
 	.done = {1, 2, {{{1}}, 10240, {{2}}, INT64_MAX, 5, 6}, 77}},
     {.type = MSG_FAIL, .fail = {1, 2, ERR_RETRY, ENOSPC, "full"}},
     {.type = MSG_BYE, .bye = {1}},
+    {.type = MSG_POSTPONE, .postpone = {1, 2, "no room"}},
+    {.type = MSG_PROBE, .probe = {5, "/srv/out", ".probe-1", {9, [31] = 8}}},
+    {.type = MSG_PROBED, .probed = {5, EACCES, "open .probe-1"}},
+    {.type = MSG_WHO},
 };
 
 #define N_SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -128,7 +136,7 @@ static void
 test_round_trip(void **state)
 {
 	(void)state;
-	assert_int_equal(N_SAMPLES, MSG_BYE);
+	assert_int_equal(N_SAMPLES, MSG_WHO);
 	for (size_t i = 0; i < N_SAMPLES; i++) {
 		struct err e = ERR_INIT;
 		msgpack_sbuffer first, second;
@@ -176,7 +184,10 @@ test_fields(void **state)
 	assert_int_equal(m.job.spec.encoding.kind, ENCODING_ZSTD);
 	assert_int_equal(m.job.spec.encoding.level, 19);
 	assert_string_equal(m.job.spec.file, "");
-	assert_int_equal(m.job.spec.n_outputs, 2);
+	assert_int_equal(m.job.spec.n_outputs, 4);
+	assert_int_equal(m.job.spec.outputs[2].kind, LAYER_TO_SPOOL_TAR);
+	assert_int_equal(m.job.spec.outputs[2].size, 10240);
+	assert_int_equal(m.job.spec.outputs[3].kind, LAYER_TO_SPOOL_BLOB);
 	assert_string_equal(m.job.spec.outputs[1].path, "/tmp/blobs");
 	assert_int_equal(m.job.spec.outputs[1].kind, LAYER_TO_BLOB);
 	assert_true(m.job.spec.outputs[0].size == LAYER_SIZE_UNKNOWN);
@@ -285,7 +296,31 @@ test_hello_limits(void **state)
 	CHECK(MSG_REFUSE, m.refuse.text = repeat(ERR_TEXT_MAX - 1), "");
 	CHECK(MSG_REFUSE, m.refuse.text = repeat(ERR_TEXT_MAX),
 	    "refuse: field 1 has 1024 bytes, above 1023");
+	CHECK(MSG_WELCOME, m.welcome.data = "", "");
+	CHECK(MSG_WELCOME, m.welcome.data = repeat(MSG_PATH_MAX + 1),
+	    "welcome: field 4 has 8193 bytes, above 8192");
 	CHECK(MSG_BYE, m.bye.reason = 2, "bye: field 1 is 2, above 1");
+}
+
+static void
+test_probe_limits(void **state)
+{
+	(void)state;
+	CHECK(MSG_PROBE, m.probe.folder = "out",
+	    "probe: field 2 is not an absolute path");
+	CHECK(MSG_PROBE, m.probe.name = "",
+	    "probe: field 3 is no name of a file");
+	CHECK(MSG_PROBE, m.probe.name = "..",
+	    "probe: field 3 is no name of a file");
+	CHECK(MSG_PROBE, m.probe.name = "../a",
+	    "probe: field 3 is no name of a file");
+	CHECK(MSG_PROBED, m.probed.sys = 4096,
+	    "probed: field 2 is 4096, above 4095");
+	CHECK(MSG_PROBED, m.probed.text = repeat(ERR_TEXT_MAX),
+	    "probed: field 3 has 1024 bytes, above 1023");
+	CHECK(MSG_POSTPONE, m.postpone.text = repeat(ERR_TEXT_MAX - 1), "");
+	CHECK(MSG_POSTPONE, m.postpone.text = repeat(ERR_TEXT_MAX),
+	    "postpone: field 3 has 1024 bytes, above 1023");
 }
 
 static void
@@ -318,8 +353,10 @@ test_job_limits(void **state)
 	    "to 19");
 	CHECK(MSG_JOB, m.job.spec.encoding.level = -1,
 	    "job: field 16 is 18446744073709551615, above 32767");
-	CHECK(MSG_JOB, m.job.spec.outputs[1].kind = 2,
-	    "job: field 18.1.0 is 2, above 1");
+	CHECK(MSG_JOB, m.job.spec.outputs[1].kind = 4,
+	    "job: field 18.1.0 is 4, above 3");
+	CHECK(MSG_JOB, m.job.spec.outputs[2].path = "/tmp",
+	    "job: field 18.2.1 is a path");
 	CHECK(MSG_JOB, m.job.spec.outputs[0].path = "",
 	    "job: field 18.0.1 is empty");
 	CHECK(MSG_JOB, m.job.spec.outputs[0].offset = (uint64_t)INT64_MAX + 1,
@@ -566,6 +603,7 @@ main(void)
 	    cmocka_unit_test(test_fields),
 	    cmocka_unit_test(test_result_fields),
 	    cmocka_unit_test(test_hello_limits),
+	    cmocka_unit_test(test_probe_limits),
 	    cmocka_unit_test(test_job_limits),
 	    cmocka_unit_test(test_list_limits),
 	    cmocka_unit_test(test_result_limits),

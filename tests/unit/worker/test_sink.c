@@ -71,7 +71,7 @@ test_file(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(sink_file_new(file, 3, 4, &s, &e), 0);
+	assert_int_equal(sink_file_new(file, 3, 4, NULL, &s, &e), 0);
 	assert_int_equal(sink_write(s, "ab", 2, &e), 0);
 	assert_int_equal(sink_write(s, "cd", 2, &e), 0);
 	assert_int_equal(sink_close(s, &e), 0);
@@ -86,22 +86,23 @@ test_file_size(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(sink_file_new(file, 3, 4, &s, &e), 0);
+	assert_int_equal(sink_file_new(file, 3, 4, NULL, &s, &e), 0);
 	assert_int_equal(sink_write(s, "abc", 3, &e), 0);
 	assert_int_equal(sink_write(s, "de", 2, &e), -1);
 	assert_int_equal(e.kind, ERR_JOB);
 	sink_free(s);
 	check_file(file, "012abc6789");
 	err_clear(&e);
-	assert_int_equal(sink_file_new(file, 3, 4, &s, &e), 0);
+	assert_int_equal(sink_file_new(file, 3, 4, NULL, &s, &e), 0);
 	assert_int_equal(sink_write(s, "abc", 3, &e), 0);
 	assert_int_equal(sink_close(s, &e), -1);
 	assert_int_equal(e.kind, ERR_JOB);
 	sink_free(s);
 	err_clear(&e);
-	assert_int_equal(sink_file_new(file, UINT64_MAX, 4, &s, &e), -1);
+	assert_int_equal(sink_file_new(file, UINT64_MAX, 4, NULL, &s, &e), -1);
 	err_clear(&e);
-	assert_int_equal(sink_file_new(file, 10, UINT64_MAX - 1, &s, &e), -1);
+	assert_int_equal(
+	    sink_file_new(file, 10, UINT64_MAX - 1, NULL, &s, &e), -1);
 }
 
 static void
@@ -112,14 +113,14 @@ test_file_errors(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(sink_file_new("/none/x", 0, 4, &s, &e), -1);
+	assert_int_equal(sink_file_new("/none/x", 0, 4, NULL, &s, &e), -1);
 	assert_int_equal(e.kind, ERR_RETRY);
 	assert_non_null(strstr(e.text, "/none/x"));
 	err_clear(&e);
 	signal(SIGXFSZ, SIG_IGN);
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
 	small.rlim_max = old.rlim_max;
-	assert_int_equal(sink_file_new(file, 8, UINT64_MAX, &s, &e), 0);
+	assert_int_equal(sink_file_new(file, 8, UINT64_MAX, NULL, &s, &e), 0);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
 	assert_int_equal(sink_write(s, "abc", 3, &e), -1);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
@@ -136,7 +137,7 @@ make_layer(const struct layer_spec *spec, struct layer_result *result)
 	struct err e = ERR_INIT;
 
 	memset(result, 0, sizeof(*result));
-	assert_int_equal(layer_sink_new(spec, &ls, &e), 0);
+	assert_int_equal(layer_sink_new(spec, NULL, &ls, &e), 0);
 	assert_int_equal(layer_sink_write(ls, "he", 2, &e), 0);
 	assert_int_equal(layer_sink_write(ls, "llo", 3, &e), 0);
 	assert_int_equal(layer_sink_commit(ls, result, &e), 0);
@@ -203,16 +204,16 @@ test_bad_outputs(void **state)
 
 	(void)state;
 	snprintf(folder_a, sizeof(folder_a), "%s", folder);
-	assert_int_equal(layer_sink_new(&spec, &ls, &e), -1);
+	assert_int_equal(layer_sink_new(&spec, NULL, &ls, &e), -1);
 	assert_int_equal(e.kind, ERR_RETRY);
 	err_clear(&e);
 	spec.n_outputs = 9;
-	assert_int_equal(layer_sink_new(&spec, &ls, &e), -1);
+	assert_int_equal(layer_sink_new(&spec, NULL, &ls, &e), -1);
 	assert_int_equal(e.kind, ERR_JOB);
 	err_clear(&e);
 	spec.n_outputs = 0;
 	spec.encoding.level = 99;
-	assert_int_equal(layer_sink_new(&spec, &ls, &e), -1);
+	assert_int_equal(layer_sink_new(&spec, NULL, &ls, &e), -1);
 	assert_null(ls);
 	layer_sink_free(NULL);
 }

@@ -5,7 +5,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -91,6 +93,66 @@ test_caches(void **state)
 	    "--trusted-key: 'a': ", 20);
 }
 
+/* A worker of its own stays and drains; a coordinator's child does neither. */
+static void
+test_lives(void **state)
+{
+	struct worker_options o;
+
+	(void)state;
+	assert_string_equal(PARSE(&o, "--connect", "tcp://127.0.0.1:1"), "");
+	assert_true(o.agent.stays);
+	assert_int_equal(o.agent.drain_ms, 10000);
+	assert_string_equal(PARSE(&o, "--connect", "tcp://127.0.0.1:1",
+				"--once", "--drain", "3"),
+	    "");
+	assert_false(o.agent.stays);
+	assert_int_equal(o.agent.drain_ms, 3000);
+	assert_string_equal(
+	    PARSE(&o, "--connect", "ipc:///s", "--parent", "7"), "");
+	assert_false(o.agent.stays);
+	assert_int_equal(o.agent.drain_ms, 0);
+}
+
+static void
+test_keys(void **state)
+{
+	char folder[] = "/tmp/test-worker-options-XXXXXX", file[64], pub[64];
+	struct worker_options o;
+	struct curve_key key;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_non_null(mkdtemp(folder));
+	snprintf(file, sizeof(file), "%s/w", folder);
+	snprintf(pub, sizeof(pub), "%s/w.pub", folder);
+	assert_int_equal(curve_key_make(&key, &e), 0);
+	assert_int_equal(curve_key_write(&key, file, "w", &e), 0);
+	assert_string_equal(PARSE(&o, "--connect", "tcp://10.0.0.1:1", "--key",
+				file, "--server-key", pub),
+	    "");
+	assert_ptr_equal(o.agent.keys, &o.keys);
+	assert_string_equal(o.keys.own->secret, key.secret);
+	assert_string_equal(o.keys.server, key.public);
+	assert_string_equal(PARSE(&o, "--connect", "tcp://10.0.0.1:1", "--key",
+				file, "--server-key", key.public),
+	    "");
+	assert_string_equal(o.keys.server, key.public);
+	assert_non_null(
+	    strstr(PARSE(&o, "--connect", "tcp://10.0.0.1:1", "--key", file),
+		"go together"));
+	assert_non_null(strstr(PARSE(&o, "--connect", "tcp://10.0.0.1:1",
+				   "--key", pub, "--server-key", pub),
+	    "others may read"));
+	assert_non_null(
+	    strstr(PARSE(&o, "--connect", "tcp://10.0.0.1:1", "--key", file,
+		       "--server-key", pub, "--connect-without-keys"),
+		"there are keys"));
+	unlink(file);
+	unlink(pub);
+	assert_int_equal(rmdir(folder), 0);
+}
+
 static void
 test_refused(void **state)
 {
@@ -121,6 +183,8 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_taken),
 	    cmocka_unit_test(test_caches),
+	    cmocka_unit_test(test_lives),
+	    cmocka_unit_test(test_keys),
 	    cmocka_unit_test(test_refused),
 	};
 

@@ -1,0 +1,43 @@
+#include "data_endpoint.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+
+#define TCP "tcp://"
+#define ANY TCP "*:"
+
+int
+data_endpoint(const char *control, const char *data, char **out, struct err *e)
+{
+	const char *host, *port;
+	char *made;
+	int rc;
+
+	if (strncmp(data, ANY, strlen(ANY)) != 0) {
+		if (strncmp(data, TCP, strlen(TCP)) != 0 &&
+		    strncmp(data, "ipc://", strlen("ipc://")) != 0)
+			return err_set(e, ERR_PEER, 0,
+			    "data endpoint %.200s: ipc or tcp is wanted", data);
+		if ((made = strdup(data)) == NULL)
+			return err_set(e, ERR_FATAL, errno, "endpoint");
+		*out = made;
+		return 0;
+	}
+	host = control + strlen(TCP);
+	/* The last colon: an IPv6 address has more. */
+	if (strncmp(control, TCP, strlen(TCP)) != 0 ||
+	    (port = strrchr(host, ':')) == NULL || port == host)
+		return err_set(e, ERR_PEER, 0,
+		    "data endpoint %.200s: %.200s has no host to put there",
+		    data, control);
+	rc = asprintf(
+	    &made, TCP "%.*s:%s", (int)(port - host), host, data + strlen(ANY));
+	if (rc < 0)
+		return err_set(e, ERR_FATAL, errno, "endpoint");
+	*out = made;
+	return 0;
+}

@@ -1,0 +1,72 @@
+#include "protocol_bodies.h"
+
+#include <string.h>
+
+#include "protocol.h"
+#include "wire.h"
+
+#define TEXT_MAX (ERR_TEXT_MAX - 1)
+#define ERRNO_MAX 4095
+
+void
+get_postpone(struct wire_in *in, struct msg_postpone *m)
+{
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+	m->text = wire_get_str(in, TEXT_MAX);
+}
+
+void
+put_postpone(struct wire_out *out, const struct msg_postpone *m)
+{
+	wire_put_array(out, 4);
+	wire_put_uint(out, MSG_POSTPONE);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+	wire_put_str(out, m->text);
+}
+
+void
+get_probe(struct wire_in *in, struct msg_probe *m)
+{
+	m->probe = wire_get_uint(in, UINT64_MAX);
+	m->folder = wire_get_str(in, MSG_PATH_MAX);
+	if (!in->bad && *m->folder != '/')
+		wire_fault(in, "is not an absolute path");
+	m->name = wire_get_str(in, MSG_NAME_MAX);
+	/* What the worker reads and writes lies in the folder itself. */
+	if (!in->bad &&
+	    (*m->name == '\0' || strchr(m->name, '/') != NULL ||
+		strcmp(m->name, ".") == 0 || strcmp(m->name, "..") == 0))
+		wire_fault(in, "is no name of a file");
+	wire_get_bytes(in, m->key, sizeof(m->key));
+}
+
+void
+put_probe(struct wire_out *out, const struct msg_probe *m)
+{
+	wire_put_array(out, 5);
+	wire_put_uint(out, MSG_PROBE);
+	wire_put_uint(out, m->probe);
+	wire_put_str(out, m->folder);
+	wire_put_str(out, m->name);
+	wire_put_bytes(out, m->key, sizeof(m->key));
+}
+
+void
+get_probed(struct wire_in *in, struct msg_probed *m)
+{
+	m->probe = wire_get_uint(in, UINT64_MAX);
+	m->sys = wire_get_uint(in, ERRNO_MAX);
+	m->text = wire_get_str(in, TEXT_MAX);
+}
+
+void
+put_probed(struct wire_out *out, const struct msg_probed *m)
+{
+	wire_put_array(out, 4);
+	wire_put_uint(out, MSG_PROBED);
+	wire_put_uint(out, m->probe);
+	wire_put_uint(out, m->sys);
+	wire_put_str(out, m->text);
+}

@@ -1,0 +1,21 @@
+/*
+ * Inside of protocol: the bodies that have a file of their own.  For
+ * protocol.c alone.
+ */
+#ifndef PROTOCOL_BODIES_H
+#define PROTOCOL_BODIES_H
+
+struct msg_postpone;
+struct msg_probe;
+struct msg_probed;
+struct wire_in;
+struct wire_out;
+
+void get_postpone(struct wire_in *in, struct msg_postpone *m);
+void put_postpone(struct wire_out *out, const struct msg_postpone *m);
+void get_probe(struct wire_in *in, struct msg_probe *m);
+void put_probe(struct wire_out *out, const struct msg_probe *m);
+void get_probed(struct wire_in *in, struct msg_probed *m);
+void put_probed(struct wire_out *out, const struct msg_probed *m);
+
+#endif

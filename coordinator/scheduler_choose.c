@@ -1,0 +1,193 @@
+#include "scheduler.h"
+#include "scheduler_state.h"
+
+/* What a failure at that worker weighs, in ms: more than any wait. */
+#define FAILED_HERE (INT64_MAX / 4)
+
+bool
+worker_may_take(const struct worker *w, const struct job *j, int64_t now)
+{
+	return (now >= w->limit_until || j->weight < w->limit) &&
+	    !(j->accepted && j->by.v == w->id.v);
+}
+
+/*
+ * The first with room; rather one that the job did not fail on.  Of those
+ * that are busy the last to become so: it has the lightest jobs before it.
+ */
+static struct worker *
+first_with_room(const struct scheduler *s, int64_t now, const struct job *j)
+{
+	struct worker *w, *second = NULL;
+
+	TAILQ_FOREACH(w, &s->idle, entry)
+	{
+		if (!worker_may_take(w, j, now))
+			continue;
+		if (!failed_at(j, w))
+			return w;
+		if (second == NULL)
+			second = w;
+	}
+	TAILQ_FOREACH_REVERSE(w, &s->ahead, worker_list, entry)
+	{
+		if (!worker_may_take(w, j, now))
+			continue;
+		if (!failed_at(j, w))
+			return w;
+		if (second == NULL)
+			second = w;
+	}
+	return second;
+}
+
+/* Marks what the job misses where. */
+static void
+look_at(struct scheduler *s, const struct locality *l)
+{
+	s->mark++;
+	for (size_t i = 0; i < l->n; i++) {
+		struct worker *w = worker_find(s, l->at[i].worker);
+
+		if (w == NULL)
+			continue;
+		w->missing = l->at[i].bytes;
+		w->mark = s->mark;
+	}
+}
+
+static int64_t
+transfer_ms(const struct scheduler *s, const struct worker *w)
+{
+	double bandwidth = w->bandwidth.bytes > 0
+	    ? w->bandwidth.bytes / w->bandwidth.ms
+	    : SCHED_BANDWIDTH;
+	double ms;
+
+	if (w->mark != s->mark)
+		return 0;
+	ms = (double)w->missing / bandwidth;
+	return ms < 1e12 ? (int64_t)ms : (int64_t)1e12;
+}
+
+static struct worker *
+cheapest(
+    const struct scheduler *s, int64_t now, const struct job *j, bool with_room)
+{
+	int64_t least = INT64_MAX;
+	struct worker *w, *best = NULL;
+
+	TAILQ_FOREACH(w, &s->all, all)
+	{
+		int64_t cost;
+
+		if (!worker_usable(w) || (with_room && w->list == NULL) ||
+		    !worker_may_take(w, j, now))
+			continue;
+		cost = transfer_ms(s, w) + time_to_slot(s, now, w);
+		if (failed_at(j, w))
+			cost += FAILED_HERE;
+		if (cost < least) {
+			least = cost;
+			best = w;
+		}
+	}
+	return best;
+}
+
+/* NULL: none can, or it is held back for a better one; then *held grows. */
+static struct worker *
+choose_near(struct scheduler *s, int64_t now, struct job *j, unsigned *held)
+{
+	struct locality *l = j->locality;
+	struct worker *w;
+	int64_t transfer;
+
+	look_at(s, l);
+	if ((w = cheapest(s, now, j, true)) == NULL)
+		return NULL;
+	transfer = transfer_ms(s, w);
+	if (transfer == 0 || *held >= SCHED_HELD_MAX ||
+	    cheapest(s, now, j, false) == w)
+		return w;
+	if (l->held_until == 0)
+		l->held_until =
+		    now + (transfer < SCHED_HOLD_MS ? transfer : SCHED_HOLD_MS);
+	if (now >= l->held_until)
+		return w;
+	++*held;
+	if (l->held_until < s->place_at)
+		s->place_at = l->held_until;
+	return NULL;
+}
+
+/*
+ * Only jobs lighter than this may find a worker with room; another, when the
+ * first worker's limit is over.
+ */
+static uint64_t
+ceiling(struct scheduler *s, int64_t now)
+{
+	const struct worker_list *lists[] = {&s->idle, &s->ahead};
+	uint64_t most = 0;
+	struct worker *w;
+
+	if (now >= s->limited_until)
+		return UINT64_MAX;
+	for (size_t i = 0; i < 2; i++)
+		TAILQ_FOREACH(w, lists[i], entry)
+		{
+			if (now >= w->limit_until)
+				return UINT64_MAX;
+			if (w->limit_until < s->place_at)
+				s->place_at = w->limit_until;
+			if (w->limit > most)
+				most = w->limit;
+		}
+	return most;
+}
+
+static struct worker *
+choose_from(
+    struct scheduler *s, int64_t now, struct job_queue *q, uint64_t *job)
+{
+	uint64_t id = job_queue_first(q), below = 0;
+	unsigned held = 0;
+	struct worker *w;
+
+	if (id != JOB_QUEUE_NONE)
+		below = ceiling(s, now);
+	while (id != JOB_QUEUE_NONE) {
+		struct job *j = &s->job[id];
+
+		if (j->weight >= below && below < UINT64_MAX) {
+			id = job_queue_after(q, below, UINT64_MAX);
+			below = UINT64_MAX;
+			continue;
+		}
+		w = j->locality == NULL ? first_with_room(s, now, j)
+					: choose_near(s, now, j, &held);
+		if (w != NULL) {
+			*job = id;
+			return w;
+		}
+		id = job_queue_after(q, j->weight, id);
+	}
+	return NULL;
+}
+
+struct worker *
+choose(struct scheduler *s, int64_t now, uint64_t *job)
+{
+	struct worker *w;
+
+	if (!s->changed && now < s->place_at)
+		return NULL;
+	s->place_at = INT64_MAX;
+	if ((w = choose_from(s, now, &s->queue, job)) != NULL ||
+	    (w = choose_from(s, now, &s->audits, job)) != NULL)
+		return w;
+	s->changed = false;
+	s->late_at = now;
+	return NULL;
+}

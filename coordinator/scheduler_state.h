@@ -1,0 +1,181 @@
+/*
+ * Inside of the scheduler: its state, and what its files call of each other.
+ * scheduler.c owns everything and takes jobs in; scheduler_workers.c takes
+ * what is heard of workers; scheduler_results.c what becomes of leases;
+ * scheduler_next.c says what to do; scheduler_choose.c finds a worker for a
+ * job, scheduler_late.c what to do near the end, by scheduler_rate.c's figures.
+ * For these alone.
+ */
+#ifndef SCHEDULER_STATE_H
+#define SCHEDULER_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "digest.h"
+#include "err.h"
+#include "job_queue.h"
+#include "scheduler.h"
+
+#define COPIES 2 /* of a job that run at once */
+#define NOT_STARTED (-1)
+
+enum job_state { JOB_QUEUED, JOB_LEASED, JOB_DONE, JOB_FAILED, JOB_LEFT };
+
+struct job {
+	enum job_state state;
+	uint8_t failures, copies;
+	bool audit;    /* to be run twice */
+	bool accepted; /* its result is there; open: the audit is not */
+	uint64_t weight;
+	uint64_t attempt; /* the newest; older ones may still answer */
+	struct worker *at[COPIES];
+	/* Who was given the last attempts; by attempt % so many. */
+	struct worker_id given[SCHED_ATTEMPTS_KNOWN];
+	struct worker_id by; /* accepted: whose result */
+	struct digest fingerprint;
+	struct failure {
+		struct worker_id worker;
+		enum err_kind kind;
+		char *text;
+	} * failure; /* twice poison of them, once there is one */
+	struct locality *locality;
+};
+
+struct locality {
+	int64_t held_until; /* 0: not held back yet */
+	size_t n;
+	struct missing {
+		struct worker_id worker;
+		uint64_t bytes;
+	} at[];
+};
+
+struct lease {
+	uint64_t job, attempt, bytes;
+	int64_t started; /* or NOT_STARTED: it waits behind busy slots */
+	int64_t until, deadline;
+	bool spared; /* its worker ends: not this job's fault */
+};
+
+/* Bytes by time, old ones fading. */
+struct rate {
+	double bytes, ms;
+};
+
+struct worker {
+	struct worker_id id;
+	char *name;
+	size_t slots, n_leases;
+	struct lease *lease; /* slots + 1, oldest first */
+	int64_t silent_at;
+	unsigned failures_in_a_row;
+	bool aside, draining, news; /* news: an action tells of `aside` */
+	uint64_t limit;		    /* only lighter jobs, */
+	int64_t limit_until;	    /* until then */
+	struct rate rate, bandwidth;
+	uint64_t missing, mark;	  /* of the job that is looked at */
+	struct worker_list *list; /* the list it is in, or NULL: no room */
+	TAILQ_ENTRY(worker) all, entry;
+};
+TAILQ_HEAD(worker_list, worker);
+
+/* Actions that an event caused, until sched_next hands them out. */
+struct pending {
+	struct sched_action *action;
+	size_t n, next, room;
+};
+
+#define BUCKETS 256 /* of durations, four an octave */
+
+struct scheduler {
+	struct sched_config config;
+	struct job *job;
+	size_t n_jobs, room_jobs, open;
+	struct job_queue queue, audits; /* audits: accepted, to be run again */
+	struct worker_list all, idle, ahead; /* ahead: room for one more */
+	struct worker **by_id;		     /* NULL: gone, or never there */
+	size_t n_ids;
+	size_t usable;	      /* workers that get jobs */
+	size_t slots, leases; /* of all workers: slots, and slots + 1 */
+	size_t extra;	      /* leases that are second copies */
+	int64_t check_at;     /* no lease or silence ends earlier */
+	bool changed;	      /* something that may place a job */
+	int64_t place_at;     /* nothing else does earlier */
+	int64_t late_at;      /* when to look for stragglers */
+	int64_t limited_until;
+	struct rate rate;
+	uint32_t took[BUCKETS];
+	size_t n_took;
+	uint64_t mark;
+	struct pending pending;
+};
+
+/* scheduler.c */
+void job_enqueue(struct scheduler *s, uint64_t id);
+void job_dequeue(struct scheduler *s, uint64_t id);
+/* The job has ended: takes it off the queue, cancels its leases. */
+void job_close(
+    struct scheduler *s, int64_t now, uint64_t id, enum job_state state);
+void queue_action(struct scheduler *s, enum sched_action_kind kind,
+    uint64_t job, uint64_t attempt, struct worker_id worker);
+/* Room for what can be caused until the next action is taken. */
+int pending_reserve(struct scheduler *s);
+/* A deadline was set: it may be the earliest. */
+int64_t lease_deadline(struct scheduler *s, int64_t at);
+
+/* scheduler_workers.c */
+struct worker *worker_find(const struct scheduler *s, struct worker_id id);
+bool worker_usable(const struct worker *w);
+void worker_list(struct scheduler *s, struct worker *w);
+void worker_free(struct worker *w);
+void worker_end(
+    struct scheduler *s, int64_t now, struct worker *w, const char *why);
+/* A failure that is the worker's own, or may be. */
+void worker_failed(struct scheduler *s, struct worker *w);
+
+/* scheduler_results.c */
+struct lease *lease_find(struct worker *w, uint64_t job);
+void lease_begin(
+    struct scheduler *s, int64_t now, struct worker *w, uint64_t id);
+void lease_end(
+    struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
+void lease_cancel(
+    struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
+/* The first one waiting runs now. */
+void lease_start(
+    struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
+bool failed_at(const struct job *j, const struct worker *w);
+/* An attempt whose lease was ended failed: again, or never. */
+void job_failed(struct scheduler *s, int64_t now, uint64_t id,
+    const struct worker *w, enum err_kind kind, const char *why);
+
+/* scheduler_rate.c: pure figures */
+void rate_add(struct rate *r, uint64_t bytes, int64_t ms);
+/* bytes/ms of the worker, else of all; 0: nobody knows. */
+double rate_of(const struct scheduler *s, const struct worker *w);
+/* ms from the lease's start; as long as anything where nothing is known. */
+int64_t attempt_ms(
+    const struct scheduler *s, const struct worker *w, const struct job *j);
+void took_add(struct scheduler *s, int64_t ms);
+int64_t took_median(const struct scheduler *s);
+/* Of a running lease. */
+int64_t time_left(const struct scheduler *s, int64_t now,
+    const struct worker *w, const struct lease *lease);
+/* For the whole job, from its start. */
+int64_t time_needed(
+    const struct scheduler *s, const struct worker *w, uint64_t weight);
+/* Until a slot is free. */
+int64_t time_to_slot(
+    const struct scheduler *s, int64_t now, const struct worker *w);
+
+/* scheduler_choose.c: a queued job and a worker for it, or NULL. */
+struct worker *choose(struct scheduler *s, int64_t now, uint64_t *job);
+bool worker_may_take(const struct worker *w, const struct job *j, int64_t now);
+
+/* scheduler_late.c: moves a waiting job or starts a second copy. */
+bool late_move(struct scheduler *s, int64_t now, struct sched_action *out);
+
+#endif

@@ -1,0 +1,94 @@
+/* The queue of jobs against a plain array, with many equal weights. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "job_queue.h"
+
+enum { JOBS = 300, WEIGHTS = 40 };
+
+struct model {
+	bool there[JOBS];
+	uint64_t weight[JOBS];
+};
+
+static uint64_t
+random_below(uint64_t *seed, uint64_t n)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed % n;
+}
+
+/* The first after (weight, id); first: the very first. */
+static uint64_t
+model_after(const struct model *m, bool first, uint64_t weight, uint64_t id)
+{
+	uint64_t best = JOB_QUEUE_NONE;
+
+	for (uint64_t i = 0; i < JOBS; i++) {
+		if (!m->there[i] ||
+		    (!first &&
+			(m->weight[i] > weight ||
+			    (m->weight[i] == weight && i <= id))))
+			continue;
+		if (best == JOB_QUEUE_NONE || m->weight[i] > m->weight[best])
+			best = i;
+	}
+	return best;
+}
+
+static void
+same_as_an_array(void **state)
+{
+	struct model m = {0};
+	struct job_queue q;
+	uint64_t r = 1;
+	size_t n = 0;
+
+	(void)state;
+	job_queue_init(&q);
+	assert_int_equal(job_queue_first(&q), JOB_QUEUE_NONE);
+	for (int step = 0; step < 20000; step++) {
+		uint64_t id = random_below(&r, JOBS);
+		uint64_t weight = random_below(&r, WEIGHTS);
+
+		if (step % 100 == 0)
+			assert_int_equal(
+			    job_queue_reserve(&q, JOBS + (size_t)step / 100),
+			    0);
+		if (m.there[id]) {
+			job_queue_remove(&q, id);
+			n--;
+		} else {
+			job_queue_put(&q, weight, id);
+			m.weight[id] = weight;
+			n++;
+		}
+		m.there[id] = !m.there[id];
+		assert_int_equal(q.n, n);
+		assert_int_equal(
+		    job_queue_first(&q), model_after(&m, true, 0, 0));
+		id = random_below(&r, 8) == 0 ? UINT64_MAX
+					      : random_below(&r, JOBS);
+		assert_int_equal(job_queue_after(&q, weight, id),
+		    model_after(&m, false, weight, id));
+	}
+	job_queue_free(&q);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(same_as_an_array),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,483 @@
+/*
+ * The scheduler's rules for workers that fail, are slow, lack room, leave or
+ * lie, each with a scripted clock.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "scheduler_script.h"
+
+static void
+progress(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
+    uint64_t attempt, uint64_t bytes)
+{
+	sched_progress(s, now, (struct worker_id){worker}, (struct job_id){job},
+	    attempt, bytes);
+	sched_beat(s, now, (struct worker_id){worker}, 1);
+}
+
+static void
+gone(struct scheduler *s, uint64_t worker)
+{
+	sched_worker_gone(s, 0, (struct worker_id){worker}, "killed");
+}
+
+static void
+done_at(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
+    uint64_t attempt, enum sched_verdict want)
+{
+	assert_int_equal(sched_done(s, now, (struct worker_id){worker},
+			     (struct job_id){job}, attempt, &one),
+	    want);
+}
+
+static void
+postpone(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
+    uint64_t attempt)
+{
+	sched_postpone(
+	    s, now, (struct worker_id){worker}, (struct job_id){job}, attempt);
+}
+
+/* Of two workers, one fails it twice and more: another has not failed it. */
+static void
+poison_wants_distinct_workers(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, 1);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	fail_at(s, 0, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 1);
+	gone(s, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	up(s, 0, 2, 1);
+	fail_at(s, 0, 0, 0, 3);
+	/* Three failures, but two workers, and the third one is good. */
+	expect(s, 0, SCHED_SEND, 0, 2);
+	assert_int_equal(done(s, 2, 0, 4, &one), SCHED_ACCEPTED);
+	assert_int_equal(sched_open(s), 0);
+	sched_free(s);
+}
+
+/* One worker only: three attempts. */
+static void
+poison_is_bounded(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, 1);
+	up(s, 0, 0, 1);
+	for (uint64_t attempt = 1; attempt <= 3; attempt++) {
+		expect(s, 0, SCHED_SEND, 0, 0);
+		fail_at(s, 0, 0, 0, attempt);
+	}
+	expect(s, 0, SCHED_FAILED, 0, 0);
+	expect_nothing(s, 0);
+	sched_free(s);
+}
+
+static void
+attempts_have_a_deadline(void **state)
+{
+	struct scheduler *s = make();
+	int64_t now = 0;
+
+	(void)state;
+	add(s, 40 * MB);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	/* Nobody knows: 1 MB/s, so 4 x 40 s, however the bytes creep. */
+	for (; now < 160000; now += 5000) {
+		progress(s, now, 0, 0, 1, (uint64_t)now + 1);
+		expect_nothing(s, now);
+	}
+	expect(s, 160000, SCHED_CANCEL, 0, 0);
+	/* The next attempt has twice as long, and is done in 20 s. */
+	expect(s, now, SCHED_SEND, 0, 0);
+	progress(s, now + 9000, 0, 0, 2, 1);
+	progress(s, now + 18000, 0, 0, 2, 2);
+	done_at(s, now + 20000, 0, 0, 2, SCHED_ACCEPTED);
+	/* Now it is known: 2 MB/s, so 4 x 45 s for 90 MB. */
+	add(s, 90 * MB);
+	now += 20000;
+	expect(s, now, SCHED_SEND, 1, 0);
+	for (int64_t t = 0; t < 180000; t += 9000) {
+		progress(s, now + t, 0, 1, 1, (uint64_t)t + 1);
+		expect_nothing(s, now + t);
+	}
+	sched_beat(s, now + 179999, (struct worker_id){0}, 1);
+	expect_nothing(s, now + 179999);
+	expect(s, now + 180000, SCHED_CANCEL, 1, 0);
+	sched_free(s);
+}
+
+static void
+stragglers_get_a_copy(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		add(s, 10 * MB);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 1);
+	expect(s, 0, SCHED_SEND, 2, 1);
+	expect(s, 0, SCHED_SEND, 3, 0);
+	expect_nothing(s, 0);
+	/* Worker 1 takes 1 s a job, then what waits at worker 0. */
+	done_at(s, 1000, 1, 1, 1, SCHED_ACCEPTED);
+	expect_nothing(s, 1000);
+	done_at(s, 2000, 1, 2, 1, SCHED_ACCEPTED);
+	expect(s, 2000, SCHED_CANCEL, 3, 0);
+	expect(s, 2000, SCHED_SEND, 3, 1);
+	done_at(s, 3000, 1, 3, 2, SCHED_ACCEPTED);
+	expect_nothing(s, 3000);
+	/* Worker 0 needs 10 s a MB. */
+	progress(s, 5000, 0, 0, 1, MB / 2);
+	assert_int_equal(sched_deadline(s), 4000);
+	expect(s, 5000, SCHED_SEND, 0, 1);
+	expect_nothing(s, 9000);
+	/* A copy's failure is no end, and no third attempt runs beside. */
+	fail_at(s, 6000, 1, 0, 2);
+	expect_nothing(s, 6000);
+	assert_int_equal(sched_open(s), 1);
+	up(s, 7000, 2, 1);
+	expect(s, 7000, SCHED_SEND, 0, 2);
+	done_at(s, 8000, 2, 0, 3, SCHED_ACCEPTED);
+	expect(s, 8000, SCHED_CANCEL, 0, 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_DUPLICATE);
+	assert_int_equal(done(s, 0, 0, 1, &two), SCHED_DIFFERS);
+	assert_int_equal(sched_open(s), 0);
+	sched_free(s);
+}
+
+/* One in ten slots at most. */
+static void
+copies_are_few(void **state)
+{
+	struct scheduler *s = make();
+	struct sched_action a;
+	int copies = 0;
+
+	(void)state;
+	for (int i = 0; i < 20; i++)
+		add(s, 10 * MB);
+	up(s, 0, 0, 20);
+	for (uint64_t i = 0; i < 20; i++)
+		expect(s, 0, SCHED_SEND, i, 0);
+	up(s, 0, 1, 20);
+	expect_nothing(s, 0);
+	done_at(s, 1000, 0, 0, 1, SCHED_ACCEPTED);
+	sched_beat(s, 9000, (struct worker_id){1}, 0);
+	while (sched_next(s, 9000, &a)) {
+		assert_int_equal(a.kind, SCHED_SEND);
+		assert_int_equal(a.worker.v, 1);
+		copies++;
+	}
+	assert_int_equal(copies, 4);
+	sched_free(s);
+}
+
+/* Takes all actions; the last job sent to each of two workers, and news. */
+static void
+take_all(struct scheduler *s, int64_t now, struct sched_action sent[2],
+    enum sched_action_kind *news, uint64_t *about)
+{
+	struct sched_action a;
+
+	*news = SCHED_SEND;
+	while (sched_next(s, now, &a))
+		if (a.kind == SCHED_SEND) {
+			sent[a.worker.v] = a;
+		} else if (a.kind == SCHED_SET_ASIDE ||
+		    a.kind == SCHED_USED_AGAIN) {
+			*news = a.kind;
+			*about = a.worker.v;
+		}
+}
+
+static void
+blame_sets_aside(void **state)
+{
+	struct scheduler *s = make();
+	struct sched_action sent[2] = {0};
+	enum sched_action_kind news;
+	uint64_t about = 9;
+	int64_t now = 0;
+
+	(void)state;
+	for (int i = 0; i < 9; i++)
+		add(s, 1);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	take_all(s, 0, sent, &news, &about);
+	/* A success between: not in a row.  Handed back: no failure. */
+	for (int i = 0; i < 12; i++, now += 5000) {
+		sched_beat(s, now, (struct worker_id){0}, 0);
+		sched_beat(s, now, (struct worker_id){1}, 1);
+		take_all(s, now, sent, &news, &about);
+		assert_int_equal(news, SCHED_SEND);
+		if (i % 4 == 3)
+			done_at(s, now, 0, sent[0].job.v, sent[0].attempt,
+			    SCHED_ACCEPTED);
+		else if (i % 4 == 1)
+			postpone(s, now, 0, sent[0].job.v, sent[0].attempt);
+		else
+			fail_at(s, now, 0, sent[0].job.v, sent[0].attempt);
+	}
+	sched_free(s);
+}
+
+static void
+last_usable_worker_stays(void **state)
+{
+	struct scheduler *s = make();
+	struct sched_action sent[2] = {0};
+	enum sched_action_kind news;
+	uint64_t about = 9;
+
+	(void)state;
+	for (int i = 0; i < 20; i++)
+		add(s, 1);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	for (int i = 0; i < 3; i++) {
+		take_all(s, 0, sent, &news, &about);
+		assert_int_equal(news, SCHED_SEND);
+		fail_at(s, 0, 0, sent[0].job.v, sent[0].attempt);
+	}
+	take_all(s, 0, sent, &news, &about);
+	assert_int_equal(news, SCHED_SET_ASIDE);
+	assert_int_equal(about, 0);
+	/* The other one fails as often, but is the last. */
+	for (int i = 0; i < 5; i++) {
+		fail_at(s, 0, 1, sent[1].job.v, sent[1].attempt);
+		take_all(s, 0, sent, &news, &about);
+		assert_int_equal(news, SCHED_SEND);
+	}
+	/* Told to use the first again, the scheduler does: no longer last. */
+	sched_worker_use(s, (struct worker_id){0});
+	sent[0].attempt = 0;
+	fail_at(s, 0, 1, sent[1].job.v, sent[1].attempt);
+	take_all(s, 0, sent, &news, &about);
+	assert_int_equal(news, SCHED_SET_ASIDE);
+	assert_int_equal(about, 1);
+	assert_int_not_equal(sent[0].attempt, 0);
+	/* Better than nobody. */
+	gone(s, 0);
+	take_all(s, 0, sent, &news, &about);
+	assert_int_equal(news, SCHED_USED_AGAIN);
+	assert_int_equal(about, 1);
+	sched_free(s);
+}
+
+static void
+postponed_jobs_are_no_failures(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, 30);
+	add(s, 20);
+	add(s, 10);
+	up(s, 0, 0, 2);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	expect(s, 0, SCHED_SEND, 2, 0);
+	/* Not that one again, nor a heavier one, until a job ends. */
+	postpone(s, 0, 0, 1, 1);
+	expect_nothing(s, 0);
+	add(s, 25);
+	add(s, 5);
+	expect(s, 0, SCHED_SEND, 4, 0);
+	done_at(s, 1000, 0, 0, 1, SCHED_ACCEPTED);
+	expect(s, 1000, SCHED_SEND, 3, 0);
+	assert_int_equal(sched_failures(s, (struct job_id){1}), 0);
+	/* Nobody can: it is tried every 10 s, not more often. */
+	done_at(s, 1000, 0, 2, 1, SCHED_ACCEPTED);
+	done_at(s, 1000, 0, 4, 1, SCHED_ACCEPTED);
+	done_at(s, 1000, 0, 3, 1, SCHED_ACCEPTED);
+	for (int64_t now = 1000, n = 2; now < 41000; now += 10000, n++) {
+		sched_beat(s, now, (struct worker_id){0}, 0);
+		expect(s, now, SCHED_SEND, 1, 0);
+		postpone(s, now, 0, 1, (uint64_t)n);
+		sched_beat(s, now + 9999, (struct worker_id){0}, 0);
+		expect_nothing(s, now + 9999);
+		assert_true(sched_deadline(s) <= now + 10000);
+	}
+	/* Another worker gets it at once. */
+	up(s, 40999, 1, 1);
+	expect(s, 40999, SCHED_SEND, 1, 1);
+	sched_free(s);
+}
+
+static void
+draining_workers_end_their_jobs(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		add(s, 1);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	sched_worker_drain(s, 0, (struct worker_id){0});
+	done_at(s, 0, 0, 0, 1, SCHED_ACCEPTED);
+	expect_nothing(s, 0);
+	/* Handed back, or gone: to another, and nobody is blamed. */
+	up(s, 0, 1, 1);
+	expect(s, 0, SCHED_SEND, 2, 1);
+	gone(s, 0);
+	expect(s, 0, SCHED_SEND, 1, 1);
+	assert_int_equal(sched_failures(s, (struct job_id){1}), 0);
+	sched_free(s);
+}
+
+static void
+locality_waits_no_longer_than_the_transfer(void **state)
+{
+	struct scheduler *s = make();
+	struct job_id j;
+
+	(void)state;
+	add(s, 50 * MB);
+	add(s, 40 * MB);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	up(s, 0, 1, 1);
+	expect(s, 0, SCHED_CANCEL, 1, 0);
+	expect(s, 0, SCHED_SEND, 1, 1);
+	up(s, 0, 2, 1);
+	/* Half-way after 1 s: 1 s more. */
+	progress(s, 1000, 0, 0, 1, 25 * MB);
+	progress(s, 1000, 1, 1, 1, 20 * MB);
+	/* 200 MB are 2 s, missing at 2 and 1; worker 0 waits for 1 s. */
+	j = add(s, 30 * MB);
+	for (uint64_t w = 1; w < 3; w++)
+		assert_int_equal(sched_set_missing(
+				     s, (struct worker_id){w}, j, 200 * MB, &e),
+		    0);
+	expect(s, 1000, SCHED_SEND, 2, 0);
+	/* Worker 0 has no room any more: job 3 is held back for it 2 s. */
+	j = add(s, 20 * MB);
+	for (uint64_t w = 1; w < 3; w++)
+		assert_int_equal(sched_set_missing(
+				     s, (struct worker_id){w}, j, 200 * MB, &e),
+		    0);
+	expect_nothing(s, 1000);
+	assert_int_equal(sched_deadline(s), 3000);
+	expect_nothing(s, 2999);
+	expect(s, 3000, SCHED_SEND, 3, 2);
+	/* A link that is known to be slow counts. */
+	sched_fetched(s, (struct worker_id){2}, MB, 1000);
+	sched_free(s);
+}
+
+static void
+audits_need_a_second_worker(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct job_id j = add(s, 5);
+
+		assert_int_equal(sched_audit(s, j, &e), 0);
+	}
+	up(s, 0, 0, 2);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+	assert_int_equal(sched_open(s), 2);
+	/* Not by the same one; its own echo is no proof. */
+	expect_nothing(s, 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_DUPLICATE);
+	up(s, 0, 1, 1);
+	expect(s, 0, SCHED_SEND, 0, 1);
+	assert_int_equal(done(s, 0, 1, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_SEND, 1, 1);
+	assert_int_equal(done(s, 1, 0, 2, &one), SCHED_CONFIRMED);
+	assert_int_equal(sched_open(s), 1);
+	assert_int_equal(done(s, 1, 1, 2, &two), SCHED_DIFFERS);
+	assert_int_equal(sched_open(s), 0);
+	expect_nothing(s, 0);
+	sched_free(s);
+}
+
+static void
+audits_are_skipped_in_the_end(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	assert_int_equal(sched_audit(s, add(s, 5), &e), 0);
+	add(s, 4);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+	/* Somebody may come as long as there is work. */
+	expect_nothing(s, 0);
+	assert_int_equal(done(s, 0, 1, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_AUDIT_SKIPPED, 0, 0);
+	assert_int_equal(sched_open(s), 0);
+	sched_free(s);
+}
+
+static void
+cancelled_jobs_are_gone(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, 5);
+	add(s, 4);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	sched_worker_drain(s, 0, (struct worker_id){1});
+	expect(s, 0, SCHED_SEND, 0, 0);
+	sched_cancel(s, 0, (struct job_id){0});
+	sched_cancel(s, 0, (struct job_id){1});
+	sched_cancel(s, 0, (struct job_id){1});
+	expect(s, 0, SCHED_CANCEL, 0, 0);
+	expect_nothing(s, 0);
+	assert_int_equal(sched_open(s), 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_DUPLICATE);
+	assert_int_equal(done(s, 0, 0, 1, &two), SCHED_DUPLICATE);
+	sched_free(s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(poison_wants_distinct_workers),
+	    cmocka_unit_test(poison_is_bounded),
+	    cmocka_unit_test(attempts_have_a_deadline),
+	    cmocka_unit_test(stragglers_get_a_copy),
+	    cmocka_unit_test(copies_are_few),
+	    cmocka_unit_test(blame_sets_aside),
+	    cmocka_unit_test(last_usable_worker_stays),
+	    cmocka_unit_test(postponed_jobs_are_no_failures),
+	    cmocka_unit_test(draining_workers_end_their_jobs),
+	    cmocka_unit_test(locality_waits_no_longer_than_the_transfer),
+	    cmocka_unit_test(audits_need_a_second_worker),
+	    cmocka_unit_test(audits_are_skipped_in_the_end),
+	    cmocka_unit_test(cancelled_jobs_are_gone),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

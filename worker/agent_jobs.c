@@ -1,0 +1,251 @@
+#include "agent_state.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+
+#include "agent.h"
+#include "err.h"
+#include "job.h"
+#include "job_pool.h"
+#include "log.h"
+#include "monotime.h"
+#include "protocol.h"
+
+/* How long an answer that was sent is kept: as long as it may be asked for. */
+#define KEEP_MS 15000
+
+static struct job *
+find_job(struct agent *a, uint64_t id, uint64_t attempt)
+{
+	struct job *job = a->jobs;
+
+	/* One that nobody wants may have another session's id. */
+	while (job != NULL &&
+	    (job->id != id || job->attempt != attempt || job->unwanted))
+		job = job->next;
+	return job;
+}
+
+static void
+remove_job(struct agent *a, struct job *job)
+{
+	struct job **at = &a->jobs;
+
+	while (*at != job)
+		at = &(*at)->next;
+	*at = job->next;
+	if (job->state != JOB_ANSWERED)
+		a->n_jobs--;
+	job_free(job);
+}
+
+/* Only a connection that can break may lose what was sent on it. */
+static void
+answered(struct agent *a, struct job *job, int64_t now)
+{
+	if (!a->options->stays) {
+		remove_job(a, job);
+		return;
+	}
+	job->state = JOB_ANSWERED;
+	job->keep_until = now + KEEP_MS;
+	a->n_jobs--;
+}
+
+int
+agent_send_answers(struct agent *a, struct err *e)
+{
+	int64_t now = monotime_ms();
+	struct job *job, *next;
+	struct msg m;
+	int rc;
+
+	for (job = a->jobs; job != NULL; job = next) {
+		next = job->next;
+		if (job->state == JOB_ANSWERED && now >= job->keep_until)
+			remove_job(a, job);
+		else if (job->state == JOB_FINISHED && job->unwanted)
+			remove_job(a, job);
+		else if (job->state == JOB_FINISHED &&
+		    a->state == AGENT_READY) {
+			job_answer(job, &m);
+			if ((rc = agent_try_send(a, &m, e)) != 0)
+				return rc < 0 ? -1 : 0;
+			answered(a, job, now);
+		}
+	}
+	return 0;
+}
+
+void
+agent_answer_again(struct agent *a)
+{
+	for (struct job *job = a->jobs; job != NULL; job = job->next)
+		if (job->state == JOB_ANSWERED) {
+			job->state = JOB_FINISHED;
+			a->n_jobs++;
+		}
+}
+
+/* Ends a job that the pool does not have; why is its error. */
+static int
+fail_job(struct agent *a, struct job *job, const struct err *why, struct err *e)
+{
+	job->err = *why;
+	job->state = JOB_FINISHED;
+	return agent_send_answers(a, e);
+}
+
+static void
+submit_if_complete(struct agent *a, struct job *job)
+{
+	if (!job_complete(job))
+		return;
+	job->state = JOB_SUBMITTED;
+	job_pool_put(a->pool, job);
+}
+
+/* Hands back a job that was not taken; if that is lost, its lease runs out. */
+static int
+decline(
+    struct agent *a, const struct msg_job *m, const char *why, struct err *e)
+{
+	struct msg no = {.type = MSG_POSTPONE};
+
+	no.postpone.job = m->job;
+	no.postpone.attempt = m->attempt;
+	no.postpone.text = why;
+	return agent_try_send(a, &no, e) < 0 ? -1 : 0;
+}
+
+int
+agent_take_job(struct agent *a, struct msg *m, struct err *e)
+{
+	struct err why = ERR_INIT;
+	struct job *job, *next;
+
+	if (find_job(a, m->job.job, m->job.attempt) != NULL)
+		return 0;
+	/* A new attempt: the parts of an older one will not come. */
+	for (job = a->jobs; job != NULL; job = next) {
+		next = job->next;
+		if (job->id == m->job.job && job->state == JOB_ASSEMBLING)
+			remove_job(a, job);
+	}
+	if (a->draining)
+		return decline(a, &m->job, "this worker is leaving", e);
+	if (a->n_jobs >= AGENT_JOBS_MAX(a->options->slots))
+		return decline(a, &m->job, "this worker has jobs enough", e);
+	if (job_new(m, &job, &why) < 0)
+		return decline(a, &m->job, why.text, e);
+	job->layer.inputs = a->options->inputs;
+	job->next = a->jobs;
+	a->jobs = job;
+	a->n_jobs++;
+	submit_if_complete(a, job);
+	return 0;
+}
+
+int
+agent_take_part(struct agent *a, const struct msg *m, struct err *e)
+{
+	struct err why = ERR_INIT;
+	struct job *job;
+	int rc;
+
+	if (m->type == MSG_ITEMS)
+		job = find_job(a, m->items.job, m->items.attempt);
+	else
+		job = find_job(a, m->entries.job, m->entries.attempt);
+	if (job == NULL || job->state != JOB_ASSEMBLING)
+		return 0;
+	if (m->type == MSG_ITEMS)
+		rc = job_add_items(job, &m->items, &why);
+	else
+		rc = job_add_entries(job, &m->entries, &why);
+	if (rc < 0)
+		return fail_job(a, job, &why, e);
+	submit_if_complete(a, job);
+	return 0;
+}
+
+/* Stops it at once, or soon; whichever it is, it ends as finished. */
+static void
+stop_job(struct agent *a, struct job *job, const char *why)
+{
+	if (job->state == JOB_FINISHED || job->state == JOB_ANSWERED)
+		return;
+	if (job->state == JOB_SUBMITTED && !job_pool_withdraw(a->pool, job)) {
+		atomic_store(&job->progress.cancel, true);
+		return;
+	}
+	err_set(&job->err, ERR_RETRY, ECANCELED, "%s", why);
+	job->state = JOB_FINISHED;
+}
+
+int
+agent_cancel_job(struct agent *a, const struct msg_cancel *m, struct err *e)
+{
+	struct job *job = find_job(a, m->job, m->attempt);
+	char name[32];
+
+	if (job == NULL)
+		return 0;
+	snprintf(name, sizeof(name), "job %" PRIu64, job->id);
+	stop_job(a, job, name);
+	return agent_send_answers(a, e);
+}
+
+void
+agent_collect(struct agent *a)
+{
+	struct job *job;
+
+	while ((job = job_pool_take(a->pool)) != NULL) {
+		job->state = JOB_FINISHED;
+		if (job->progress.notice[0] != '\0')
+			log_line(LOG_WARNING, "%s", job->progress.notice);
+	}
+}
+
+void
+agent_forget_jobs(struct agent *a)
+{
+	for (struct job *job = a->jobs; job != NULL; job = job->next) {
+		stop_job(a, job, "nobody waits for it");
+		job->unwanted = true;
+		job->keep_until = 0;
+	}
+}
+
+void
+agent_hand_back(struct agent *a)
+{
+	for (struct job *job = a->jobs; job != NULL; job = job->next)
+		if (job->state == JOB_ASSEMBLING ||
+		    (job->state == JOB_SUBMITTED &&
+			job_pool_withdraw(a->pool, job))) {
+			err_set(&job->err, ERR_RETRY, ECANCELED, "job");
+			job->handed_back = true;
+			job->state = JOB_FINISHED;
+		}
+}
+
+void
+agent_stop_jobs(struct agent *a)
+{
+	for (struct job *job = a->jobs; job != NULL; job = job->next)
+		if (job->state == JOB_SUBMITTED) {
+			/* Unless it is done by then. */
+			job->handed_back = true;
+			atomic_store(&job->progress.cancel, true);
+		}
+}
+
+void
+agent_free_jobs(struct agent *a)
+{
+	while (a->jobs != NULL)
+		remove_job(a, a->jobs);
+}
