@@ -204,6 +204,19 @@ link_new(void *ctx, const char *endpoint, bool router, bool data,
 	return 0;
 }
 
+/* "[::ffff:127.0.0.1]", as an IPv6 socket calls it, is 127.0.0.1. */
+static void
+plain_address(char *endpoint)
+{
+	static const char mapped[] = "[::ffff:";
+	char *at = strstr(endpoint, mapped), *end;
+
+	if (at == NULL || (end = strchr(at, ']')) == NULL)
+		return;
+	memmove(end, end + 1, strlen(end + 1) + 1);
+	memmove(at, at + strlen(mapped), strlen(at + strlen(mapped)) + 1);
+}
+
 static int
 listen_on(void *ctx, const char *endpoint, const struct link_keys *keys,
     bool data, struct link **out, struct err *e)
@@ -224,6 +237,7 @@ listen_on(void *ctx, const char *endpoint, const struct link_keys *keys,
 	if (zmq_getsockopt(l->socket, ZMQ_LAST_ENDPOINT, l->endpoint, &size) !=
 	    0)
 		return link_fault(e, ERR_FATAL, "endpoint");
+	plain_address(l->endpoint);
 	*out = STEAL(&l);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "closure.h"
+#include "curve_key.h"
 #include "dispatch.h"
 #include "err.h"
 #include "file_place.h"
@@ -44,6 +45,7 @@ struct build {
 	struct output *blobs; /* the output that workers write blobs to */
 	struct image_layers *layers;
 	struct dispatch *dispatch;
+	struct curve_key key; /* ours, while sockets are made */
 
 	/* One job and spec a layer that is not the base's. */
 	struct dispatch_job *job;
@@ -159,21 +161,37 @@ check_descriptors(const struct options *options, struct err *e)
 static int
 start_workers(struct build *b, struct err *e)
 {
+	const struct options *o = b->options;
 	struct dispatch_config config = {
-	    .slots = b->options->slots,
-	    .workers = b->options->workers,
-	    .worker_program = b->options->worker_program,
-	    .caches = &b->options->caches,
+	    .slots = o->slots,
+	    .workers = o->workers,
+	    .worker_program = o->worker_program,
+	    .caches = &o->caches,
 	    .progress = b->progress,
+	    .encoding = o->encoding,
+	    .listen = o->listen,
+	    .keys = o->workers_keys,
+	    .plain = o->listen_plain,
+	    .min_workers = o->min_workers,
 	};
+	int rc;
 
 	if (config.workers == 0)
 		config.workers = 1;
-	if (config.slots == 0)
+	if (config.slots == 0 && !o->no_local_slots)
 		config.slots = machine_cores();
-	if (config.slots < config.workers)
+	if (o->no_local_slots)
+		config.workers = 0;
+	else if (config.slots < config.workers)
 		config.slots = config.workers;
-	return dispatch_new(&config, b->scratch, &b->dispatch, e);
+	if (o->key_file != NULL) {
+		if (curve_key_read(o->key_file, &b->key, e) < 0)
+			return err_ctx(e, "--key");
+		config.key = &b->key;
+	}
+	rc = dispatch_new(&config, b->scratch, &b->dispatch, e);
+	curve_key_clear(&b->key); /* the socket has it */
+	return rc;
 }
 
 /* "layer 7 (glibc-2.38)", "layer 100 (bash-5.2 and 370 more)". */

@@ -13,6 +13,7 @@
 
 #include "dispatch_state.h"
 #include "err.h"
+#include "interrupt.h"
 #include "job_send.h"
 #include "link.h"
 #include "local_workers.h"
@@ -27,21 +28,25 @@
 #define SILENT_MS 10000
 #define LEASE_MS 120000
 #define POISON 3
-/* One machine: a second copy would wait for the same disks. */
-#define COPY_PERCENT 0
+/* On one machine a second copy would wait for the same disks. */
+#define COPY_PERCENT_REMOTE 10
 /* Local workers that die before they say HELLO, in a row. */
 #define START_FAILURES_MAX 3
 #define HELLO_MS 10000
 #define GRACE_MS 500
 
 static int
-child_signals(struct err *e)
+child_signals(bool hangup, struct err *e)
 {
 	sigset_t set;
 	int fd;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
+	if (hangup) {
+		interrupt_leave_hangup();
+		sigaddset(&set, SIGHUP);
+	}
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
 	    (fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
 		return err_set(e, ERR_FATAL, errno, "signalfd");
@@ -108,7 +113,12 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->child_fd = -1;
 	d->progress = config->progress;
 	d->scratch = scratch;
-	if ((d->child_fd = child_signals(e)) < 0 || listen_here(d, e) < 0 ||
+	d->encoding = config->encoding;
+	if (getentropy(&d->session, sizeof(d->session)) < 0)
+		return err_set(e, ERR_FATAL, errno, "random number");
+	d->session |= 1; /* never 0, which is none */
+	if ((d->child_fd = child_signals(config->keys != NULL, e)) < 0 ||
+	    listen_here(d, e) < 0 || dispatch_remote_open(d, config, e) < 0 ||
 	    start_workers(d, config, e) < 0)
 		return -1;
 	*out = STEAL(&d);
@@ -125,13 +135,14 @@ dispatch_free(struct dispatch *d)
 		return;
 	for (size_t i = 0; i < d->n_peers; i++) {
 		/* One that cannot be told is killed below. */
-		if (link_send(d->link, &d->peer[i].link, &bye, &e) < 0)
+		if (link_send(d->peer[i].via, &d->peer[i].link, &bye, &e) < 0)
 			err_clear(&e);
 	}
 	if (d->local != NULL)
 		local_workers_end(d->local, GRACE_MS);
 	local_workers_free(d->local);
 	link_close(d->link, 0);
+	dispatch_remote_close(d);
 	if (d->ctx != NULL)
 		zmq_ctx_term(d->ctx);
 	if (d->child_fd >= 0)
@@ -162,7 +173,8 @@ replace(struct dispatch *d, struct err *e)
 	struct local_exit gone;
 
 	while (read(d->child_fd, &info, sizeof(info)) > 0)
-		;
+		if (info.ssi_signo == SIGHUP)
+			dispatch_remote_reload(d);
 	while (local_workers_ended(d->local, &gone)) {
 		for (size_t i = 0; i < d->n_peers; i++)
 			if (d->peer[i].local == gone.pid) {
@@ -193,7 +205,7 @@ send_job(struct dispatch *d, const struct sched_action *a)
 	if (p == NULL)
 		return;
 	d->started[a->job.v] = monotime_ms();
-	if (job_send(d->link, &p->link, &d->job[a->job.v], d->base + a->job.v,
+	if (job_send(p->via, &p->link, &d->job[a->job.v], d->base + a->job.v,
 		a->attempt, &e) < 0) {
 		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
 		peer_gone(d, p, "cannot be reached");
@@ -209,7 +221,7 @@ send_cancel(struct dispatch *d, const struct sched_action *a)
 	struct err e = ERR_INIT;
 
 	/* What cannot be told runs in vain; its answer changes nothing. */
-	if (p != NULL && link_send(d->link, &p->link, &m, &e) < 0)
+	if (p != NULL && link_send(p->via, &p->link, &m, &e) < 0)
 		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
 }
 
@@ -273,7 +285,8 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 			log_line(LOG_WARNING, "worker %s %s", p->name,
 			    a->kind == SCHED_SET_ASIDE
 				? "failed too often: it gets nothing more"
-				: "is used again: no other one is left");
+				: "is used again: others cannot do what is "
+				  "left");
 		break;
 	case SCHED_AUDIT_SKIPPED:
 		log_line(LOG_WARNING, "%s was not checked: no second worker",
@@ -281,6 +294,26 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 		break;
 	}
 	return 0;
+}
+
+/* Whether all workers are there that the build waits for. */
+static bool
+may_begin(struct dispatch *d)
+{
+	if (!d->begun && d->n_peers >= d->min_workers) {
+		d->begun = true;
+		d->waiting = false;
+	}
+	if (d->n_peers > 0)
+		d->waiting = false;
+	if ((!d->begun || d->n_peers == 0) && d->remote != NULL &&
+	    !d->waiting) {
+		d->waiting = true;
+		log_line(LOG_INFO, "%zu workers are here%s: waiting at %s",
+		    d->n_peers, d->begun ? "" : ", too few",
+		    link_endpoint(d->remote));
+	}
+	return d->begun;
 }
 
 /*
@@ -297,6 +330,8 @@ settle(struct dispatch *d, struct err *e)
 		if (dispatch_receive(d, e) < 0)
 			return -1;
 		acted = false;
+		if (!may_begin(d))
+			continue;
 		while (sched_next(d->sched, monotime_ms(), &a)) {
 			acted = true;
 			if (act_one(d, &a, e) < 0)
@@ -309,9 +344,11 @@ settle(struct dispatch *d, struct err *e)
 static int
 loop(struct dispatch *d, struct err *e)
 {
-	struct pollfd fds[2] = {
+	struct pollfd fds[3] = {
 	    {.fd = link_fd(d->link), .events = POLLIN},
 	    {.fd = d->child_fd, .events = POLLIN},
+	    {.fd = d->remote != NULL ? link_fd(d->remote) : -1,
+		.events = POLLIN},
 	};
 
 	for (;;) {
@@ -329,7 +366,7 @@ loop(struct dispatch *d, struct err *e)
 			until = tick;
 		if (until < 0)
 			until = 0;
-		if (poll(fds, 2, (int)until) < 0 && errno != EINTR)
+		if (poll(fds, 3, (int)until) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
 		local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
 		if (replace(d, e) < 0)
@@ -344,7 +381,7 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 	    .silent_ms = SILENT_MS,
 	    .lease_ms = LEASE_MS,
 	    .poison = POISON,
-	    .copy_percent = COPY_PERCENT,
+	    .copy_percent = d->remote != NULL ? COPY_PERCENT_REMOTE : 0,
 	};
 	uint64_t bytes = 0;
 

@@ -6,13 +6,16 @@
 #ifndef DISPATCH_H
 #define DISPATCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "encoding.h"
 #include "layer_spec.h"
 
 struct cache_list;
 struct closure;
+struct curve_key;
 struct dispatch;
 struct err;
 struct progress;
@@ -35,14 +38,22 @@ struct dispatch_job {
 };
 
 struct dispatch_config {
-	size_t slots;			 /* in all */
-	size_t workers;			 /* local processes, 1 to slots */
-	const char *worker_program;	 /* or NULL */
+	size_t slots;		    /* of local processes in all; 0: none */
+	size_t workers;		    /* local processes, at most slots */
+	const char *worker_program; /* or NULL */
 	const struct cache_list *caches; /* that local workers may ask */
 	struct progress *progress;
+	struct encoding encoding; /* of blobs */
+
+	/* Workers of other machines; borrowed until dispatch_free. */
+	const char *listen;	     /* where they may join, or NULL */
+	const struct curve_key *key; /* ours, or NULL: none */
+	const char *keys;	     /* file or folder of theirs, or NULL */
+	bool plain;		     /* without keys beyond this machine */
+	size_t min_workers;	     /* work begins when so many are there */
 };
 
-/* Makes the socket (in a scratch folder) and starts the local workers. */
+/* Makes the sockets (one in a scratch folder) and starts local workers. */
 int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
     struct dispatch **out, struct err *e);
 

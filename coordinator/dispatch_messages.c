@@ -15,12 +15,25 @@
 
 /* How often workers tell how far they are. */
 #define BEAT_MS 200
+/* A worker whose last beats are missing may be somewhere else by now. */
+#define TAKE_OVER_MS (4 * BEAT_MS)
+/* HELLOs, a second apart, of one that is here and not silent. */
+#define TWICE_MAX 5
+
+/* Where a message came from. */
+struct from {
+	struct link *via;
+	struct link_peer link;
+};
 
 static struct peer *
-peer_by_link(struct dispatch *d, const struct link_peer *link)
+peer_by_link(struct dispatch *d, const struct from *from)
 {
+	const struct link_peer *link = &from->link;
+
 	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].link.len == link->len &&
+		if (d->peer[i].via == from->via &&
+		    d->peer[i].link.len == link->len &&
 		    memcmp(d->peer[i].link.id, link->id, link->len) == 0)
 			return &d->peer[i];
 	return NULL;
@@ -46,30 +59,39 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 	*p = d->peer[--d->n_peers];
 }
 
-static int
-refuse(struct dispatch *d, const struct link_peer *link,
-    const struct msg_hello *hello, struct err *e)
+static void
+say(const struct from *from, const struct msg *m)
 {
-	char text[256];
-	struct msg m = {.type = MSG_REFUSE, .refuse = {.text = text}};
+	struct err e = ERR_INIT;
 
-	snprintf(text, sizeof(text),
-	    "worker %s/%llu is version %s with protocol %llu; this quarry is "
-	    "version %s with protocol %d",
-	    hello->host, (unsigned long long)hello->pid, hello->program,
-	    (unsigned long long)hello->protocol, QUARRY_VERSION,
-	    PROTOCOL_VERSION);
-	if (link_send(d->link, link, &m, e) < 0)
-		err_clear(e);
-	/* Only our own workers can come here: another would be like it. */
-	return err_set(e, ERR_FATAL, 0,
-	    "%s: use the quarry-worker of the same version "
-	    "(--worker-program names it)",
-	    text);
+	/* What does not get there is asked for again. */
+	if (link_send(from->via, &from->link, m, &e) < 0)
+		log_line(LOG_DEBUG, "%s", e.text);
+}
+
+/*
+ * A worker that cannot be used is told why.  If it is one of this machine
+ * another one would be like it.
+ */
+static int
+refuse(const struct dispatch *d, const struct from *from,
+    const struct msg_hello *hello, const char *why, struct err *e)
+{
+	const struct msg m = {.type = MSG_REFUSE, .refuse = {.text = why}};
+
+	say(from, &m);
+	if (from->via == d->link)
+		return err_set(e, ERR_FATAL, 0,
+		    "%s: use the quarry-worker of the same version "
+		    "(--worker-program names it)",
+		    why);
+	log_line(LOG_WARNING, "worker %.40s/%llu was refused: %s", hello->host,
+	    (unsigned long long)hello->pid, why);
+	return 0;
 }
 
 static int
-peer_new(struct dispatch *d, const struct link_peer *link,
+peer_new(struct dispatch *d, const struct from *from,
     const struct msg_hello *hello, struct err *e)
 {
 	struct peer *p;
@@ -84,13 +106,17 @@ peer_new(struct dispatch *d, const struct link_peer *link,
 	}
 	p = &d->peer[d->n_peers];
 	*p = (struct peer){
-	    .link = *link,
+	    .via = from->via,
+	    .link = from->link,
 	    .worker = {d->next_worker},
 	    .slots = (size_t)hello->slots,
+	    .heard = monotime_ms(),
 	};
 	snprintf(p->name, sizeof(p->name), "%.40s/%llu", hello->host,
 	    (unsigned long long)hello->pid);
-	if (local_workers_ready(d->local, (pid_t)hello->pid))
+	memcpy(p->instance, hello->instance, sizeof(p->instance));
+	if (from->via == d->link &&
+	    local_workers_ready(d->local, (pid_t)hello->pid))
 		p->local = (pid_t)hello->pid;
 	if (sched_worker_up(
 		d->sched, monotime_ms(), p->worker, p->slots, p->name, e) < 0)
@@ -102,23 +128,77 @@ peer_new(struct dispatch *d, const struct link_peer *link,
 	return 0;
 }
 
+static struct peer *
+peer_by_instance(struct dispatch *d, const struct msg_hello *hello)
+{
+	for (size_t i = 0; i < d->n_peers; i++)
+		if (memcmp(d->peer[i].instance, hello->instance,
+			sizeof(hello->instance)) == 0)
+			return &d->peer[i];
+	return NULL;
+}
+
+/*
+ * A worker that is known says HELLO from elsewhere.  If the old connection is
+ * silent it has a new one, and goes on; if not there are two of it.
+ */
+static const char *
+take_over(struct peer *p, const struct from *from)
+{
+	int64_t now = monotime_ms();
+
+	if (now - p->heard >= TAKE_OVER_MS) {
+		p->via = from->via;
+		p->link = from->link;
+		p->heard = now;
+		p->twice = 0;
+		log_line(LOG_INFO, "worker %s is back", p->name);
+		return NULL;
+	}
+	/* It asks again in a second. */
+	return ++p->twice < TWICE_MAX ? "" : "the same worker is here already";
+}
+
+static void
+version_text(const struct msg_hello *hello, char *out, size_t size)
+{
+	snprintf(out, size,
+	    "worker %.80s/%llu is version %.40s with protocol %llu; this "
+	    "quarry is version %s with protocol %d",
+	    hello->host, (unsigned long long)hello->pid, hello->program,
+	    (unsigned long long)hello->protocol, QUARRY_VERSION,
+	    PROTOCOL_VERSION);
+}
+
 static int
-on_hello(struct dispatch *d, const struct link_peer *link,
+on_hello(struct dispatch *d, const struct from *from,
     const struct msg_hello *hello, struct err *e)
 {
 	struct msg m = {.type = MSG_WELCOME,
-	    .welcome = {
-		.protocol = PROTOCOL_VERSION, .beat_ms = BEAT_MS, .data = ""}};
+	    .welcome = {.protocol = PROTOCOL_VERSION,
+		.beat_ms = BEAT_MS,
+		.session = d->session,
+		.data = ""}};
+	const char *why = NULL;
+	char text[384];
+	struct peer *p;
 
 	if (hello->protocol != PROTOCOL_VERSION ||
-	    strcmp(hello->program, QUARRY_VERSION) != 0)
-		return refuse(d, link, hello, e);
-	if (peer_by_link(d, link) == NULL && peer_new(d, link, hello, e) < 0)
-		return -1;
-	if (link_send(d->link, link, &m, e) < 0) {
-		err_clear(e);
-		peer_gone(d, peer_by_link(d, link), "cannot be reached");
+	    strcmp(hello->program, QUARRY_VERSION) != 0) {
+		version_text(hello, text, sizeof(text));
+		return refuse(d, from, hello, text, e);
 	}
+	why =
+	    dispatch_remote_refusal(d, &from->link, hello, text, sizeof(text));
+	if (why == NULL && peer_by_link(d, from) == NULL) {
+		if ((p = peer_by_instance(d, hello)) != NULL)
+			why = take_over(p, from);
+		else if (peer_new(d, from, hello, e) < 0)
+			return -1;
+	}
+	if (why != NULL)
+		return *why == '\0' ? 0 : refuse(d, from, hello, why, e);
+	say(from, &m);
 	return 0;
 }
 
@@ -281,19 +361,50 @@ on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
 	    m->text);
 }
 
-static int
-on_message(struct dispatch *d, const struct link_peer *link,
-    const struct msg *m, struct err *e)
+static void
+on_postpone(
+    struct dispatch *d, const struct peer *p, const struct msg_postpone *m)
 {
-	struct peer *p = peer_by_link(d, link);
+	struct job_id id;
+
+	if (!job_of(d, m->job, &id))
+		return;
+	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu is handed back: %s",
+	    p->name, d->job[id.v].label, (unsigned long long)m->attempt,
+	    m->text);
+	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
+	    d->job[id.v].label, 0, 0, false);
+	sched_postpone(d->sched, monotime_ms(), p->worker, id, m->attempt);
+}
+
+static void
+on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
+{
+	if (m->reason == MSG_BYE_DRAINING) {
+		if (d->sched != NULL)
+			sched_worker_drain(d->sched, monotime_ms(), p->worker);
+		return;
+	}
+	if (p->via == d->remote)
+		log_line(LOG_INFO, "worker %s has left", p->name);
+	peer_gone(d, p, "left");
+}
+
+static int
+on_message(struct dispatch *d, const struct from *from, const struct msg *m,
+    struct err *e)
+{
+	const struct msg who = {.type = MSG_WHO};
+	struct peer *p = peer_by_link(d, from);
 
 	if (m->type == MSG_HELLO)
-		return on_hello(d, link, &m->hello, e);
+		return on_hello(d, from, &m->hello, e);
 	if (p == NULL) {
-		log_line(LOG_DEBUG, "%s from a worker that is not known",
-		    msg_name(m->type));
+		/* A new connection of one that was known, or may be known. */
+		say(from, &who);
 		return 0;
 	}
+	p->heard = monotime_ms();
 	switch (m->type) {
 	case MSG_BEAT:
 		on_beat(d, p, &m->beat);
@@ -306,7 +417,10 @@ on_message(struct dispatch *d, const struct link_peer *link,
 		on_fail(d, p, &m->fail);
 		return 0;
 	case MSG_BYE:
-		peer_gone(d, p, "left");
+		on_bye(d, p, &m->bye);
+		return 0;
+	case MSG_POSTPONE:
+		on_postpone(d, p, &m->postpone);
 		return 0;
 	case MSG_HELLO:
 	case MSG_WELCOME:
@@ -318,7 +432,6 @@ on_message(struct dispatch *d, const struct link_peer *link,
 	case MSG_PROBE:
 	case MSG_WHO:
 		break;
-	case MSG_POSTPONE:
 	case MSG_PROBED:
 		return 0; /* nothing that leads to them is sent yet */
 	}
@@ -330,15 +443,15 @@ on_message(struct dispatch *d, const struct link_peer *link,
 	return 0;
 }
 
-int
-dispatch_receive(struct dispatch *d, struct err *e)
+static int
+receive_from(struct dispatch *d, struct link *via, struct err *e)
 {
 	for (;;) {
+		struct from from = {.via = via};
 		struct err bad = ERR_INIT;
-		struct link_peer link;
 		struct msg m;
 		struct peer *p;
-		int rc = link_recv(d->link, &link, &m, &bad);
+		int rc = link_recv(via, &from.link, &m, &bad);
 
 		if (rc == 0)
 			return 0;
@@ -348,13 +461,21 @@ dispatch_receive(struct dispatch *d, struct err *e)
 		}
 		if (rc < 0) {
 			log_line(LOG_WARNING, "message refused: %s", bad.text);
-			if ((p = peer_by_link(d, &link)) != NULL)
+			if ((p = peer_by_link(d, &from)) != NULL)
 				peer_gone(d, p, "broke the protocol");
 			continue;
 		}
-		rc = on_message(d, &link, &m, e);
+		rc = on_message(d, &from, &m, e);
 		msg_clear(&m);
 		if (rc < 0)
 			return -1;
 	}
+}
+
+int
+dispatch_receive(struct dispatch *d, struct err *e)
+{
+	if (receive_from(d, d->link, e) < 0)
+		return -1;
+	return d->remote == NULL ? 0 : receive_from(d, d->remote, e);
 }

@@ -1,7 +1,7 @@
 /*
- * Inside of dispatch: its state, and what its two files call of each other.
+ * Inside of dispatch: its state, and what its files call of each other.
  * dispatch.c starts, loops and ends; dispatch_messages.c takes what workers
- * say.  For these two alone.
+ * say; dispatch_remote.c lets those of other machines in.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -10,15 +10,23 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "encoding.h"
 #include "link.h"
+#include "protocol.h"
 #include "scheduler.h"
 
+struct dispatch_config;
 struct dispatch_job;
 struct err;
+struct zap;
 
 /* A worker that said HELLO and was welcomed. */
 struct peer {
+	struct link *via; /* d->link or d->remote */
 	struct link_peer link;
+	uint8_t instance[MSG_INSTANCE_SIZE];
+	int64_t heard;	/* ms */
+	unsigned twice; /* how often another one said that it is this one */
 	struct worker_id worker; /* also its index in the progress display */
 	char name[64];
 	size_t slots;
@@ -31,8 +39,17 @@ struct dispatch {
 	char *folder;	/* of the socket */
 	char *endpoint; /* "ipc://FOLDER/c" */
 	void *ctx;
-	struct link *link;
-	int child_fd; /* signalfd for SIGCHLD */
+	struct link *link;   /* of this machine's workers */
+	struct link *remote; /* of all others; NULL: none may join */
+	struct zap *zap;     /* who they may be; NULL: anybody */
+	const char *keys_path;
+	struct encoding encoding;	/* whose encoder must be everybody's */
+	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
+	uint64_t session;
+	size_t min_workers;
+	bool begun;   /* so many have been there */
+	bool waiting; /* nobody is there, and that was said */
+	int child_fd; /* signalfd for SIGCHLD, and SIGHUP where it means keys */
 	struct local_workers *local;
 	unsigned start_failures;
 	struct peer *peer;
@@ -51,6 +68,22 @@ struct peer *peer_by_worker(struct dispatch *d, struct worker_id worker);
 
 /* Forgets the peer; a local process is killed, and so replaced. */
 void peer_gone(struct dispatch *d, struct peer *p, const char *why);
+
+/* Listens for workers of other machines, if that is wanted. */
+int dispatch_remote_open(
+    struct dispatch *d, const struct dispatch_config *config, struct err *e);
+void dispatch_remote_close(struct dispatch *d);
+
+/*
+ * Why the worker at p (NULL: one of this machine) may not join, or NULL; text
+ * is the caller's, for it.
+ */
+const char *dispatch_remote_refusal(struct dispatch *d,
+    const struct link_peer *p, const struct msg_hello *hello, char *text,
+    size_t size);
+
+/* SIGHUP: reads the keys again; whose is no longer listed has to go. */
+void dispatch_remote_reload(struct dispatch *d);
 
 /* All messages that are there. */
 int dispatch_receive(struct dispatch *d, struct err *e);

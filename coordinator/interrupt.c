@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+static size_t n_signals = 3; /* without SIGHUP: 2 */
 
 static volatile pid_t children[INTERRUPT_CHILDREN_MAX];
 static volatile pid_t reaper_pid = -1;
@@ -42,7 +43,7 @@ hold(bool on)
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+	for (size_t i = 0; i < n_signals; i++)
 		sigaddset(&set, signals[i]);
 	sigprocmask(on ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
 }
@@ -52,9 +53,9 @@ interrupt_start(void)
 {
 	struct sigaction act = {.sa_handler = on_signal};
 
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+	for (size_t i = 0; i < n_signals; i++)
 		sigaddset(&act.sa_mask, signals[i]);
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+	for (size_t i = 0; i < n_signals; i++) {
 		struct sigaction old;
 
 		/* Under nohup SIGHUP stays ignored. */
@@ -66,6 +67,19 @@ interrupt_start(void)
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);
 	hold(false);
+}
+
+void
+interrupt_leave_hangup(void)
+{
+	sigset_t set;
+
+	n_signals = 2;
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	/* An ignored signal would never get to a signalfd. */
+	signal(SIGHUP, SIG_DFL);
 }
 
 bool

@@ -16,6 +16,9 @@
 /* Installs the handlers and ignores SIGPIPE and SIGXFSZ (writes then fail). */
 void interrupt_start(void);
 
+/* SIGHUP means something else now: it is blocked, for a signalfd. */
+void interrupt_leave_hangup(void);
+
 /* Children to kill; false where the table is full. */
 bool interrupt_add(pid_t child);
 void interrupt_remove(pid_t child);

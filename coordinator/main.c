@@ -7,6 +7,7 @@
 #include "build.h"
 #include "err.h"
 #include "interrupt.h"
+#include "keygen.h"
 #include "log.h"
 #include "options.h"
 #include "plan.h"
@@ -27,6 +28,8 @@ run(const struct options *options, struct err *e)
 		return build_run(options, e);
 	case COMMAND_PLAN:
 		return plan_run(options, e);
+	case COMMAND_KEYGEN:
+		return keygen_run(options, e);
 	case COMMAND_HELP:
 		fputs(options_help(options->help_for), stdout);
 		break;

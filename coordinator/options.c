@@ -5,17 +5,17 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "err.h"
-#include "file_place.h"
 #include "nearest.h"
+#include "options_check.h"
 #include "own.h"
-#include "store_path.h"
 
 #define FOR_BUILD 1u
 #define FOR_PLAN 2u
+#define FOR_KEYGEN 4u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
+#define FOR_ALL (FOR_BOTH | FOR_KEYGEN)
 
 /* getopt_long's codes: anything that is no character of a short option. */
 #define CODE_FIRST 1000
@@ -50,6 +50,21 @@ static int
 set_slots(struct options *o, const char *arg, struct err *e)
 {
 	return parse_count(arg, OPTIONS_SLOTS_MAX, "slots", &o->slots, e);
+}
+
+static int
+set_local_slots(struct options *o, const char *arg, struct err *e)
+{
+	if ((o->no_local_slots = strcmp(arg, "0") == 0))
+		return 0;
+	return parse_count(arg, OPTIONS_SLOTS_MAX, "local-slots", &o->slots, e);
+}
+
+static int
+set_min_workers(struct options *o, const char *arg, struct err *e)
+{
+	return parse_count(
+	    arg, OPTIONS_WORKERS_MAX, "min-workers", &o->min_workers, e);
 }
 
 static int
@@ -191,7 +206,7 @@ set_version(struct options *o, const char *arg, struct err *e)
 	}
 
 static const struct option_spec specs[] = {
-    TEXT(FOR_BOTH, "name", name),
+    TEXT(FOR_ALL, "name", name),
     TEXT(FOR_BOTH, "tag", tag),
     TEXT(FOR_BOTH, "config", config_file),
     TEXT(FOR_BOTH, "created", created),
@@ -218,6 +233,12 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "substituter", required_argument, add_substituter),
     CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
     FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
+    TEXT(FOR_BUILD, "listen", listen),
+    TEXT(FOR_BUILD, "key", key_file),
+    TEXT(FOR_BUILD, "workers-keys", workers_keys),
+    FLAG(FOR_BUILD, "listen-without-keys", listen_plain),
+    CALL(FOR_BUILD, "local-slots", required_argument, set_local_slots),
+    CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
     CALL(FOR_BUILD, "to", required_argument, add_output),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
@@ -225,8 +246,8 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
     FLAG(FOR_PLAN, "json", json),
     FLAG(FOR_BOTH, "verbose", verbose),
-    CALL(FOR_BOTH, "help", no_argument, set_help),
-    CALL(FOR_BOTH, "version", no_argument, set_version),
+    CALL(FOR_ALL, "help", no_argument, set_help),
+    CALL(FOR_ALL, "version", no_argument, set_version),
 };
 
 #define N_SPECS (sizeof(specs) / sizeof(specs[0]))
@@ -234,6 +255,7 @@ static const struct option_spec specs[] = {
 static const char *const commands[] = {
     [COMMAND_BUILD] = "build",
     [COMMAND_PLAN] = "plan",
+    [COMMAND_KEYGEN] = "keygen",
     [COMMAND_HELP] = "help",
 };
 
@@ -256,8 +278,17 @@ find_command(const char *word, enum command *out, struct err *e)
 static bool
 spec_for(const struct option_spec *spec, enum command command)
 {
-	return (spec->commands &
-		   (command == COMMAND_PLAN ? FOR_PLAN : FOR_BUILD)) != 0;
+	switch (command) {
+	case COMMAND_PLAN:
+		return (spec->commands & FOR_PLAN) != 0;
+	case COMMAND_KEYGEN:
+		return (spec->commands & FOR_KEYGEN) != 0;
+	case COMMAND_BUILD:
+	case COMMAND_HELP:
+	case COMMAND_VERSION:
+		break;
+	}
+	return (spec->commands & FOR_BUILD) != 0;
 }
 
 static int
@@ -357,133 +388,6 @@ parse_arguments(int argc, char **argv, struct options *o, struct err *e)
 	return 0;
 }
 
-static bool
-is_json_name(const char *s)
-{
-	size_t len = strlen(s);
-
-	return len >= 5 && strcmp(s + len - 5, ".json") == 0;
-}
-
-/* Whether the last component looks like one of a store path. */
-static bool
-is_store_name(const char *s)
-{
-	const char *base = strrchr(s, '/');
-
-	return base != NULL &&
-	    store_path_base_len(base + 1, strlen(base + 1)) ==
-	    strlen(base + 1) &&
-	    base[1] != '\0';
-}
-
-static int
-check_positional(const char *arg, bool only, struct err *e)
-{
-	bool file = is_json_name(arg) && !is_store_name(arg);
-	struct stat st;
-
-	if (strcmp(arg, "-") == 0 ||
-	    (file && stat(arg, &st) == 0 && S_ISREG(st.st_mode)))
-		return only ? 0
-			    : err_set(e, ERR_USAGE, 0,
-				  "%.200s: a request file must be the only "
-				  "one, without store paths",
-				  arg);
-	if (file && stat(arg, &st) < 0)
-		return err_set(e, ERR_USAGE, errno, "request file %.200s", arg);
-	if (file)
-		return err_set(e, ERR_USAGE, 0,
-		    "request file %.200s: not a regular file", arg);
-	if (*arg != '/')
-		return err_set(e, ERR_USAGE, 0,
-		    "'%.200s' is neither a store path nor a request file "
-		    "(whose name ends in .json)",
-		    arg);
-	return 0;
-}
-
-/* Tells the request file from store paths. */
-static int
-sort_positionals(struct options *o, struct err *e)
-{
-	const char *first = o->n_store_paths > 0 ? o->store_paths[0] : "";
-	bool only = o->n_store_paths == 1;
-	struct stat st;
-
-	if (only &&
-	    (strcmp(first, "-") == 0 ||
-		(is_json_name(first) && stat(first, &st) == 0 &&
-		    S_ISREG(st.st_mode)))) {
-		o->request_file = first;
-		o->n_store_paths = 0;
-		return 0;
-	}
-	for (size_t i = 0; i < o->n_store_paths; i++)
-		if (check_positional(o->store_paths[i], only, e) < 0)
-			return -1;
-	return 0;
-}
-
-static bool
-is_dash(const char *s)
-{
-	return s != NULL && strcmp(s, "-") == 0;
-}
-
-/* Two outputs in one place: the second would replace the first. */
-static int
-check_places(const struct options *o, struct err *e)
-{
-	for (size_t i = 0; i < o->n_outputs; i++) {
-		const char *path = o->outputs[i].path;
-		bool twice = o->metadata_file != NULL &&
-		    file_place_same(o->metadata_file, path);
-
-		for (size_t j = 0; j < i; j++)
-			twice |= file_place_same(o->outputs[j].path, path);
-		if (twice && *path != '\0' && !is_dash(path))
-			return err_set(e, ERR_USAGE, 0,
-			    "%s: two outputs cannot have the same place", path);
-	}
-	return 0;
-}
-
-/* What can only be seen once all arguments are known. */
-static int
-check_together(const struct options *o, struct err *e)
-{
-	size_t in = is_dash(o->request_file) + is_dash(o->closure_file) +
-	    is_dash(o->config_file);
-	size_t out = is_dash(o->metadata_file);
-
-	if (in > 1)
-		return err_set(e, ERR_USAGE, 0,
-		    "standard input ('-') can be only one of request, "
-		    "--closure and --config");
-	for (size_t i = 0; i < o->n_outputs; i++)
-		out += is_dash(o->outputs[i].path);
-	if (out > 1)
-		return err_set(e, ERR_USAGE, 0,
-		    "standard output ('-') can take only one of --to and "
-		    "--metadata-file");
-	if (check_places(o, e) < 0 || cache_list_check(&o->caches, e) < 0)
-		return -1;
-	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
-		return err_set(e, ERR_USAGE, 0,
-		    "--to is missing: docker-archive:FILE, oci:DIR, "
-		    "oci-archive:FILE or none");
-	if (o->request_file == NULL && o->closure_file == NULL &&
-	    o->n_store_paths == 0 && o->n_paths == 0 &&
-	    o->config_file == NULL && o->root_tree == NULL &&
-	    o->from_image == NULL)
-		return err_set(e, ERR_USAGE, 0,
-		    "nothing to %s: a request file, store paths or --closure "
-		    "is wanted (see quarry help %s)",
-		    commands[o->command], commands[o->command]);
-	return 0;
-}
-
 /* help [COMMAND], and the words that stand without a command. */
 static int
 parse_general(int argc, char **argv, struct options *o, struct err *e)
@@ -492,7 +396,8 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, plan or help (see quarry "
+		    "a command is missing: build, plan, keygen or help (see "
+		    "quarry "
 		    "--help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
 		o->command = COMMAND_VERSION;
@@ -514,6 +419,19 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 	return 0;
 }
 
+/* keygen has one positional. */
+static int
+take_key_file(struct options *o, struct err *e)
+{
+	if (o->n_store_paths != 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "keygen: one FILE is wanted, for the key pair (see quarry "
+		    "help keygen)");
+	o->key_file = o->store_paths[0];
+	o->n_store_paths = 0;
+	return 0;
+}
+
 int
 options_parse(int argc, char **argv, struct options *out, struct err *e)
 {
@@ -526,7 +444,7 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	*out = o;
 	if (parse_general(argc, argv, &o, e) < 0)
 		return -1;
-	if (o.command != COMMAND_BUILD && o.command != COMMAND_PLAN) {
+	if (o.command == COMMAND_HELP || o.command == COMMAND_VERSION) {
 		*out = o;
 		return 0;
 	}
@@ -537,8 +455,10 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "arguments");
 	}
 	if (parse_arguments(argc - 1, argv + 1, &o, e) < 0 ||
+	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
-		(sort_positionals(&o, e) < 0 || check_together(&o, e) < 0))) {
+		(options_sort_positionals(&o, e) < 0 ||
+		    options_check_together(&o, e) < 0))) {
 		options_free(&o);
 		return -1;
 	}

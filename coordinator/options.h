@@ -15,7 +15,13 @@
 
 struct err;
 
-enum command { COMMAND_BUILD, COMMAND_PLAN, COMMAND_HELP, COMMAND_VERSION };
+enum command {
+	COMMAND_BUILD,
+	COMMAND_PLAN,
+	COMMAND_KEYGEN,
+	COMMAND_HELP,
+	COMMAND_VERSION
+};
 
 enum progress_mode {
 	PROGRESS_AUTO,
@@ -27,6 +33,7 @@ enum progress_mode {
 
 #define OPTIONS_OUTPUTS_MAX LAYER_OUTPUTS_MAX
 #define OPTIONS_SLOTS_MAX 1024
+#define OPTIONS_WORKERS_MAX 100000
 
 struct options {
 	enum command command;
@@ -53,6 +60,14 @@ struct options {
 
 	/* Where local workers get store paths that are not here. */
 	struct cache_list caches;
+
+	/* Workers of other machines. */
+	const char *listen;	  /* endpoint, or NULL: none may join */
+	const char *key_file;	  /* our key pair; keygen: where it goes */
+	const char *workers_keys; /* file or folder of those who may join */
+	bool listen_plain;	  /* without keys, beyond this machine */
+	bool no_local_slots;	  /* all work is theirs */
+	size_t min_workers;	  /* work begins when so many are there */
 
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;

@@ -63,6 +63,7 @@ static const char overview[] =
 "Usage:\n"
 "  quarry build [OPTION...] REQUEST.json | STORE-PATH...   build an image\n"
 "  quarry plan [OPTION...] REQUEST.json | STORE-PATH...    show its layers\n"
+"  quarry keygen FILE                                      make a key pair\n"
 "  quarry help [COMMAND]                                   explain a command\n"
 "  quarry --version\n"
 "\n"
@@ -106,6 +107,15 @@ IMAGE
 "                          (default: 1)\n"
 "  --worker-program FILE   (default: quarry-worker beside quarry, then on\n"
 "                          PATH)\n"
+"  --listen ENDPOINT       let workers of other machines join, at\n"
+"                          tcp://HOST:PORT (HOST * is every address, PORT *\n"
+"                          a free one)\n"
+"  --key FILE              this coordinator's key pair, made by quarry keygen\n"
+"  --workers-keys FILE     public keys of workers that may join, one a line,\n"
+"                          or a folder of *.pub files; read again on SIGHUP\n"
+"  --listen-without-keys   let everybody join who can reach the endpoint\n"
+"  --local-slots N         as --slots; 0: all work is done elsewhere\n"
+"  --min-workers N         begin when N workers are there\n"
 "  --substituter URL       a Nix binary cache (http://, https://, file:///)\n"
 "                          where workers get store paths that are not on this\n"
 "                          machine; may be given several times, and the first\n"
@@ -151,6 +161,25 @@ GENERAL
 "\n"
 STATUS;
 
+static const char keygen[] =
+"Makes a CURVE key pair for a coordinator or a worker.\n"
+"\n"
+"Usage:\n"
+"  quarry keygen FILE [--name NAME]\n"
+"\n"
+"Writes the pair to FILE, which stays where it is used, and the public key to\n"
+"FILE.pub, which the other side is given.  What is there is not replaced.\n"
+"\n"
+"  --name NAME             what lists of keys and messages call it (default:\n"
+"                          FILE's last component)\n"
+"  --help                  this text\n"
+"\n"
+"Example:\n"
+"  quarry keygen builder-1\n"
+"  cat builder-1.pub >> workers-keys\n"
+"\n"
+STATUS;
+
 /* clang-format on */
 
 const char *
@@ -161,6 +190,8 @@ options_help(enum command command)
 		return build;
 	case COMMAND_PLAN:
 		return plan;
+	case COMMAND_KEYGEN:
+		return keygen;
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
 		break;

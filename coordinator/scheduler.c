@@ -67,6 +67,7 @@ job_enqueue(struct scheduler *s, uint64_t id)
 
 	j->state = JOB_QUEUED;
 	job_queue_put(j->accepted ? &s->audits : &s->queue, j->weight, id);
+	s->queued += (double)j->weight;
 	s->changed = true;
 }
 
@@ -74,6 +75,7 @@ void
 job_dequeue(struct scheduler *s, uint64_t id)
 {
 	job_queue_remove(s->job[id].accepted ? &s->audits : &s->queue, id);
+	s->queued -= (double)s->job[id].weight;
 	/* An empty queue is what late moves wait for. */
 	s->changed = true;
 }
@@ -175,8 +177,8 @@ sched_set_missing(struct scheduler *s, struct worker_id worker,
 /*
  * Actions are queued by leases that end (FAILED or AUDIT_SKIPPED of its own
  * job, or CANCEL) and by workers set aside or used again, one each.  Leases
- * begin only when no action is left.  So this much is enough, and events need
- * not allocate.
+ * begin only when no action is left (one that moves queues its own SEND).  So
+ * this much is enough, and events need not allocate.
  */
 int
 pending_reserve(struct scheduler *s)

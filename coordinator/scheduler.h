@@ -8,16 +8,19 @@
  *	   +--------+			worker gone, lease over, ERR_RETRY,
  *					or postponed
  *
- * Order.  Jobs go largest first.  A worker holds as many leases as it has
+ * Order.  Jobs go largest first, to the fastest idle worker that is known.
+ * Speeds are learned from jobs done; told at the start by sched_measured, they
+ * bring runs on unequal machines close to the least time.  A worker holds as many leases as it has
  * slots, and one more that waits, so that it never waits for the next.  Once
  * nothing is queued, what waits is moved to workers with idle slots.
  *
  * Leases.  A worker that says nothing for silent_ms is gone.  A lease is
  * renewed while its bytes advance, or while it waits behind busy slots.  It
  * also ends, whatever the bytes do, max(60 s, 4 x expected) after it began to
- * run, and twice that for each failure before.  Expected is the job's weight
- * by the worker's bytes/s so far, else everybody's; never more than 32 MB/s
- * (a page cache is no promise), and 1 MB/s while nobody has finished a job.
+ * run; twice that after a failure, four times that after more.  Expected is the
+ *job's weight by the worker's bytes/s so far, else everybody's, but taken to be
+ *at most 32 MB/s (a page cache is no promise) and at least 1 MB/s, as is while
+ *nobody has finished a job.
  *
  * Poison.  A job fails for good after failures on `poison` distinct workers;
  * after so many attempts in all where every usable worker has failed it; and
@@ -27,7 +30,9 @@
  * Blame.  A worker with 3 failures in a row gets nothing more until
  * sched_worker_use.  The last usable one is kept, whatever it does: it may be
  * the only machine there is, and every job still ends, by poison.  For the
- * same reason all that are set aside are used again once nobody else is left.
+ * same reason all that are set aside are used again once nobody else is left,
+ * and whenever a job was postponed 8 times more; such a job no longer shuns
+ * the workers that failed it.
  *
  * Postponement.  A worker without room for a job hands it back; nobody is
  * blamed.  It is not offered that weight or more until another of its jobs
@@ -37,7 +42,9 @@
  * the median of all durations and over 5 s gets a second copy on an idle slot
  * of a worker that should be done sooner; copies take at most copy_percent
  * of all slots, at least one.  The first result counts, the other is
- * cancelled.
+ * cancelled.  Before the queue is empty the same is done for a job that will
+ * take longer than all that is queued, where another worker with room needs
+ * less than half of its time.
  *
  * Locality.  Of the workers with room, the one with the least cost: bytes
  * that are missing there by its bandwidth, and the wait for a slot.  A job is
@@ -46,7 +53,8 @@
  *
  * Audits.  An audited job is open until another worker's result has agreed.
  * Once only such jobs are left and nobody else is there to do one, or it
- * failed as poison does, it is done without: SCHED_AUDIT_SKIPPED.
+ * failed as poison does or was postponed 3 times, it is done without:
+ * SCHED_AUDIT_SKIPPED.
  *
  * Results.  An answer names job and attempt; whichever attempt answers first
  * counts, once.  Of attempts that hold no lease the last four of a job are
@@ -85,9 +93,11 @@ struct sched_config {
 #define SCHED_ATTEMPT_MS 60000 /* no attempt's deadline is earlier */
 #define SCHED_ATTEMPT_FACTOR 4
 #define SCHED_RATE_MAX 32000 /* bytes/ms that deadlines take for granted */
-#define SCHED_RATE_UNKNOWN 1000
+#define SCHED_RATE_MIN 1000
 #define SCHED_BLAME_MAX 3
 #define SCHED_POSTPONE_MS 10000
+#define SCHED_POSTPONED_MAX 8 /* then workers set aside are tried again */
+#define SCHED_POSTPONED_AUDIT_MAX 3
 #define SCHED_STRAGGLE_MS 5000
 #define SCHED_BANDWIDTH 100000 /* bytes/ms, until a worker's is known */
 #define SCHED_HOLD_MS 5000
@@ -100,8 +110,8 @@ enum sched_action_kind {
 	SCHED_DROP,	    /* the worker is silent: forget it */
 	SCHED_FAILED,	    /* the job has failed for good: see sched_reason */
 	SCHED_SET_ASIDE,    /* the worker gets nothing more */
-	SCHED_USED_AGAIN,   /* it does, as nobody else is left */
-	SCHED_AUDIT_SKIPPED /* the job is done, but nobody checked it */
+	SCHED_USED_AGAIN,   /* it does: nobody else can do what is left */
+	SCHED_AUDIT_SKIPPED /* done, but unchecked: the worker's word */
 };
 
 struct sched_action {
@@ -156,6 +166,10 @@ void sched_worker_use(struct scheduler *s, struct worker_id worker);
 
 /* It fetched so many bytes in so long: what its bandwidth is taken from. */
 void sched_fetched(
+    struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
+
+/* It works that fast: told before its first job is done, by a run before. */
+void sched_measured(
     struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
 
 /* A beat: the jobs it runs are told one by one, then the beat itself. */

@@ -11,29 +11,40 @@ worker_may_take(const struct worker *w, const struct job *j, int64_t now)
 	    !(j->accepted && j->by.v == w->id.v);
 }
 
+/* Where the job failed: but others would not have it for long. */
+static bool
+shuns(const struct job *j, const struct worker *w)
+{
+	return j->failures > 0 && j->postponed < SCHED_POSTPONED_MAX &&
+	    failed_at(j, w);
+}
+
 /*
- * The first with room; rather one that the job did not fail on.  Of those
- * that are busy the last to become so: it has the lightest jobs before it.
+ * One with room; rather one that the job did not fail on.  The fastest of the
+ * idle ones that is known, else the one that was idle longest.  Of those that
+ * are busy the last to become so: it has the lightest jobs before it.
  */
 static struct worker *
-first_with_room(const struct scheduler *s, int64_t now, const struct job *j)
+any_with_room(const struct scheduler *s, int64_t now, const struct job *j)
 {
-	struct worker *w, *second = NULL;
+	struct worker *w, *best = NULL, *second = NULL;
 
 	TAILQ_FOREACH(w, &s->idle, entry)
 	{
 		if (!worker_may_take(w, j, now))
 			continue;
-		if (!failed_at(j, w))
-			return w;
-		if (second == NULL)
+		if (shuns(j, w))
 			second = w;
+		else if (best == NULL || rate_of(s, w) > rate_of(s, best))
+			best = w;
 	}
+	if (best != NULL)
+		return best;
 	TAILQ_FOREACH_REVERSE(w, &s->ahead, worker_list, entry)
 	{
 		if (!worker_may_take(w, j, now))
 			continue;
-		if (!failed_at(j, w))
+		if (!shuns(j, w))
 			return w;
 		if (second == NULL)
 			second = w;
@@ -57,17 +68,31 @@ look_at(struct scheduler *s, const struct locality *l)
 }
 
 static int64_t
-transfer_ms(const struct scheduler *s, const struct worker *w)
+fetch_ms(const struct worker *w, uint64_t bytes)
 {
 	double bandwidth = w->bandwidth.bytes > 0
 	    ? w->bandwidth.bytes / w->bandwidth.ms
 	    : SCHED_BANDWIDTH;
 	double ms;
 
-	if (w->mark != s->mark)
-		return 0;
-	ms = (double)w->missing / bandwidth;
+	ms = (double)bytes / bandwidth;
 	return ms < 1e12 ? (int64_t)ms : (int64_t)1e12;
+}
+
+/* Of the job that is looked at. */
+static int64_t
+transfer_ms(const struct scheduler *s, const struct worker *w)
+{
+	return w->mark == s->mark ? fetch_ms(w, w->missing) : 0;
+}
+
+int64_t
+transfer_to(const struct worker *w, const struct job *j)
+{
+	for (size_t i = 0; j->locality != NULL && i < j->locality->n; i++)
+		if (j->locality->at[i].worker.v == w->id.v)
+			return fetch_ms(w, j->locality->at[i].bytes);
+	return 0;
 }
 
 static struct worker *
@@ -85,7 +110,7 @@ cheapest(
 		    !worker_may_take(w, j, now))
 			continue;
 		cost = transfer_ms(s, w) + time_to_slot(s, now, w);
-		if (failed_at(j, w))
+		if (shuns(j, w))
 			cost += FAILED_HERE;
 		if (cost < least) {
 			least = cost;
@@ -137,8 +162,10 @@ ceiling(struct scheduler *s, int64_t now)
 	for (size_t i = 0; i < 2; i++)
 		TAILQ_FOREACH(w, lists[i], entry)
 		{
-			if (now >= w->limit_until)
-				return UINT64_MAX;
+			if (now >= w->limit_until) {
+				most = UINT64_MAX;
+				continue;
+			}
 			if (w->limit_until < s->place_at)
 				s->place_at = w->limit_until;
 			if (w->limit > most)
@@ -165,7 +192,7 @@ choose_from(
 			below = UINT64_MAX;
 			continue;
 		}
-		w = j->locality == NULL ? first_with_room(s, now, j)
+		w = j->locality == NULL ? any_with_room(s, now, j)
 					: choose_near(s, now, j, &held);
 		if (w != NULL) {
 			*job = id;
@@ -184,8 +211,9 @@ choose(struct scheduler *s, int64_t now, uint64_t *job)
 	if (!s->changed && now < s->place_at)
 		return NULL;
 	s->place_at = INT64_MAX;
-	if ((w = choose_from(s, now, &s->queue, job)) != NULL ||
-	    (w = choose_from(s, now, &s->audits, job)) != NULL)
+	if ((!TAILQ_EMPTY(&s->idle) || !TAILQ_EMPTY(&s->ahead)) &&
+	    ((w = choose_from(s, now, &s->queue, job)) != NULL ||
+		(w = choose_from(s, now, &s->audits, job)) != NULL))
 		return w;
 	s->changed = false;
 	s->late_at = now;

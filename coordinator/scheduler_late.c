@@ -1,12 +1,14 @@
 /*
- * When nothing is queued: what waits behind busy slots goes to idle ones, and
- * stragglers get a second copy.
+ * Towards the end: what waits behind busy slots goes to idle ones, and what
+ * all will wait for gets a second copy.
  */
 #include "scheduler.h"
 #include "scheduler_state.h"
 
 /* How often running jobs are looked at, ms. */
 #define LOOK_MS 1000
+/* While jobs are queued; and 1 ms for each ten leases. */
+#define CRITICAL_MS 50
 
 struct candidate {
 	struct worker *from, *to;
@@ -35,28 +37,29 @@ find_waiting(struct scheduler *s, int64_t now, struct candidate *c)
 	struct worker *w, *to;
 
 	TAILQ_FOREACH(w, &s->all, all)
-	for (size_t i = 0; i < w->n_leases; i++) {
+	for (size_t i = 0; w->n_leases > w->slots && i < w->n_leases; i++) {
 		struct job *j = &s->job[w->lease[i].job];
 
 		if (w->lease[i].started != NOT_STARTED ||
 		    (c->to != NULL && j->weight <= c->weight) ||
 		    (to = idle_for(s, now, j)) == NULL ||
-		    time_needed(s, to, j->weight) >
+		    time_needed(s, to, j->weight) + transfer_to(to, j) >
 			time_to_slot(s, now, w) + time_needed(s, w, j->weight))
 			continue;
 		*c = (struct candidate){w, to, &w->lease[i], j->weight, 0};
 	}
 }
 
-/* The one with the most time left, where a copy helps. */
+/*
+ * The running job with the most time left, over `least`, that would be done
+ * sooner on an idle slot: there is a copy of it to make.
+ */
 static void
-find_straggler(struct scheduler *s, int64_t now, struct candidate *c)
+find_straggler(
+    struct scheduler *s, int64_t now, int64_t least, struct candidate *c)
 {
-	int64_t least = 2 * took_median(s);
 	struct worker *w, *to;
 
-	if (least < SCHED_STRAGGLE_MS)
-		least = SCHED_STRAGGLE_MS;
 	c->left = least;
 	TAILQ_FOREACH(w, &s->all, all)
 	for (size_t i = 0; i < w->n_leases; i++) {
@@ -67,7 +70,41 @@ find_straggler(struct scheduler *s, int64_t now, struct candidate *c)
 		if (lease->started == NOT_STARTED || j->copies == COPIES ||
 		    (left = time_left(s, now, w, lease)) <= c->left ||
 		    (to = idle_for(s, now, j)) == NULL ||
-		    time_needed(s, to, j->weight) >= left)
+		    time_needed(s, to, j->weight) + transfer_to(to, j) >= left)
+			continue;
+		*c = (struct candidate){w, to, lease, j->weight, left};
+	}
+}
+
+/*
+ * The same while others are queued, for one that all will wait for in the
+ * end: where a worker with room is known to need less than half of the time.
+ */
+static void
+find_critical(
+    struct scheduler *s, int64_t now, int64_t least, struct candidate *c)
+{
+	struct worker *to = TAILQ_FIRST(&s->idle), *w;
+	int64_t wait;
+
+	if (to == NULL)
+		to = TAILQ_LAST(&s->ahead, worker_list);
+	if (to == NULL || to->rate.bytes <= 0)
+		return;
+	wait = time_to_slot(s, now, to);
+	c->left = least;
+	TAILQ_FOREACH(w, &s->all, all)
+	for (size_t i = 0; i < w->n_leases; i++) {
+		struct lease *lease = &w->lease[i];
+		struct job *j = &s->job[lease->job];
+		int64_t left;
+
+		if (lease->started == NOT_STARTED || j->copies == COPIES ||
+		    (left = time_left(s, now, w, lease)) <= c->left ||
+		    w == to || failed_at(j, to) ||
+		    !worker_may_take(to, j, now) ||
+		    wait + time_needed(s, to, j->weight) + transfer_to(to, j) >=
+			left / 2)
 			continue;
 		*c = (struct candidate){w, to, lease, j->weight, left};
 	}
@@ -83,11 +120,50 @@ may_copy(const struct scheduler *s)
 	return s->extra < most;
 }
 
+static int64_t
+straggle_ms(const struct scheduler *s)
+{
+	int64_t least = 2 * took_median(s);
+
+	return least > SCHED_STRAGGLE_MS ? least : SCHED_STRAGGLE_MS;
+}
+
+static void
+send_copy(struct scheduler *s, int64_t now, const struct candidate *c,
+    struct sched_action *out)
+{
+	uint64_t job = c->lease->job;
+
+	lease_begin(s, now, c->to, job);
+	*out = (struct sched_action){
+	    .kind = SCHED_SEND,
+	    .job = {job},
+	    .attempt = s->job[job].attempt,
+	    .worker = c->to->id,
+	};
+}
+
+static void
+move_waiting(struct scheduler *s, int64_t now, const struct candidate *c,
+    struct sched_action *out)
+{
+	uint64_t job = c->lease->job;
+
+	*out = (struct sched_action){
+	    .kind = SCHED_CANCEL,
+	    .job = {job},
+	    .attempt = c->lease->attempt,
+	    .worker = c->from->id,
+	};
+	lease_end(s, now, c->from, c->lease);
+	lease_begin(s, now, c->to, job);
+	queue_action(s, SCHED_SEND, job, s->job[job].attempt, c->to->id);
+}
+
 bool
 late_move(struct scheduler *s, int64_t now, struct sched_action *out)
 {
 	struct candidate c = {0};
-	uint64_t job;
 
 	if (now < s->late_at)
 		return false;
@@ -97,30 +173,37 @@ late_move(struct scheduler *s, int64_t now, struct sched_action *out)
 	s->late_at = now;
 	find_waiting(s, now, &c);
 	if (c.to != NULL) {
-		job = c.lease->job;
-		*out = (struct sched_action){
-		    .kind = SCHED_CANCEL,
-		    .job = {job},
-		    .attempt = c.lease->attempt,
-		    .worker = c.from->id,
-		};
-		lease_end(s, now, c.from, c.lease);
-		job_enqueue(s, job);
+		move_waiting(s, now, &c, out);
 		return true;
 	}
-	if (may_copy(s))
-		find_straggler(s, now, &c);
+	if (now >= s->straggle_at && may_copy(s))
+		find_straggler(s, now, straggle_ms(s), &c);
 	if (c.to == NULL) {
-		s->late_at = now + LOOK_MS;
+		if (now >= s->straggle_at)
+			s->straggle_at = now + LOOK_MS;
+		s->late_at = s->straggle_at;
 		return false;
 	}
-	job = c.lease->job;
-	lease_begin(s, now, c.to, job);
-	*out = (struct sched_action){
-	    .kind = SCHED_SEND,
-	    .job = {job},
-	    .attempt = s->job[job].attempt,
-	    .worker = c.to->id,
-	};
+	send_copy(s, now, &c, out);
+	return true;
+}
+
+bool
+critical_move(struct scheduler *s, int64_t now, struct sched_action *out)
+{
+	double rate = s->rate.ms > 0 ? s->rate.bytes / s->rate.ms : 0;
+	struct candidate c = {0};
+	int64_t least, rest;
+
+	if (now < s->critical_at || s->queue.n == 0 || rate <= 0 ||
+	    !may_copy(s))
+		return false;
+	s->critical_at = now + CRITICAL_MS + (int64_t)s->leases / 10;
+	rest = whole_ms(s->queued / (rate * (double)s->slots));
+	least = straggle_ms(s);
+	find_critical(s, now, least > rest ? least : rest, &c);
+	if (c.to == NULL)
+		return false;
+	send_copy(s, now, &c, out);
 	return true;
 }

@@ -130,8 +130,8 @@ bool
 sched_next(struct scheduler *s, int64_t now, struct sched_action *out)
 {
 	return next_pending(s, out) || next_expired(s, now, out) ||
-	    next_send(s, now, out) || late_move(s, now, out) ||
-	    next_skipped(s, now, out);
+	    critical_move(s, now, out) || next_send(s, now, out) ||
+	    late_move(s, now, out) || next_skipped(s, now, out);
 }
 
 int64_t

@@ -1,12 +1,17 @@
 #include "scheduler_state.h"
 
-#define FADING 0.75
+/* What is older than that many ms of work fades. */
+#define FADING_MS 60000.0
 
+/* By time, not by jobs: many small ones do not outweigh a large one. */
 void
 rate_add(struct rate *r, uint64_t bytes, int64_t ms)
 {
-	r->bytes = FADING * r->bytes + (double)bytes;
-	r->ms = FADING * r->ms + (double)(ms > 0 ? ms : 1);
+	double took = (double)(ms > 0 ? ms : 1);
+	double fading = FADING_MS / (FADING_MS + took);
+
+	r->bytes = fading * r->bytes + (double)bytes;
+	r->ms = fading * r->ms + took;
 }
 
 double
@@ -17,8 +22,7 @@ rate_of(const struct scheduler *s, const struct worker *w)
 	return r->ms > 0 ? r->bytes / r->ms : 0;
 }
 
-/* Kept so small that sums of times cannot overflow. */
-static int64_t
+int64_t
 whole_ms(double ms)
 {
 	const double most = (double)(INT64_MAX >> 16);
@@ -32,14 +36,14 @@ attempt_ms(
 {
 	double rate = rate_of(s, w), ms;
 
-	if (rate <= 0)
-		rate = SCHED_RATE_UNKNOWN;
+	if (rate < SCHED_RATE_MIN)
+		rate = SCHED_RATE_MIN;
 	if (rate > SCHED_RATE_MAX)
 		rate = SCHED_RATE_MAX;
 	ms = SCHED_ATTEMPT_FACTOR * (double)j->weight / rate;
 	if (ms < SCHED_ATTEMPT_MS)
 		ms = SCHED_ATTEMPT_MS;
-	return whole_ms(ms * (double)(1u << j->failures));
+	return whole_ms(ms * (j->failures > 1 ? 4 : 1 + j->failures));
 }
 
 /* Four buckets an octave: exact up to 7 ms, then within a quarter. */

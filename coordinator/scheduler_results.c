@@ -144,24 +144,42 @@ remember_failure(struct scheduler *s, struct job *j, const struct worker *w,
 	return true;
 }
 
+static void
+end_for_good(struct scheduler *s, int64_t now, uint64_t id)
+{
+	struct job *j = &s->job[id];
+
+	queue_action(s, j->accepted ? SCHED_AUDIT_SKIPPED : SCHED_FAILED, id,
+	    j->attempt, j->by);
+	job_close(s, now, id, j->accepted ? JOB_DONE : JOB_FAILED);
+}
+
+void
+job_again(struct scheduler *s, int64_t now, uint64_t id)
+{
+	struct job *j = &s->job[id];
+
+	if (j->copies > 0)
+		return; /* the other copy goes on */
+	if (poisonous(s, j) ||
+	    (j->accepted && j->postponed >= SCHED_POSTPONED_AUDIT_MAX))
+		end_for_good(s, now, id);
+	else
+		job_enqueue(s, id);
+}
+
 void
 job_failed(struct scheduler *s, int64_t now, uint64_t id,
     const struct worker *w, enum err_kind kind, const char *why)
 {
 	struct job *j = &s->job[id];
-	/* Out of memory: rather fail the job than lose count. */
-	bool last = !remember_failure(s, j, w, kind, why) ||
-	    (kind != ERR_RETRY && !j->accepted);
 
-	if (!last && j->copies > 0)
-		return; /* the other copy goes on */
-	if (!last && !poisonous(s, j)) {
-		job_enqueue(s, id);
-		return;
-	}
-	queue_action(s, j->accepted ? SCHED_AUDIT_SKIPPED : SCHED_FAILED, id,
-	    j->attempt, w->id);
-	job_close(s, now, id, j->accepted ? JOB_DONE : JOB_FAILED);
+	/* Out of memory: rather fail the job than lose count. */
+	if (!remember_failure(s, j, w, kind, why) ||
+	    (kind != ERR_RETRY && !j->accepted))
+		end_for_good(s, now, id);
+	else
+		job_again(s, now, id);
 }
 
 /* A late answer counts, but not one of a worker that never had the attempt. */
@@ -190,6 +208,7 @@ accept(struct scheduler *s, int64_t now, uint64_t id, struct worker_id worker,
 	if (j->state == JOB_QUEUED)
 		job_dequeue(s, id);
 	j->accepted = true;
+	j->postponed = 0;
 	/* A copy that another worker makes is the audit. */
 	for (unsigned i = j->copies; i > 0; i--)
 		if (j->copies > 1 || j->at[i - 1]->id.v == worker.v)
@@ -277,12 +296,14 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 {
 	struct worker *w = worker_find(s, worker);
 	struct lease *lease = w == NULL ? NULL : lease_find(w, job.v);
+	struct job *j;
 	uint64_t limit;
 
 	if (lease == NULL || lease->attempt != attempt)
 		return;
 	w->silent_at = now + s->config.silent_ms;
-	limit = s->job[job.v].weight;
+	j = &s->job[job.v];
+	limit = j->weight;
 	if (now < w->limit_until && w->limit < limit)
 		limit = w->limit;
 	lease_end(s, now, w, lease);
@@ -290,6 +311,10 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 	w->limit_until = now + SCHED_POSTPONE_MS;
 	if (w->limit_until > s->limited_until)
 		s->limited_until = w->limit_until;
-	if (s->job[job.v].copies == 0)
-		job_enqueue(s, job.v);
+	/* Counts on from 248 to 255, for ever. */
+	j->postponed =
+	    j->postponed < UINT8_MAX ? j->postponed + 1 : UINT8_MAX - 7;
+	job_again(s, now, job.v);
+	if (j->postponed % SCHED_POSTPONED_MAX == 0)
+		workers_use_all(s);
 }

@@ -27,8 +27,9 @@ enum job_state { JOB_QUEUED, JOB_LEASED, JOB_DONE, JOB_FAILED, JOB_LEFT };
 struct job {
 	enum job_state state;
 	uint8_t failures, copies;
-	bool audit;    /* to be run twice */
-	bool accepted; /* its result is there; open: the audit is not */
+	uint8_t postponed; /* about; of an audit: since accepted */
+	bool audit;	   /* to be run twice */
+	bool accepted;	   /* its result is there; open: the audit is not */
 	uint64_t weight;
 	uint64_t attempt; /* the newest; older ones may still answer */
 	struct worker *at[COPIES];
@@ -104,7 +105,9 @@ struct scheduler {
 	int64_t check_at;     /* no lease or silence ends earlier */
 	bool changed;	      /* something that may place a job */
 	int64_t place_at;     /* nothing else does earlier */
-	int64_t late_at;      /* when to look for stragglers */
+	int64_t late_at;      /* when to look for what may move */
+	int64_t straggle_at, critical_at; /* for what may be copied */
+	double queued;			  /* bytes, about */
 	int64_t limited_until;
 	struct rate rate;
 	uint32_t took[BUCKETS];
@@ -133,6 +136,8 @@ void worker_list(struct scheduler *s, struct worker *w);
 void worker_free(struct worker *w);
 void worker_end(
     struct scheduler *s, int64_t now, struct worker *w, const char *why);
+/* All that are set aside. */
+void workers_use_all(struct scheduler *s);
 /* A failure that is the worker's own, or may be. */
 void worker_failed(struct scheduler *s, struct worker *w);
 
@@ -148,7 +153,9 @@ void lease_cancel(
 void lease_start(
     struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
 bool failed_at(const struct job *j, const struct worker *w);
-/* An attempt whose lease was ended failed: again, or never. */
+/* A lease of the job was ended: again, or never. */
+void job_again(struct scheduler *s, int64_t now, uint64_t id);
+/* And it failed. */
 void job_failed(struct scheduler *s, int64_t now, uint64_t id,
     const struct worker *w, enum err_kind kind, const char *why);
 
@@ -159,6 +166,8 @@ double rate_of(const struct scheduler *s, const struct worker *w);
 /* ms from the lease's start; as long as anything where nothing is known. */
 int64_t attempt_ms(
     const struct scheduler *s, const struct worker *w, const struct job *j);
+/* Kept so small that sums of times cannot overflow. */
+int64_t whole_ms(double ms);
 void took_add(struct scheduler *s, int64_t ms);
 int64_t took_median(const struct scheduler *s);
 /* Of a running lease. */
@@ -173,9 +182,13 @@ int64_t time_to_slot(
 
 /* scheduler_choose.c: a queued job and a worker for it, or NULL. */
 struct worker *choose(struct scheduler *s, int64_t now, uint64_t *job);
+/* ms to fetch what the job misses there. */
+int64_t transfer_to(const struct worker *w, const struct job *j);
 bool worker_may_take(const struct worker *w, const struct job *j, int64_t now);
 
 /* scheduler_late.c: moves a waiting job or starts a second copy. */
 bool late_move(struct scheduler *s, int64_t now, struct sched_action *out);
+/* The same while others are queued: for what takes longer than all of them. */
+bool critical_move(struct scheduler *s, int64_t now, struct sched_action *out);
 
 #endif

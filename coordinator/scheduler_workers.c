@@ -101,14 +101,11 @@ tell(struct scheduler *s, struct worker *w)
 	w->news = true;
 }
 
-/* Whoever was set aside is better than nobody. */
-static void
-need_someone(struct scheduler *s)
+void
+workers_use_all(struct scheduler *s)
 {
 	struct worker *w;
 
-	if (s->usable > 0)
-		return;
 	TAILQ_FOREACH(w, &s->all, all)
 	if (w->aside && !w->draining) {
 		sched_worker_use(s, w->id);
@@ -154,7 +151,9 @@ sched_worker_drain(struct scheduler *s, int64_t now, struct worker_id worker)
 	w->draining = true;
 	worker_list(s, w);
 	s->changed = true;
-	need_someone(s);
+	/* Whoever was set aside is better than nobody. */
+	if (s->usable == 0)
+		workers_use_all(s);
 }
 
 void
@@ -175,14 +174,16 @@ worker_end(struct scheduler *s, int64_t now, struct worker *w, const char *why)
 		lease_end(s, now, w, &w->lease[0]);
 		if (!lease.spared)
 			job_failed(s, now, lease.job, w, ERR_RETRY, why);
-		else if (s->job[lease.job].copies == 0)
-			job_enqueue(s, lease.job);
+		else
+			job_again(s, now, lease.job);
 	}
 	TAILQ_REMOVE(&s->all, w, all);
 	s->by_id[w->id.v] = NULL;
 	worker_free(w);
 	s->changed = true;
-	need_someone(s);
+	/* Whoever was set aside is better than nobody. */
+	if (s->usable == 0)
+		workers_use_all(s);
 }
 
 void
@@ -203,6 +204,16 @@ sched_fetched(
 
 	if (w != NULL)
 		rate_add(&w->bandwidth, bytes, ms);
+}
+
+void
+sched_measured(
+    struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms)
+{
+	struct worker *w = worker_find(s, worker);
+
+	if (w != NULL)
+		rate_add(&w->rate, bytes, ms);
 }
 
 void

@@ -14,6 +14,7 @@
 #include "err.h"
 #include "key_list.h"
 #include "link.h"
+#include "log.h"
 
 #define ENDPOINT "inproc://zeromq.zap.01"
 #define CONTROL "inproc://quarry.zap.control"
@@ -26,7 +27,8 @@ struct zap {
 	void *here;    /* PAIR: ours; anything said ends the thread */
 	pthread_t thread;
 	pthread_mutex_t lock;
-	struct key_list *keys; /* under the lock */
+	struct key_list *keys;		 /* under the lock */
+	char refused[CURVE_KEY_LEN + 1]; /* the thread's: said last */
 };
 
 /* A request, frame by frame; those that are too long are cut. */
@@ -99,6 +101,19 @@ zap_allows(struct zap *z, const char *key, char *name, size_t size)
 	return found != NULL;
 }
 
+/* Said once, however often it comes again. */
+static void
+say_refused(struct zap *z, const struct request *r, const char *key)
+{
+	if (strcmp(z->refused, key) == 0)
+		return;
+	memcpy(z->refused, key, sizeof(z->refused));
+	log_line(LOG_WARNING,
+	    "a worker at %.*s was refused: its key %s is not "
+	    "listed",
+	    (int)r->len[ADDRESS], (const char *)r->frame[ADDRESS], key);
+}
+
 /* One request is answered, whatever it holds; -1: the socket is no more. */
 static int
 serve(struct zap *z)
@@ -113,8 +128,10 @@ serve(struct zap *z)
 	    r.len[CREDENTIAL] != 32 ||
 	    zmq_z85_encode(key, r.frame[CREDENTIAL], 32) == NULL)
 		return answer(z->handler, &r, "400", "not by a key", "");
-	if (!zap_allows(z, key, NULL, 0))
+	if (!zap_allows(z, key, NULL, 0)) {
+		say_refused(z, &r, key);
 		return answer(z->handler, &r, "400", "key is not listed", "");
+	}
 	return answer(z->handler, &r, "200", "OK", key);
 }
 

@@ -29,6 +29,8 @@
 #define RETRY_MS 50
 /* HELLO may be lost, or not be heard yet. */
 #define HELLO_MS 1000
+/* When a worker that waits for coordinators says that it does. */
+#define SAY_MS 10000
 
 int
 agent_try_send(struct agent *a, const struct msg *m, struct err *e)
@@ -100,6 +102,7 @@ start_again(struct agent *a, struct err *e)
 	link_closep(&a->link);
 	a->state = AGENT_NEW;
 	a->lost_since = 0;
+	a->deadline = INT64_MAX; /* there was one: there may be none for long */
 	return link_connect(
 	    a->ctx, a->options->endpoint, a->options->keys, &a->link, e);
 }
@@ -315,10 +318,22 @@ join(struct agent *a, struct err *e)
 		a->state = AGENT_NEW;
 	if (a->state == AGENT_NEW && say_hello(a, e) < 0)
 		return -1;
-	if (a->state < AGENT_READY && now >= a->deadline && !a->options->stays)
+	if (a->state >= AGENT_READY || now < a->deadline)
+		return 0;
+	if (a->options->stays) {
+		a->deadline = INT64_MAX; /* said once */
+		log_line(LOG_WARNING,
+		    "%s: no coordinator answers yet%s; waiting",
+		    a->options->endpoint,
+		    a->options->keys != NULL && a->options->keys->own != NULL
+			? " (or it has another key, or does not list this "
+			  "worker's)"
+			: "");
+	} else {
 		return err_set(e, ERR_FATAL, 0,
 		    "%s: no answer from a coordinator in %d s",
 		    a->options->endpoint, a->options->welcome_ms / 1000);
+	}
 	return 0;
 }
 
@@ -371,7 +386,8 @@ agent_open(struct agent *a, struct err *e)
 {
 	if (open_signals(a, e) < 0)
 		return -1;
-	a->deadline = monotime_ms() + a->options->welcome_ms;
+	a->deadline = monotime_ms() +
+	    (a->options->stays ? SAY_MS : a->options->welcome_ms);
 	if (getentropy(a->instance, sizeof(a->instance)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	a->progress = calloc(a->options->slots, sizeof(*a->progress));

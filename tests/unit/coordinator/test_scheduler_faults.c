@@ -162,6 +162,47 @@ stragglers_get_a_copy(void **state)
 	sched_free(s);
 }
 
+static void
+fastest_worker_gets_the_largest(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, MB);
+	add(s, 10 * MB);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	sched_measured(s, (struct worker_id){0}, MB, 1000);
+	sched_measured(s, (struct worker_id){1}, 2 * MB, 1000);
+	expect(s, 0, SCHED_SEND, 1, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	sched_free(s);
+}
+
+/* Longer than all that is queued: a copy before the queue is empty. */
+static void
+all_will_wait_for_it(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, 1000 * MB);
+	for (int i = 0; i < 50; i++)
+		add(s, MB);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	progress(s, 6000, 0, 0, 1, 6 * MB);
+	up(s, 6000, 1, 1);
+	expect(s, 6000, SCHED_SEND, 2, 1);
+	expect(s, 6000, SCHED_SEND, 3, 1);
+	expect_nothing(s, 6000);
+	done_at(s, 6010, 1, 2, 1, SCHED_ACCEPTED);
+	expect(s, 6010, SCHED_SEND, 0, 1);
+	expect_nothing(s, 6010);
+	sched_free(s);
+}
+
 /* One in ten slots at most. */
 static void
 copies_are_few(void **state)
@@ -437,6 +478,59 @@ audits_are_skipped_in_the_end(void **state)
 	sched_free(s);
 }
 
+/* The only other worker has no room for it. */
+static void
+audits_are_not_postponed_for_ever(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	assert_int_equal(sched_audit(s, add(s, 5), &e), 0);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	up(s, 0, 1, 1);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+	for (int64_t now = 0; now < 30000; now += 10000) {
+		sched_beat(s, now, (struct worker_id){0}, 0);
+		sched_beat(s, now, (struct worker_id){1}, 0);
+		expect(s, now, SCHED_SEND, 0, 1);
+		postpone(s, now, 1, 0, (uint64_t)now / 10000 + 2);
+	}
+	expect(s, 20000, SCHED_AUDIT_SKIPPED, 0, 0);
+	assert_int_equal(sched_open(s), 0);
+	sched_free(s);
+}
+
+/* Events need not be followed by sched_next. */
+static void
+actions_wait(void **state)
+{
+	enum { WORKERS = 40 };
+	struct scheduler *s = make();
+	struct sched_action a;
+	int cancels = 0;
+
+	(void)state;
+	for (int i = 0; i < 2 * WORKERS; i++)
+		add(s, 1);
+	for (uint64_t i = 0; i < WORKERS; i++)
+		up(s, 0, i, 1);
+	while (sched_next(s, 0, &a))
+		;
+	for (uint64_t i = 0; i < WORKERS; i++) {
+		sched_cancel(s, 0, (struct job_id){i});
+		gone(s, i);
+		up(s, 0, WORKERS + i, 1);
+	}
+	for (uint64_t i = 0; i < WORKERS; i++)
+		sched_cancel(s, 0, (struct job_id){WORKERS + i});
+	while (sched_next(s, 0, &a))
+		cancels += a.kind == SCHED_CANCEL;
+	assert_int_equal(cancels, WORKERS);
+	assert_int_equal(sched_open(s), 0);
+	sched_free(s);
+}
+
 static void
 cancelled_jobs_are_gone(void **state)
 {
@@ -468,6 +562,8 @@ main(void)
 	    cmocka_unit_test(poison_is_bounded),
 	    cmocka_unit_test(attempts_have_a_deadline),
 	    cmocka_unit_test(stragglers_get_a_copy),
+	    cmocka_unit_test(fastest_worker_gets_the_largest),
+	    cmocka_unit_test(all_will_wait_for_it),
 	    cmocka_unit_test(copies_are_few),
 	    cmocka_unit_test(blame_sets_aside),
 	    cmocka_unit_test(last_usable_worker_stays),
@@ -476,6 +572,8 @@ main(void)
 	    cmocka_unit_test(locality_waits_no_longer_than_the_transfer),
 	    cmocka_unit_test(audits_need_a_second_worker),
 	    cmocka_unit_test(audits_are_skipped_in_the_end),
+	    cmocka_unit_test(audits_are_not_postponed_for_ever),
+	    cmocka_unit_test(actions_wait),
 	    cmocka_unit_test(cancelled_jobs_are_gone),
 	};
 

@@ -1,0 +1,116 @@
+#include "dispatch_state.h"
+
+#include <string.h>
+
+#include "curve_key.h"
+#include "dispatch.h"
+#include "encoding.h"
+#include "err.h"
+#include "key_list.h"
+#include "log.h"
+#include "monotime.h"
+#include "own.h"
+#include "protocol.h"
+#include "zap.h"
+
+int
+dispatch_remote_open(
+    struct dispatch *d, const struct dispatch_config *config, struct err *e)
+{
+	const struct link_keys keys = {
+	    .own = config->key, .plain = config->plain};
+	AUTO(key_list_freep) struct key_list *list = NULL;
+
+	if (config->listen == NULL)
+		return 0;
+	d->min_workers = config->min_workers;
+	d->keys_path = config->keys;
+	if (config->key != NULL) {
+		if (key_list_read(config->keys, &list, e) < 0)
+			return err_ctx(e, "--workers-keys");
+		if (key_list_count(list) == 0)
+			log_line(LOG_WARNING,
+			    "--workers-keys %s: no key is in it yet, so nobody "
+			    "can join",
+			    config->keys);
+		if (zap_start(d->ctx, &list, &d->zap, e) < 0)
+			return -1;
+	}
+	if (link_listen(d->ctx, config->listen, &keys, &d->remote, e) < 0)
+		return err_ctx(e, "--listen");
+	log_line(LOG_INFO, "workers may join at %s", link_endpoint(d->remote));
+	return 0;
+}
+
+void
+dispatch_remote_close(struct dispatch *d)
+{
+	link_close(d->remote, 500); /* BYE has to get there */
+	d->remote = NULL;
+	zap_stop(d->zap);
+	d->zap = NULL;
+}
+
+/* What makes the bytes of blobs, by the worker's own words; "" if nothing. */
+static const char *
+encoder_of(const struct dispatch *d, const struct msg_hello *hello)
+{
+	switch (d->encoding.kind) {
+	case ENCODING_GZIP:
+		return hello->gzip;
+	case ENCODING_ZSTD:
+		return hello->zstd;
+	case ENCODING_NONE:
+		break;
+	}
+	return "";
+}
+
+const char *
+dispatch_remote_refusal(struct dispatch *d, const struct link_peer *p,
+    const struct msg_hello *hello, char *text, size_t size)
+{
+	const char *encoder = encoder_of(d, hello);
+
+	if (p != NULL && d->zap != NULL &&
+	    !zap_allows(d->zap, p->key, NULL, 0)) {
+		snprintf(text, size, "its key is not listed any more");
+		return text;
+	}
+	if (d->encoder[0] == '\0')
+		snprintf(d->encoder, sizeof(d->encoder), "%s", encoder);
+	if (strcmp(d->encoder, encoder) == 0)
+		return NULL;
+	snprintf(text, size,
+	    "it would make other bytes: its encoder is %s, this build's is %s",
+	    encoder, d->encoder);
+	return text;
+}
+
+void
+dispatch_remote_reload(struct dispatch *d)
+{
+	AUTO(key_list_freep) struct key_list *list = NULL;
+	struct err e = ERR_INIT;
+
+	if (d->zap == NULL)
+		return;
+	if (key_list_read(d->keys_path, &list, &e) < 0) {
+		log_line(LOG_WARNING, "the keys stay as they were: %s", e.text);
+		return;
+	}
+	log_line(LOG_INFO, "%zu keys may join", key_list_count(list));
+	zap_replace(d->zap, &list);
+	for (size_t i = d->n_peers; i-- > 0;) {
+		struct peer *p = &d->peer[i];
+
+		if (p->via != d->remote ||
+		    zap_allows(d->zap, p->link.key, NULL, 0))
+			continue;
+		log_line(LOG_WARNING,
+		    "worker %s: its key is not listed any more: its jobs go "
+		    "elsewhere",
+		    p->name);
+		peer_gone(d, p, "its key was taken off the list");
+	}
+}
