@@ -41,8 +41,10 @@ is_loopback(const char *host)
 
 	if (inet_pton(AF_INET, host, &four) == 1)
 		return ntohl(four.s_addr) >> 24 == 127;
+	/* A socket for both families tells IPv4 addresses as mapped ones. */
 	if (inet_pton(AF_INET6, host, &six) == 1)
-		return IN6_IS_ADDR_LOOPBACK(&six);
+		return IN6_IS_ADDR_LOOPBACK(&six) ||
+		    (IN6_IS_ADDR_V4MAPPED(&six) && six.s6_addr[12] == 127);
 	return strcmp(host, "localhost") == 0;
 }
 

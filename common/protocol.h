@@ -39,6 +39,7 @@
 #include "data_protocol.h"
 #include "err.h"
 #include "layer_spec.h"
+#include "probe.h"
 
 #define PROTOCOL_VERSION 2
 
@@ -51,7 +52,7 @@
 #define MSG_PATH_MAX TAR_NAME_MAX
 #define MSG_SLOTS_MAX 1024
 #define MSG_BEAT_MS_MAX 3600000
-#define MSG_PROBE_KEY_SIZE 32
+#define MSG_PROBE_KEY_SIZE PROBE_KEY_SIZE
 #define MSG_INSTANCE_SIZE 16
 
 /*	constant      no. body     direction, meaning */

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -14,6 +15,7 @@
 
 #include "agent_state.h"
 #include "err.h"
+#include "handover.h"
 #include "job.h"
 #include "job_pool.h"
 #include "link.h"
@@ -21,6 +23,7 @@
 #include "monotime.h"
 #include "own.h"
 #include "protocol.h"
+#include "shared_answer.h"
 
 /* The ends of jobs and of the last message, together within a second. */
 #define STOP_MS 500
@@ -78,6 +81,12 @@ say_draining(struct agent *a, struct err *e)
 static int
 take_welcome(struct agent *a, const struct msg_welcome *m, struct err *e)
 {
+	const struct handover_config handover = {.folder = a->options->spool,
+	    .control = a->options->endpoint,
+	    .keys = a->options->keys,
+	    .data = m->data,
+	    .token = m->token};
+
 	if (m->protocol != PROTOCOL_VERSION)
 		return err_set(e, ERR_FATAL, 0,
 		    "%s: the coordinator speaks protocol %" PRIu64
@@ -89,6 +98,9 @@ take_welcome(struct agent *a, const struct msg_welcome *m, struct err *e)
 	else
 		agent_answer_again(a);
 	a->session = m->session;
+	if (m->data[0] != '\0' &&
+	    handover_join(a->ctx, &handover, &a->handover, e) < 0)
+		return -1;
 	a->beat_ms = (int64_t)m->beat_ms;
 	a->next_beat = monotime_ms() + a->beat_ms;
 	a->state = AGENT_READY;
@@ -122,6 +134,47 @@ next_build(struct agent *a, const char *why, struct err *e)
 	return start_again(a, e);
 }
 
+/* 0 where it cannot be said now: the coordinator does not wait for ever. */
+static int
+refuse_probe(
+    struct agent *a, uint64_t probe, const struct err *why, struct err *e)
+{
+	struct msg m = {.type = MSG_PROBED};
+
+	m.probed.probe = probe;
+	m.probed.sys = why->sys > 0 ? (uint64_t)why->sys : EBUSY;
+	m.probed.text = why->text;
+	return agent_try_send(a, &m, e) < 0 ? -1 : 0;
+}
+
+static int
+take_probe(struct agent *a, const struct msg_probe *m, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (a->answer != NULL)
+		err_set(&why, ERR_RETRY, EBUSY, "another probe is on");
+	else
+		shared_answer_new(m, &a->answer, &why);
+	return why.kind == ERR_NONE ? 0 : refuse_probe(a, m->probe, &why, e);
+}
+
+static int
+send_probed(struct agent *a, struct err *e)
+{
+	struct msg m;
+	int rc;
+
+	if (a->answer == NULL || !shared_answer_take(a->answer, &m))
+		return 0;
+	if ((rc = agent_try_send(a, &m, e)) != 0)
+		return rc < 0 ? -1 : 0;
+	/* Its thread is through: this does not wait. */
+	shared_answer_stop(a->answer, STOP_MS);
+	a->answer = NULL;
+	return 0;
+}
+
 static int
 handle(struct agent *a, struct msg *m, struct err *e)
 {
@@ -147,6 +200,10 @@ handle(struct agent *a, struct msg *m, struct err *e)
 		if (a->state == AGENT_READY)
 			return agent_cancel_job(a, &m->cancel, e);
 		break;
+	case MSG_PROBE:
+		if (a->state == AGENT_READY)
+			return take_probe(a, &m->probe, e);
+		break;
 	case MSG_BYE:
 		return next_build(a, "the build is over", e);
 	case MSG_WHO:
@@ -159,7 +216,6 @@ handle(struct agent *a, struct msg *m, struct err *e)
 	case MSG_DONE:
 	case MSG_FAIL:
 	case MSG_POSTPONE:
-	case MSG_PROBE:
 	case MSG_PROBED:
 		break;
 	}
@@ -299,13 +355,30 @@ patience(const struct agent *a)
 		sooner(&until, now + RETRY_MS);
 	if (a->state == AGENT_GREETED)
 		sooner(&until, a->hello_at);
-	if (a->draining)
+	if (a->draining || a->answer != NULL)
 		sooner(&until, now + RETRY_MS);
 	for (const struct job *job = a->jobs; job != NULL; job = job->next)
 		if (job->state == JOB_FINISHED)
 			sooner(&until, now + RETRY_MS);
 	sooner(&until, now + HELLO_MS);
 	return until > now ? (int)(until - now) : 0;
+}
+
+/* Nothing can be handed over any more. */
+static int
+check_handover(struct agent *a, struct err *e)
+{
+	char why[ERR_TEXT_MAX];
+
+	if (handover_check(a->handover, e) == 0)
+		return 0;
+	if (!a->options->stays)
+		return -1;
+	snprintf(why, sizeof(why), "%s", e->text);
+	err_clear(e);
+	handover_stop(a->handover, STOP_MS);
+	a->handover = NULL;
+	return next_build(a, why, e);
 }
 
 /* Asks to be taken in: at first, and again while nobody answers. */
@@ -343,13 +416,14 @@ agent_loop(struct agent *a, struct err *e)
 	while (a->state != AGENT_LEAVING) {
 		struct pollfd fds[] = {{-1, POLLIN, 0},
 		    {job_pool_fd(a->pool), POLLIN, 0},
-		    {a->signal_fd, POLLIN, 0}};
+		    {a->signal_fd, POLLIN, 0}, {-1, POLLIN, 0}};
 
 		if (join(a, e) < 0)
 			return -1;
 		agent_collect(a);
-		if (agent_send_answers(a, e) < 0 || beat(a, e) < 0 ||
-		    drain(a, e) < 0)
+		if (agent_send_answers(a, e) < 0 || send_probed(a, e) < 0 ||
+		    beat(a, e) < 0 || drain(a, e) < 0 ||
+		    check_handover(a, e) < 0)
 			return -1;
 		/* Last before sleeping: see link_recv. */
 		if (receive(a, e) < 0)
@@ -357,7 +431,8 @@ agent_loop(struct agent *a, struct err *e)
 		if (a->state == AGENT_LEAVING)
 			break;
 		fds[0].fd = link_fd(a->link);
-		if (poll(fds, 3, patience(a)) < 0 && errno != EINTR)
+		fds[3].fd = handover_fd(a->handover);
+		if (poll(fds, 4, patience(a)) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
 		if (fds[2].revents != 0 && take_signal(a, e) < 0)
 			return -1;
@@ -402,12 +477,17 @@ agent_open(struct agent *a, struct err *e)
 static void
 agent_close(struct agent *a)
 {
+	bool closed;
+
 	for (struct job *job = a->jobs; job != NULL; job = job->next)
 		atomic_store(&job->progress.cancel, true);
 	if (job_pool_stop(a->pool, STOP_MS))
 		agent_free_jobs(a);
+	shared_answer_stop(a->answer, STOP_MS);
+	closed = handover_stop(a->handover, STOP_MS);
 	link_close(a->link, LINGER_MS);
-	if (a->ctx != NULL)
+	/* It waits for every socket, so also for one that a thread is at. */
+	if (a->ctx != NULL && closed)
 		zmq_ctx_term(a->ctx);
 	free(a->progress);
 	if (a->signal_fd >= 0)

@@ -6,6 +6,7 @@
 
 #include "agent.h"
 #include "err.h"
+#include "handover.h"
 #include "job.h"
 #include "job_pool.h"
 #include "log.h"
@@ -88,22 +89,41 @@ agent_answer_again(struct agent *a)
 		}
 }
 
+static void
+finish_job(struct agent *a, struct job *job)
+{
+	job->state = JOB_FINISHED;
+	if (job->progress.notice[0] != '\0')
+		log_line(LOG_WARNING, "%s", job->progress.notice);
+	if (job->leaving && job->err.sys == ECANCELED)
+		job->postponed = true;
+	handover_end(a->handover, job);
+}
+
 /* Ends a job that the pool does not have; why is its error. */
 static int
 fail_job(struct agent *a, struct job *job, const struct err *why, struct err *e)
 {
 	job->err = *why;
-	job->state = JOB_FINISHED;
+	finish_job(a, job);
 	return agent_send_answers(a, e);
 }
 
-static void
-submit_if_complete(struct agent *a, struct job *job)
+/* A job that there is no room for now goes back, to be done elsewhere. */
+static int
+submit_if_complete(struct agent *a, struct job *job, struct err *e)
 {
+	struct err why = ERR_INIT;
+
 	if (!job_complete(job))
-		return;
+		return 0;
+	if (handover_begin(a->handover, job, &why) < 0) {
+		job->postponed = why.sys == ENOSPC;
+		return fail_job(a, job, &why, e);
+	}
 	job->state = JOB_SUBMITTED;
 	job_pool_put(a->pool, job);
+	return 0;
 }
 
 /* Hands back a job that was not taken; if that is lost, its lease runs out. */
@@ -143,8 +163,7 @@ agent_take_job(struct agent *a, struct msg *m, struct err *e)
 	job->next = a->jobs;
 	a->jobs = job;
 	a->n_jobs++;
-	submit_if_complete(a, job);
-	return 0;
+	return submit_if_complete(a, job, e);
 }
 
 int
@@ -166,8 +185,7 @@ agent_take_part(struct agent *a, const struct msg *m, struct err *e)
 		rc = job_add_entries(job, &m->entries, &why);
 	if (rc < 0)
 		return fail_job(a, job, &why, e);
-	submit_if_complete(a, job);
-	return 0;
+	return submit_if_complete(a, job, e);
 }
 
 /* Stops it at once, or soon; whichever it is, it ends as finished. */
@@ -181,7 +199,7 @@ stop_job(struct agent *a, struct job *job, const char *why)
 		return;
 	}
 	err_set(&job->err, ERR_RETRY, ECANCELED, "%s", why);
-	job->state = JOB_FINISHED;
+	finish_job(a, job);
 }
 
 int
@@ -202,11 +220,8 @@ agent_collect(struct agent *a)
 {
 	struct job *job;
 
-	while ((job = job_pool_take(a->pool)) != NULL) {
-		job->state = JOB_FINISHED;
-		if (job->progress.notice[0] != '\0')
-			log_line(LOG_WARNING, "%s", job->progress.notice);
-	}
+	while ((job = job_pool_take(a->pool)) != NULL)
+		finish_job(a, job);
 }
 
 void
@@ -217,6 +232,7 @@ agent_forget_jobs(struct agent *a)
 		job->unwanted = true;
 		job->keep_until = 0;
 	}
+	handover_forget(a->handover);
 }
 
 void
@@ -226,9 +242,10 @@ agent_hand_back(struct agent *a)
 		if (job->state == JOB_ASSEMBLING ||
 		    (job->state == JOB_SUBMITTED &&
 			job_pool_withdraw(a->pool, job))) {
-			err_set(&job->err, ERR_RETRY, ECANCELED, "job");
-			job->handed_back = true;
-			job->state = JOB_FINISHED;
+			err_set(&job->err, ERR_RETRY, ECANCELED,
+			    "this worker is leaving");
+			job->leaving = true;
+			finish_job(a, job);
 		}
 }
 
@@ -238,7 +255,7 @@ agent_stop_jobs(struct agent *a)
 	for (struct job *job = a->jobs; job != NULL; job = job->next)
 		if (job->state == JOB_SUBMITTED) {
 			/* Unless it is done by then. */
-			job->handed_back = true;
+			job->leaving = true;
 			atomic_store(&job->progress.cancel, true);
 		}
 }

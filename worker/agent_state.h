@@ -14,9 +14,11 @@
 
 struct agent_options;
 struct err;
+struct handover;
 struct job;
 struct job_pool;
 struct link;
+struct shared_answer;
 
 enum agent_state {
 	AGENT_NEW,     /* HELLO is to be sent */
@@ -31,6 +33,8 @@ struct agent {
 	void *ctx;
 	struct link *link;
 	struct job_pool *pool;
+	struct handover *handover;    /* NULL: all outputs are reached */
+	struct shared_answer *answer; /* to the PROBE that is on, or NULL */
 	int signal_fd;
 	sigset_t old_mask;
 	struct job *jobs;

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "data_protocol.h"
@@ -449,7 +448,6 @@ bool
 blob_serve_stop(struct blob_serve *s, int timeout_ms)
 {
 	const uint64_t one = 1;
-	struct timespec until;
 
 	if (s == NULL)
 		return true;
@@ -457,15 +455,9 @@ blob_serve_stop(struct blob_serve *s, int timeout_ms)
 	/* Fails only where 2^64 - 1 wake-ups are unread. */
 	if (write(s->stop_fd, &one, sizeof(one)) < 0)
 		errno = 0;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += timeout_ms % 1000 * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	if (pthread_clockjoin_np(s->thread, NULL, CLOCK_MONOTONIC, &until) != 0)
+	if (!monotime_wait(s->ended_fd, timeout_ms))
 		return false;
+	pthread_join(s->thread, NULL);
 	serve_free(s);
 	return true;
 }

@@ -75,17 +75,23 @@ make_room(struct job *job, enum layer_source source, size_t n, struct err *e)
 	return 0;
 }
 
-static const char *
-keep(struct job *job, const char *s, struct err *e)
+const char *
+job_keep(struct job *job, const char *s)
 {
 	size_t size = strlen(s) + 1;
 	char *copy = msgpack_zone_malloc_no_align(job->strings, size);
 
-	if (copy == NULL) {
+	return copy == NULL ? NULL : memcpy(copy, s, size);
+}
+
+static const char *
+keep(struct job *job, const char *s, struct err *e)
+{
+	const char *copy = job_keep(job, s);
+
+	if (copy == NULL)
 		err_set(e, ERR_RETRY, ENOMEM, "%s", s);
-		return NULL;
-	}
-	return memcpy(copy, s, size);
+	return copy;
 }
 
 int
@@ -136,11 +142,11 @@ void
 job_answer(const struct job *job, struct msg *out)
 {
 	memset(out, 0, sizeof(*out));
-	if (job->handed_back && job->err.sys == ECANCELED) {
+	if (job->postponed) {
 		out->type = MSG_POSTPONE;
 		out->postpone.job = job->id;
 		out->postpone.attempt = job->attempt;
-		out->postpone.text = "this worker is leaving";
+		out->postpone.text = job->err.text;
 	} else if (job->err.kind != ERR_NONE) {
 		out->type = MSG_FAIL;
 		out->fail.job = job->id;

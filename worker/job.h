@@ -36,11 +36,12 @@ struct job {
 	struct layer_progress progress;
 	atomic_bool running;
 	bool unwanted;	    /* no answer is waited for */
-	bool handed_back;   /* if it was stopped: not a failure */
+	bool leaving;	    /* stopped to be handed back: no failure */
 	int64_t keep_until; /* answered: ms */
 
 	/* What came of it: an error, or a result. */
 	struct err err;
+	bool postponed; /* err says what lacks: no failure */
 	struct layer_result result;
 	uint64_t cpu_us;
 
@@ -64,6 +65,9 @@ void job_free(struct job *job);
 int job_add_items(struct job *job, const struct msg_items *m, struct err *e);
 int job_add_entries(
     struct job *job, const struct msg_entries *m, struct err *e);
+
+/* A copy of s that lives as long as the job; NULL: no memory. */
+const char *job_keep(struct job *job, const char *s);
 
 /* All parts are there. */
 bool job_complete(const struct job *job);

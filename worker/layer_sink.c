@@ -1,6 +1,7 @@
 #include "layer_sink.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -20,20 +21,22 @@ struct layer_sink {
 	size_t n_blobs;
 };
 
-/* Appends to next[] the outputs of one kind. */
+/* Appends to next[] the outputs that take the tar, or those that take blobs. */
 static int
-open_outputs(struct layer_sink *ls, const struct layer_spec *spec,
-    enum layer_output_kind kind, struct sink **next, size_t *n, struct err *e)
+open_outputs(struct layer_sink *ls, const struct layer_spec *spec, bool tar,
+    struct sink **next, size_t *n, struct err *e)
 {
 	for (size_t i = 0; i < spec->n_outputs; i++) {
 		const struct layer_output *o = &spec->outputs[i];
 		struct blob_writer **w = &ls->blob[ls->n_blobs];
 
-		if (o->kind != kind)
+		if (tar !=
+		    (o->kind == LAYER_TO_FILE || o->kind == LAYER_TO_SPOOL_TAR))
 			continue;
-		if (kind == LAYER_TO_FILE) {
-			if (sink_file_new(o->path, o->offset, o->size,
-				ls->behind, &next[*n], e) < 0)
+		if (o->kind != LAYER_TO_BLOB) {
+			if (sink_file_new(o->path, o->offset,
+				tar ? o->size : LAYER_SIZE_UNKNOWN, ls->behind,
+				&next[*n], e) < 0)
 				return -1;
 		} else {
 			if (blob_writer_new(o->path, ls->behind, w, e) < 0)
@@ -62,7 +65,7 @@ open_encoder(struct layer_sink *ls, const struct layer_spec *spec,
 	struct sink *next[SINK_TEE_MAX], *tee, *hash;
 	size_t n = 0;
 
-	if (open_outputs(ls, spec, LAYER_TO_BLOB, next, &n, e) < 0) {
+	if (open_outputs(ls, spec, false, next, &n, e) < 0) {
 		free_all(next, n);
 		return -1;
 	}
@@ -79,12 +82,12 @@ open_chain(struct layer_sink *ls, const struct layer_spec *spec, struct err *e)
 	size_t n = 0;
 	int rc;
 
-	rc = open_outputs(ls, spec, LAYER_TO_FILE, next, &n, e);
+	rc = open_outputs(ls, spec, true, next, &n, e);
 	if (rc == 0 && ls->encoded &&
 	    (rc = open_encoder(ls, spec, &next[n], e)) == 0)
 		n++;
 	else if (rc == 0 && !ls->encoded)
-		rc = open_outputs(ls, spec, LAYER_TO_BLOB, next, &n, e);
+		rc = open_outputs(ls, spec, false, next, &n, e);
 	if (rc < 0) {
 		free_all(next, n);
 		return -1;

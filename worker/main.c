@@ -9,6 +9,7 @@
 #include "encoder.h"
 #include "err.h"
 #include "log.h"
+#include "memory_room.h"
 #include "worker_options.h"
 
 /*
@@ -40,6 +41,20 @@ raise_file_limit(void)
 	}
 }
 
+/* Most jobs take far less, so that is no reason not to start. */
+static void
+check_memory(size_t slots)
+{
+	uint64_t room = memory_room("");
+
+	if (slots > room / MEMORY_SLOT_MAX)
+		log_line(LOG_WARNING,
+		    "%zu slots may need up to %llu MiB of memory, %llu MiB "
+		    "are there: see --slots",
+		    slots, (unsigned long long)(slots * MEMORY_SLOT_MAX >> 20),
+		    (unsigned long long)(room >> 20));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -59,6 +74,9 @@ main(int argc, char **argv)
 		return fputs(o.print, stdout) < 0 || fflush(stdout) != 0;
 	if (rc == 0 && o.parent != 0)
 		rc = die_with(o.parent, &e);
+	/* Of a local worker quarry decides how many slots it has. */
+	if (rc == 0 && o.parent == 0)
+		check_memory(o.agent.slots);
 	if (rc == 0)
 		rc = agent_run(&o.agent, &e);
 	if (rc < 0)

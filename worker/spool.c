@@ -113,8 +113,7 @@ spool_free(struct spool *s)
 {
 	if (s == NULL)
 		return;
-	while (s->entries != NULL)
-		spool_remove(s, &s->entries->id);
+	spool_clear(s);
 	spool_session_close(&s->session);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
@@ -335,6 +334,20 @@ spool_open(struct spool *s, const struct data_id *id, enum data_form form,
 	*fd = opened;
 	*size = (uint64_t)st.st_size;
 	return 0;
+}
+
+void
+spool_clear(struct spool *s)
+{
+	struct entry *entry;
+
+	pthread_mutex_lock(&s->lock);
+	while ((entry = s->entries) != NULL) {
+		s->entries = entry->next;
+		remove_files(s, entry);
+		free(entry);
+	}
+	pthread_mutex_unlock(&s->lock);
 }
 
 void

@@ -61,6 +61,9 @@ void spool_settle(struct spool *s, const struct data_id *id);
 int spool_open(struct spool *s, const struct data_id *id, enum data_form form,
     int *fd, uint64_t *size, struct err *e);
 
+/* Forgets every job. */
+void spool_clear(struct spool *s);
+
 /* Forgets a job, at any time; no such job is no fault. */
 void spool_remove(struct spool *s, const struct data_id *id);
 

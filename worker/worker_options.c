@@ -15,45 +15,42 @@
 #define DRAIN 10
 #define DRAIN_MAX 86400
 
+/* The lines are as they look on the terminal. */
+/* clang-format off */
 static const char usage[] =
-    "Usage: quarry-worker --connect tcp://HOST:PORT --server-key KEY --key "
-    "FILE\n"
-    "                     [--slots N] [--drain SECONDS] [--once]\n"
-    "\n"
-    "Makes image layers for quarry coordinators: joins the one at the "
-    "endpoint,\n"
-    "now or when it starts, and the next one when a build is over.  (`quarry\n"
-    "build` starts the workers of its own machine itself.)\n"
-    "\n"
-    "  --connect ENDPOINT  where the coordinator listens: tcp://HOST:PORT,\n"
-    "                      ipc://PATH\n"
-    "  --server-key KEY    the coordinator's public key, or a file that holds "
-    "it\n"
-    "  --key FILE          this worker's key pair, made by quarry keygen\n"
-    "  --connect-without-keys\n"
-    "                      plain TCP to another machine: whoever is on the "
-    "way\n"
-    "                      can read and change everything\n"
-    "  --slots N           layers made at a time (default: CPUs)\n"
-    "  --drain SECONDS     how long layers may go on after SIGTERM before "
-    "they\n"
-    "                      are handed back (default: 10)\n"
-    "  --once              end with the first build\n"
-    "  --parent PID        end when this parent process does\n"
-    "  --substituter URL   a Nix binary cache (http://, https://, file:///)\n"
-    "                      for store paths that are not on this machine; may\n"
-    "                      be given several times, and the first is asked "
-    "first\n"
-    "  --trusted-key NAME:BASE64\n"
-    "                      what a cache says must be signed by such a key, "
-    "as\n"
-    "                      nix.conf's trusted-public-keys have it; may be "
-    "given\n"
-    "                      several times\n"
-    "  --no-require-sigs   take what is not signed\n"
-    "  --help, --version   say this, or the version, and exit\n"
-    "\n"
-    "Exit status: 0 done, 1 a failure, 2 wrong use.\n";
+"Usage: quarry-worker --connect ENDPOINT [OPTION...]\n"
+"\n"
+"Makes image layers for quarry coordinators: joins the one at the endpoint,\n"
+"now or when it starts, and the next one when a build is over.  (`quarry\n"
+"build` starts the workers of its own machine itself.)\n"
+"\n"
+"  --connect ENDPOINT  where the coordinator listens: tcp://HOST:PORT,\n"
+"                      ipc://PATH\n"
+"  --server-key KEY    the coordinator's public key, or a file that holds it\n"
+"  --key FILE          this worker's key pair, made by quarry keygen\n"
+"  --connect-without-keys\n"
+"                      plain TCP to another machine: whoever is on the way\n"
+"                      can read and change everything\n"
+"  --slots N           layers made at a time (default: CPUs)\n"
+"  --spool DIR         where layers wait until quarry has them, if this\n"
+"                      worker does not reach the output's folder\n"
+"                      (default: $TMPDIR or /var/tmp)\n"
+"  --drain SECONDS     how long layers may go on after SIGTERM before they\n"
+"                      are handed back (default: 10)\n"
+"  --once              end with the first build\n"
+"  --parent PID        end when this parent process does\n"
+"  --substituter URL   a Nix binary cache (http://, https://, file:///) for\n"
+"                      store paths that are not on this machine; may be given\n"
+"                      several times, and the first is asked first\n"
+"  --trusted-key NAME:BASE64\n"
+"                      what a cache says must be signed by such a key, as\n"
+"                      nix.conf's trusted-public-keys have it; may be given\n"
+"                      several times\n"
+"  --no-require-sigs   take what is not signed\n"
+"  --help, --version   say this, or the version, and exit\n"
+"\n"
+"Exit status: 0 done, 1 a failure, 2 wrong use.\n";
+/* clang-format on */
 
 static int
 parse_number(
@@ -138,6 +135,12 @@ take(int c, char **argv, struct given *given, struct worker_options *o,
 		    "slots", optarg, MSG_SLOTS_MAX, &given->slots, e);
 	case 'p':
 		return parse_number("parent", optarg, INT32_MAX, &o->parent, e);
+	case 'f':
+		if (*optarg == '\0')
+			return err_set(
+			    e, ERR_USAGE, 0, "--spool: a folder is wanted");
+		o->agent.spool = optarg;
+		return 0;
 	case 'S':
 		given->server_key = optarg;
 		return 0;
@@ -180,6 +183,7 @@ worker_options_parse(
 	    {"connect", required_argument, NULL, 'c'},
 	    {"slots", required_argument, NULL, 's'},
 	    {"parent", required_argument, NULL, 'p'},
+	    {"spool", required_argument, NULL, 'f'},
 	    {"server-key", required_argument, NULL, 'S'},
 	    {"key", required_argument, NULL, 'k'},
 	    {"connect-without-keys", no_argument, NULL, 'P'},

@@ -25,6 +25,8 @@ all(void **state)
 	    {"tcp://127.0.0.1:4000", BOTH, true},
 	    {"tcp://127.9.9.9:1", BOTH, true},
 	    {"tcp://[::1]:65535", BOTH, true},
+	    {"tcp://[::ffff:127.0.0.1]:4000", BOTH, true},
+	    {"tcp://[::ffff:10.0.0.1]:4000", BOTH, false},
 	    {"tcp://localhost:4000", BOTH, true},
 	    {"tcp://10.0.0.1:4000", BOTH, false},
 	    {"tcp://[2001:db8::1]:4000", BOTH, false},

@@ -48,7 +48,13 @@ test_taken(void **state)
 				"--parent", "2147483647"),
 	    "");
 	assert_int_equal(o.agent.slots, 1024);
+	assert_null(o.agent.spool);
 	assert_int_equal(o.parent, 2147483647);
+	assert_string_equal(
+	    PARSE(&o, "--connect=ipc:///s", "--spool", "/srv/a"), "");
+	assert_string_equal(o.agent.spool, "/srv/a");
+	assert_string_equal(PARSE(&o, "--connect=ipc:///s", "--spool="),
+	    "--spool: a folder is wanted");
 	assert_string_equal(PARSE(&o, "--version"), "");
 	assert_string_equal(o.print, "quarry-worker " QUARRY_VERSION "\n");
 	assert_string_equal(PARSE(&o, "--help"), "");
