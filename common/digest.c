@@ -84,23 +84,38 @@ digest_from_text(const char *s, struct digest *out)
 	    digest_from_hex(s + SCHEME_LEN, strlen(s + SCHEME_LEN), out);
 }
 
+static const char nix32[] = "0123456789abcdfghijklmnpqrsvwxyz";
+
+void
+digest_nix32(const struct digest *d, char out[static DIGEST_NIX32_LEN + 1])
+{
+	for (size_t n = 0; n < DIGEST_NIX32_LEN; n++) {
+		size_t bit = n * 5, byte = bit / 8;
+		unsigned v = d->b[byte];
+
+		if (byte + 1 < DIGEST_SIZE)
+			v |= (unsigned)d->b[byte + 1] << 8;
+		out[DIGEST_NIX32_LEN - n - 1] = nix32[v >> (bit % 8) & 31];
+	}
+	out[DIGEST_NIX32_LEN] = '\0';
+}
+
 /* Nix's base 32: least significant digit last, so read from the end. */
 static bool
 from_nix32(const char *s, size_t len, struct digest *out)
 {
-	static const char alphabet[] = "0123456789abcdfghijklmnpqrsvwxyz";
 	struct digest d = {{0}};
 
-	if (len != 52)
+	if (len != DIGEST_NIX32_LEN)
 		return false;
 	for (size_t n = 0; n < len; n++) {
-		const char *at = memchr(alphabet, s[len - n - 1], 32);
+		const char *at = memchr(nix32, s[len - n - 1], 32);
 		size_t bit = n * 5, byte = bit / 8;
 		unsigned digit;
 
 		if (at == NULL)
 			return false;
-		digit = (unsigned)(at - alphabet) << (bit % 8);
+		digit = (unsigned)(at - nix32) << (bit % 8);
 		d.b[byte] |= (uint8_t)digit;
 		if (byte + 1 < DIGEST_SIZE)
 			d.b[byte + 1] |= (uint8_t)(digit >> 8);

@@ -37,6 +37,11 @@ bool digest_from_hex(const char *s, size_t len, struct digest *out);
  */
 bool digest_from_nix(const char *s, size_t len, struct digest *out);
 
+/* In Nix's base 32, with its NUL. */
+#define DIGEST_NIX32_LEN 52
+void digest_nix32(
+    const struct digest *d, char out[static DIGEST_NIX32_LEN + 1]);
+
 /* Incremental hashing; OpenSSL underneath. */
 struct sha256;
 int sha256_new(struct sha256 **out, struct err *e);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "closure.h"
 #include "curve_key.h"
@@ -165,6 +166,7 @@ start_workers(struct build *b, struct err *e)
 	    .slots = o->slots,
 	    .workers = o->workers,
 	    .worker_program = o->worker_program,
+	    .caches = &o->caches,
 	    .progress = b->progress,
 	    .encoding = o->encoding,
 	    .listen = o->listen,
@@ -255,17 +257,49 @@ describe_jobs(struct build *b, struct err *e)
 }
 
 /*
+ * Whether all store paths are on this machine, as they must be where there are
+ * no caches.
+ */
+static int
+store_is_whole(const struct build *b, bool *whole, struct err *e)
+{
+	const struct closure *c = b->layers->closure;
+	struct stat st;
+
+	*whole = true;
+	if (b->options->caches.n_urls == 0)
+		return 0;
+	for (size_t i = 0; i < c->n && *whole; i++) {
+		AUTO(own_freep) char *file = NULL;
+
+		if (asprintf(&file, "%s%s", b->options->store_root,
+			c->path[i]) < 0) {
+			file = NULL;
+			return err_set(e, ERR_FATAL, errno, "store path");
+		}
+		*whole = lstat(file, &st) == 0;
+	}
+	return 0;
+}
+
+/*
  * An archive is one file that workers write in parallel, each at its own
  * place: for that the sizes of all layers are found first (no content is
- * read).
+ * read).  Where a NAR would have to be fetched twice for that, layers are
+ * written beside the archive and copied into it.
  */
 static int
 measure(struct build *b, struct err *e)
 {
-	bool wanted = false;
+	bool wanted = false, whole;
 
-	for (size_t i = 0; i < b->n_outputs; i++)
+	if (store_is_whole(b, &whole, e) < 0)
+		return -1;
+	for (size_t i = 0; i < b->n_outputs; i++) {
+		if (!whole)
+			output_stage(b->output[i]);
 		wanted |= output_needs_sizes(b->output[i]);
+	}
 	if (!wanted)
 		return 0;
 	progress_phase(b->progress, "measuring layers");

@@ -90,7 +90,8 @@ start_workers(
 {
 	size_t slots = c->slots;
 
-	if (local_workers_new(c->worker_program, d->endpoint, &d->local, e) < 0)
+	if (local_workers_new(
+		c->worker_program, d->endpoint, c->caches, &d->local, e) < 0)
 		return -1;
 	for (size_t left = c->workers; left > 0; left--) {
 		size_t share = (slots + left - 1) / left;
@@ -231,6 +232,10 @@ send_cancel(struct dispatch *d, const struct sched_action *a)
 		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
 }
 
+/* Bytes of one reason of several, and of one that is all. */
+#define REASON 280
+#define REASON_ALONE 600
+
 /* Why the job failed for good, for people: the last reasons. */
 static int
 job_failed(const struct dispatch *d, struct job_id id, struct err *e)
@@ -238,19 +243,23 @@ job_failed(const struct dispatch *d, struct job_id id, struct err *e)
 	unsigned n = sched_failures(d->sched, id);
 	const char *label = d->job[id.v].label, *why;
 	enum err_kind kind;
+	bool same = true;
 
 	if (n == 0)
 		return err_set(e, ERR_FATAL, 0, "%s: out of memory", label);
 	why = sched_reason(d->sched, id, n - 1, &kind);
 	if (kind == ERR_JOB)
 		return err_set(e, ERR_JOB, 0, "%s: %s", label, why);
-	err_set(e, ERR_FATAL, 0, "%.280s", why);
+	/* The same again is said once, and then there is more room. */
+	for (unsigned i = n - 1; i > 0; i--)
+		same &=
+		    strcmp(sched_reason(d->sched, id, i - 1, &kind), why) == 0;
+	err_set(e, ERR_FATAL, 0, "%.*s", same ? REASON_ALONE : REASON, why);
 	for (unsigned i = n - 1; i > 0; i--) {
 		const char *before = sched_reason(d->sched, id, i - 1, &kind);
 
-		/* The same again is said once. */
 		if (strcmp(before, why) != 0)
-			err_ctx(e, "%.280s; then", before);
+			err_ctx(e, "%.*s; then", REASON, before);
 		why = before;
 	}
 	return err_ctx(e, "%s: failed %u times", label, n);

@@ -13,6 +13,7 @@
 #include "encoding.h"
 #include "layer_spec.h"
 
+struct cache_list;
 struct closure;
 struct curve_key;
 struct dispatch;
@@ -40,6 +41,7 @@ struct dispatch_config {
 	size_t slots;		    /* of local processes in all; 0: none */
 	size_t workers;		    /* local processes, at most slots */
 	const char *worker_program; /* or NULL */
+	const struct cache_list *caches; /* that local workers may ask */
 	struct progress *progress;
 	struct encoding encoding; /* of blobs */
 

@@ -11,12 +11,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cache_list.h"
 #include "err.h"
 #include "interrupt.h"
 #include "monotime.h"
 #include "own.h"
 
 #define WORKER_PROGRAM "quarry-worker"
+/* Its name, three options of two words, the caches' and the NULL. */
+#define ARGS_MAX (7 + 2 * (CACHE_URLS_MAX + TRUSTED_KEYS_MAX) + 2)
 
 struct process {
 	pid_t pid;
@@ -29,6 +32,7 @@ struct process {
 struct local_workers {
 	char *program;
 	const char *endpoint;
+	const struct cache_list *caches;
 	struct process process[INTERRUPT_CHILDREN_MAX];
 	size_t n;
 	int64_t heard; /* when one was last ready, ms */
@@ -56,13 +60,14 @@ beside(void)
 
 int
 local_workers_new(const char *program, const char *endpoint,
-    struct local_workers **out, struct err *e)
+    const struct cache_list *caches, struct local_workers **out, struct err *e)
 {
 	struct local_workers *w;
 
 	if ((w = calloc(1, sizeof(*w))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "workers");
 	w->endpoint = endpoint;
+	w->caches = caches;
 	w->program = program != NULL ? strdup(program) : beside();
 	if (w->program == NULL && program == NULL)
 		w->program = strdup(WORKER_PROGRAM);
@@ -104,12 +109,29 @@ spawn(const struct local_workers *w, char *const argv[], pid_t *pid)
 	return rc;
 }
 
+/* The options that were given, as they were given; and the NULL at the end. */
+static void
+add_caches(const struct cache_list *l, const char **argv)
+{
+	for (size_t i = 0; i < l->n_urls; i++) {
+		*argv++ = "--substituter";
+		*argv++ = l->url[i].text;
+	}
+	for (size_t i = 0; i < l->n_keys; i++) {
+		*argv++ = "--trusted-key";
+		*argv++ = l->key[i].name;
+	}
+	if (l->no_require_sigs)
+		*argv++ = "--no-require-sigs";
+	*argv = NULL;
+}
+
 int
 local_workers_start(struct local_workers *w, size_t slots, struct err *e)
 {
 	char n_slots[24], parent[24];
-	char *argv[] = {w->program, "--connect", (char *)w->endpoint, "--slots",
-	    n_slots, "--parent", parent, NULL};
+	const char *argv[ARGS_MAX] = {w->program, "--connect", w->endpoint,
+	    "--slots", n_slots, "--parent", parent};
 	pid_t pid;
 	int rc;
 
@@ -119,7 +141,8 @@ local_workers_start(struct local_workers *w, size_t slots, struct err *e)
 		    INTERRUPT_CHILDREN_MAX);
 	snprintf(n_slots, sizeof(n_slots), "%zu", slots);
 	snprintf(parent, sizeof(parent), "%d", (int)getpid());
-	if ((rc = spawn(w, argv, &pid)) != 0)
+	add_caches(w->caches, argv + 7);
+	if ((rc = spawn(w, (char *const *)argv, &pid)) != 0)
 		return err_set(e, ERR_FATAL, rc,
 		    "cannot start the worker %s (--worker-program names "
 		    "another)",

@@ -12,15 +12,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct cache_list;
 struct err;
 struct local_workers;
 
 /*
  * program: the worker's path, or NULL: beside this program, then PATH.
- * endpoint: what workers connect to; borrowed.
+ * endpoint: what workers connect to; caches: the ones that they may ask; both
+ * borrowed.
  */
 int local_workers_new(const char *program, const char *endpoint,
-    struct local_workers **out, struct err *e);
+    const struct cache_list *caches, struct local_workers **out, struct err *e);
 
 /* Starts one process with so many slots. */
 int local_workers_start(struct local_workers *w, size_t slots, struct err *e);

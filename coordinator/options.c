@@ -92,6 +92,18 @@ add_path(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+add_substituter(struct options *o, const char *arg, struct err *e)
+{
+	return cache_list_add_url(&o->caches, arg, e);
+}
+
+static int
+add_trusted_key(struct options *o, const char *arg, struct err *e)
+{
+	return cache_list_add_key(&o->caches, arg, e);
+}
+
+static int
 add_output(struct options *o, const char *arg, struct err *e)
 {
 	if (o->n_outputs == OPTIONS_OUTPUTS_MAX)
@@ -218,6 +230,9 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "slots", required_argument, set_slots),
     CALL(FOR_BUILD, "workers", required_argument, set_workers),
     TEXT(FOR_BUILD, "worker-program", worker_program),
+    CALL(FOR_BUILD, "substituter", required_argument, add_substituter),
+    CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
+    FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
     TEXT(FOR_BUILD, "listen", listen),
     TEXT(FOR_BUILD, "key", key_file),
     TEXT(FOR_BUILD, "workers-keys", workers_keys),

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "cache_list.h"
 #include "encoding.h"
 #include "output.h"
 #include "tar_header.h"
@@ -56,6 +57,9 @@ struct options {
 	size_t slots;		    /* 0: this machine's cores */
 	size_t workers;		    /* local worker processes, 1 by default */
 	const char *worker_program; /* NULL: beside quarry, then PATH */
+
+	/* Where local workers get store paths that are not here. */
+	struct cache_list caches;
 
 	/* Workers of other machines. */
 	const char *listen;	  /* endpoint, or NULL: none may join */

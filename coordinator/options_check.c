@@ -158,7 +158,8 @@ options_check_together(const struct options *o, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "standard output ('-') can take only one of --to and "
 		    "--metadata-file");
-	if (check_places(o, e) < 0 || check_listen(o, e) < 0)
+	if (check_places(o, e) < 0 || check_listen(o, e) < 0 ||
+	    cache_list_check(&o->caches, e) < 0)
 		return -1;
 	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
 		return err_set(e, ERR_USAGE, 0,

@@ -162,6 +162,12 @@ output_needs_sizes(const struct output *o)
 }
 
 void
+output_stage(struct output *o)
+{
+	o->needs_sizes = false;
+}
+
+void
 output_share(struct output *o)
 {
 	o->shares = o->ops->takes_blobs;

@@ -47,6 +47,12 @@ bool output_takes_blobs(const struct output *o);
 bool output_needs_sizes(const struct output *o);
 
 /*
+ * Lets o do without sizes: layers are then written to files of their own, and
+ * copied at output_commit.  Before output_layout.
+ */
+void output_stage(struct output *o);
+
+/*
  * Lets o take its blobs from another output that takes them too (and is given
  * to output_commit) instead of from the workers: output_sink says false then.
  * Before output_layout.

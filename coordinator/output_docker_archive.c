@@ -22,18 +22,22 @@
 #define LAYER_NAME "/layer.tar"
 #define LAYER_NAME_SIZE (DIGEST_HEX_LEN + sizeof(LAYER_NAME))
 
+/*
+ * Layers are placed (needs_sizes): written where they belong in the archive's
+ * file; or staged: written to files of their own and then copied.
+ */
 struct archive_layer {
 	char *name;	 /* in the archive; known late but for base layers */
 	size_t same_as;	 /* the first layer of this name: its own index */
-	uint64_t offset; /* file: where its content starts */
-	uint64_t size;	 /* file: of its content, as laid out */
-	char *file;	 /* stream: its own file, until it has been sent */
+	uint64_t offset; /* placed: where its content starts */
+	uint64_t size;	 /* placed: of its content, as laid out */
+	char *file;	 /* staged: its own file, until it was copied */
 };
 
 struct docker_archive {
 	struct output output;
 	struct tar_out *tar;
-	char *folder; /* stream: holds the layers' files */
+	char *folder; /* staged: holds the layers' files */
 	struct archive_layer *layer;
 	size_t n;
 };
@@ -149,7 +153,7 @@ docker_layout(struct output *o, const struct image *image, struct err *e)
 	if (find_same(d, image, e) < 0)
 		return -1;
 	tar_out_set_mtime(d->tar, image->mtime);
-	if (tar_out_file(d->tar) == NULL)
+	if (!o->needs_sizes)
 		return make_files(d, image, e);
 	lay_out_file(d, image);
 	return 0;
@@ -159,12 +163,12 @@ static bool
 docker_sink(struct output *o, size_t i, struct layer_output *out)
 {
 	struct docker_archive *d = self(o);
-	const char *file = tar_out_file(d->tar);
+	bool placed = o->needs_sizes;
 
 	*out = (struct layer_output){.kind = LAYER_TO_FILE};
-	out->path = file != NULL ? file : d->layer[i].file;
-	out->offset = file != NULL ? d->layer[i].offset : 0;
-	out->size = file != NULL ? d->layer[i].size : LAYER_SIZE_UNKNOWN;
+	out->path = placed ? tar_out_file(d->tar) : d->layer[i].file;
+	out->offset = placed ? d->layer[i].offset : 0;
+	out->size = placed ? d->layer[i].size : LAYER_SIZE_UNKNOWN;
 	return true;
 }
 
@@ -198,7 +202,7 @@ put_layer(struct docker_archive *d, const struct image_layer *from,
 	if (from->kind == IMAGE_BASE)
 		return tar_out_copy(
 		    d->tar, layer->name, from->file, from->result.size, e);
-	if (tar_out_file(d->tar) != NULL) {
+	if (d->output.needs_sizes) {
 		/* The next layer's place was chosen by the size as told. */
 		if (size != layer->size)
 			return err_set(e, ERR_FATAL, 0,

@@ -25,9 +25,9 @@ struct output_ops {
 struct output {
 	const struct output_ops *ops;
 	struct scratch *scratch;
-	bool needs_sizes;
-	bool shares; /* takes its blobs from another output */
-	char *blobs; /* the folder of its blobs, where it has one */
+	bool needs_sizes; /* else layers that need them go to own files */
+	bool shares;	  /* takes its blobs from another output */
+	char *blobs;	  /* the folder of its blobs, where it has one */
 };
 
 int output_docker_archive_open(const char *path, struct scratch *scratch,

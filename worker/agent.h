@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 struct err;
+struct layer_inputs;
 struct link_keys;
 
 /* Jobs that a worker takes, running ones included. */
@@ -26,6 +27,7 @@ struct agent_options {
 	size_t slots;		 /* 1 to MSG_SLOTS_MAX */
 	const char *gzip, *zstd; /* encoder names and versions */
 	int welcome_ms, lost_ms;
+	struct layer_inputs *inputs; /* of all jobs; NULL: no caches */
 	const char *spool; /* folder for layers to hand over, or NULL */
 	const struct link_keys *keys; /* or NULL: none */
 	/* After a build, and when its coordinator is gone, it waits for more.

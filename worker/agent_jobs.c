@@ -9,6 +9,7 @@
 #include "handover.h"
 #include "job.h"
 #include "job_pool.h"
+#include "log.h"
 #include "monotime.h"
 #include "protocol.h"
 
@@ -92,6 +93,8 @@ static void
 finish_job(struct agent *a, struct job *job)
 {
 	job->state = JOB_FINISHED;
+	if (job->progress.notice[0] != '\0')
+		log_line(LOG_WARNING, "%s", job->progress.notice);
 	if (job->leaving && job->err.sys == ECANCELED)
 		job->postponed = true;
 	/* The id of one that nobody wants may be another one's by now. */
@@ -158,6 +161,7 @@ agent_take_job(struct agent *a, struct msg *m, struct err *e)
 		return decline(a, &m->job, "this worker has jobs enough", e);
 	if (job_new(m, &job, &why) < 0)
 		return decline(a, &m->job, why.text, e);
+	job->layer.inputs = a->options->inputs;
 	job->next = a->jobs;
 	a->jobs = job;
 	a->n_jobs++;

@@ -1,7 +1,7 @@
 /*
- * Makes one layer in one pass: store files (or entries, or a finished tar) to
- * tar, SHA-256, encoder, SHA-256 and the outputs; or measures its tar.  Runs
- * in the thread that calls it; memory does not depend on the layer's size.
+ * Makes one layer in one pass: store files or NARs (or entries, or a finished
+ * tar) to tar, SHA-256, encoder, SHA-256 and the outputs; or measures its tar.
+ * Runs in the thread that calls it; memory does not depend on the layer's size.
  */
 #ifndef LAYER_RUN_H
 #define LAYER_RUN_H
@@ -10,23 +10,30 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "err.h"
 #include "layer_spec.h"
 
-struct err;
+struct layer_inputs;
 struct write_behind;
 
 struct layer_job {
 	struct layer_spec spec;
+	struct layer_inputs *inputs;	 /* borrowed; NULL: no caches */
 	const struct layer_item *item;	 /* LAYER_FROM_STORE */
 	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES */
 	size_t n;			 /* items or entries */
 	struct write_behind *behind;	 /* of the thread that runs it */
 };
 
-/* Shared with the thread that watches; written by the job, read by it. */
+/*
+ * Shared with the thread that watches; written by the job, read by it (the
+ * notice once the job has ended).
+ */
 struct layer_progress {
 	atomic_uint_fast64_t bytes; /* of tar made so far */
 	atomic_bool cancel;	    /* set from outside: stop soon */
+	/* What was wrong with a cache though the layer was made, or "". */
+	char notice[ERR_TEXT_MAX];
 };
 
 /*
@@ -34,8 +41,8 @@ struct layer_progress {
  * only) and all outputs are written.  ERR_JOB: the input can never become
  * this layer (a file changed, vanished, is a socket; narHash differs); the
  * text names the store path's file.  ERR_RETRY: this machine's trouble (disk
- * full, I/O error), or cancelled (sys ECANCELED).  Blobs of a failed job do
- * not appear.
+ * full, I/O error), a store path that neither its store nor its caches have,
+ * or cancelled (sys ECANCELED).  Blobs of a failed job do not appear.
  */
 int layer_run(const struct layer_job *job, struct layer_progress *progress,
     struct layer_result *out, struct err *e);

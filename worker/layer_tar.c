@@ -12,6 +12,7 @@
 #include "look_ahead.h"
 #include "nar_hash.h"
 #include "own.h"
+#include "source_nar.h"
 #include "tar_header.h"
 
 /* Hashed while it is in the second-level cache. */
@@ -24,6 +25,7 @@ struct layer_tar {
 	uint8_t *buffer;
 	size_t fill;
 	uint64_t flushed; /* bytes of tar before those in the buffer */
+	uint64_t told;	  /* of them and the buffer's, to progress */
 	uint64_t entries, bytes_read;
 };
 
@@ -59,6 +61,17 @@ layer_tar_freep(struct layer_tar **lt)
 	*lt = NULL;
 }
 
+/* Added, not set: a layer may be started anew, and all is progress. */
+static void
+tell_progress(struct layer_tar *lt)
+{
+	uint64_t size = layer_tar_size(lt);
+
+	atomic_fetch_add_explicit(
+	    &lt->progress->bytes, size - lt->told, memory_order_relaxed);
+	lt->told = size;
+}
+
 static int
 check_cancel(const struct layer_tar *lt, struct err *e)
 {
@@ -77,8 +90,7 @@ layer_tar_flush(struct layer_tar *lt, struct err *e)
 		return -1;
 	lt->flushed += lt->fill;
 	lt->fill = 0;
-	atomic_store_explicit(
-	    &lt->progress->bytes, lt->flushed, memory_order_relaxed);
+	tell_progress(lt);
 	return 0;
 }
 
@@ -94,6 +106,7 @@ layer_tar_header(
 	}
 	lt->fill += tar_header_put(lt->dialect, entry, lt->buffer + lt->fill);
 	lt->entries++;
+	tell_progress(lt);
 	return 0;
 }
 
@@ -164,6 +177,29 @@ layer_tar_content(struct layer_tar *lt, int fd, uint64_t size,
 		lt->flushed += size;
 	else if (read_content(lt, fd, size, nar, la, e) < 0)
 		return -1;
+	return put_zeros(lt, tar_padding(size), e);
+}
+
+int
+layer_tar_content_nar(struct layer_tar *lt, struct source_nar *source,
+    uint64_t size, struct err *e)
+{
+	for (uint64_t left = size; left > 0;) {
+		size_t room = BUFFER_SIZE - lt->fill, n;
+
+		if (room == 0) {
+			if (layer_tar_flush(lt, e) < 0)
+				return -1;
+			continue;
+		}
+		if (source_nar_read(source, lt->buffer + lt->fill,
+			left < room ? (size_t)left : room, &n, e) < 0)
+			return -1;
+		lt->fill += n;
+		left -= n;
+		lt->bytes_read += n;
+		tell_progress(lt); /* a slow network is no standstill */
+	}
 	return put_zeros(lt, tar_padding(size), e);
 }
 

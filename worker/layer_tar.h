@@ -15,6 +15,7 @@ struct layer_spec;
 struct layer_tar;
 struct look_ahead;
 struct nar_hash;
+struct source_nar;
 struct tar_entry;
 
 /*
@@ -39,6 +40,9 @@ int layer_tar_header(
  */
 int layer_tar_content(struct layer_tar *lt, int fd, uint64_t size,
     struct nar_hash *nar, struct look_ahead *la, struct err *e);
+/* The same for the NAR's current file. */
+int layer_tar_content_nar(struct layer_tar *lt, struct source_nar *source,
+    uint64_t size, struct err *e);
 /* The two zero blocks and the padding of the last record. */
 int layer_tar_end(struct layer_tar *lt, struct err *e);
 /* The whole tar is size bytes of fd as they are. */

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "blob_dir.h"
@@ -314,6 +315,23 @@ file_write(struct sink *s, const void *data, size_t len, struct err *e)
 	return 0;
 }
 
+/*
+ * What an earlier attempt wrote may be longer, where a NAR was wrong.  One
+ * that still goes on elsewhere writes the same bytes: nothing of it is cut.
+ */
+static int
+cut_off_rest(struct sink *s)
+{
+	off_t end = (off_t)(s->file.offset + s->file.n);
+	struct stat st;
+
+	if (fstat(s->file.fd, &st) < 0)
+		return -1;
+	if (!S_ISREG(st.st_mode) || st.st_size <= end)
+		return 0;
+	return ftruncate(s->file.fd, end);
+}
+
 static int
 file_close(struct sink *s, struct err *e)
 {
@@ -324,6 +342,8 @@ file_close(struct sink *s, struct err *e)
 		    "the layer has %" PRIu64 " bytes, %" PRIu64
 		    " were measured: its store paths have changed",
 		    s->file.n, s->file.size);
+	if (s->file.size == UINT64_MAX && cut_off_rest(s) < 0)
+		return err_set(e, ERR_RETRY, errno, "cut %s", s->file.path);
 	s->file.fd = -1;
 	write_cursor_end(&s->file.behind, fd, s->file.offset + s->file.n);
 	if (close(fd) < 0)

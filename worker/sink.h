@@ -47,7 +47,8 @@ int sink_async_new(struct sink *next, struct sink **out, struct err *e);
 
 /*
  * Writes into an existing file from offset on, to the byte as much as size
- * says (UINT64_MAX: as comes).  Not durable.  behind is borrowed, or NULL.
+ * says (UINT64_MAX: as comes, and the file ends there).  Not durable.  behind
+ * is borrowed, or NULL.
  */
 int sink_file_new(const char *path, uint64_t offset, uint64_t size,
     struct write_behind *behind, struct sink **out, struct err *e);

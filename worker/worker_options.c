@@ -39,6 +39,14 @@ static const char usage[] =
 "                      are handed back (default: 10)\n"
 "  --once              end with the first build\n"
 "  --parent PID        end when this parent process does\n"
+"  --substituter URL   a Nix binary cache (http://, https://, file:///) for\n"
+"                      store paths that are not on this machine; may be given\n"
+"                      several times, and the first is asked first\n"
+"  --trusted-key NAME:BASE64\n"
+"                      what a cache says must be signed by such a key, as\n"
+"                      nix.conf's trusted-public-keys have it; may be given\n"
+"                      several times\n"
+"  --no-require-sigs   take what is not signed\n"
 "  --help, --version   say this, or the version, and exit\n"
 "\n"
 "Exit status: 0 done, 1 a failure, 2 wrong use.\n";
@@ -75,33 +83,96 @@ default_slots(void)
 	return n < 1 ? 1 : n > MSG_SLOTS_MAX ? MSG_SLOTS_MAX : n;
 }
 
+/* What is only of use until all options are known. */
+struct given {
+	long slots;
+	const char *key_file, *server_key;
+};
+
 /* Keys, and what goes together. */
 static int
-check_together(struct worker_options *o, const char *key_file,
-    const char *server_key, struct err *e)
+check_together(
+    struct worker_options *o, const struct given *given, struct err *e)
 {
 	if (o->agent.endpoint == NULL)
 		return err_set(e, ERR_USAGE, 0,
 		    "--connect ENDPOINT is needed; see quarry-worker --help");
+	if (cache_list_check(&o->inputs.caches, e) < 0)
+		return -1;
+	o->agent.inputs = o->inputs.caches.n_urls > 0 ? &o->inputs : NULL;
 	o->agent.keys = &o->keys;
 	o->agent.stays = !o->once && o->parent == 0;
 	o->agent.drain_ms = o->parent == 0 ? (int)o->drain * 1000 : 0;
-	if ((key_file == NULL) != (server_key == NULL))
+	if ((given->key_file == NULL) != (given->server_key == NULL))
 		return err_set(e, ERR_USAGE, 0,
 		    "--key and --server-key go together: each side proves who "
 		    "it is");
-	if (key_file == NULL)
+	if (given->key_file == NULL)
 		return 0;
 	if (o->keys.plain)
 		return err_set(
 		    e, ERR_USAGE, 0, "--connect-without-keys: there are keys");
-	if (curve_key_read(key_file, &o->key, e) < 0)
+	if (curve_key_read(given->key_file, &o->key, e) < 0)
 		return err_ctx(e, "--key");
-	if (curve_key_public(server_key, o->server_key, e) < 0)
+	if (curve_key_public(given->server_key, o->server_key, e) < 0)
 		return err_ctx(e, "--server-key");
 	o->keys.own = &o->key;
 	o->keys.server = o->server_key;
 	return 0;
+}
+
+/* One option of getopt_long's code c. */
+static int
+take(int c, char **argv, struct given *given, struct worker_options *o,
+    struct err *e)
+{
+	switch (c) {
+	case 'c':
+		o->agent.endpoint = optarg;
+		return 0;
+	case 's':
+		return parse_number(
+		    "slots", optarg, MSG_SLOTS_MAX, &given->slots, e);
+	case 'p':
+		return parse_number("parent", optarg, INT32_MAX, &o->parent, e);
+	case 'f':
+		if (*optarg == '\0')
+			return err_set(
+			    e, ERR_USAGE, 0, "--spool: a folder is wanted");
+		o->agent.spool = optarg;
+		return 0;
+	case 'S':
+		given->server_key = optarg;
+		return 0;
+	case 'k':
+		given->key_file = optarg;
+		return 0;
+	case 'P':
+		o->keys.plain = true;
+		return 0;
+	case 'd':
+		return parse_number("drain", optarg, DRAIN_MAX, &o->drain, e);
+	case 'o':
+		o->once = true;
+		return 0;
+	case 'u':
+		return cache_list_add_url(&o->inputs.caches, optarg, e);
+	case 'T':
+		return cache_list_add_key(&o->inputs.caches, optarg, e);
+	case 'n':
+		o->inputs.caches.no_require_sigs = true;
+		return 0;
+	case 'h':
+		o->print = usage;
+		return 0;
+	case 'v':
+		o->print = "quarry-worker " QUARRY_VERSION "\n";
+		return 0;
+	default:
+		return err_set(e, ERR_USAGE, 0,
+		    "%.80s %s; see quarry-worker --help", argv[optind - 1],
+		    c == ':' ? "needs a value" : "is no option");
+	}
 }
 
 int
@@ -111,77 +182,35 @@ worker_options_parse(
 	static const struct option known[] = {
 	    {"connect", required_argument, NULL, 'c'},
 	    {"slots", required_argument, NULL, 's'},
-	    {"spool", required_argument, NULL, 'f'},
 	    {"parent", required_argument, NULL, 'p'},
+	    {"spool", required_argument, NULL, 'f'},
 	    {"server-key", required_argument, NULL, 'S'},
 	    {"key", required_argument, NULL, 'k'},
 	    {"connect-without-keys", no_argument, NULL, 'P'},
 	    {"drain", required_argument, NULL, 'd'},
 	    {"once", no_argument, NULL, 'o'},
+	    {"substituter", required_argument, NULL, 'u'},
+	    {"trusted-key", required_argument, NULL, 'T'},
+	    {"no-require-sigs", no_argument, NULL, 'n'},
 	    {"help", no_argument, NULL, 'h'},
 	    {"version", no_argument, NULL, 'v'},
 	    {0},
 	};
-	const char *key_file = NULL, *server_key = NULL;
-	long slots = default_slots();
-	int c, rc = 0;
+	struct given given = {.slots = default_slots()};
+	int c;
 
 	o->drain = DRAIN;
 	opterr = 0;
-	while (rc == 0 && (c = getopt_long(argc, argv, ":", known, NULL)) != -1)
-		switch (c) {
-		case 'c':
-			o->agent.endpoint = optarg;
-			break;
-		case 's':
-			rc = parse_number(
-			    "slots", optarg, MSG_SLOTS_MAX, &slots, e);
-			break;
-		case 'p':
-			rc = parse_number(
-			    "parent", optarg, INT32_MAX, &o->parent, e);
-			break;
-		case 'f':
-			if (*optarg == '\0')
-				return err_set(e, ERR_USAGE, 0,
-				    "--spool: a folder is wanted");
-			o->agent.spool = optarg;
-			break;
-		case 'S':
-			server_key = optarg;
-			break;
-		case 'k':
-			key_file = optarg;
-			break;
-		case 'P':
-			o->keys.plain = true;
-			break;
-		case 'd':
-			rc = parse_number(
-			    "drain", optarg, DRAIN_MAX, &o->drain, e);
-			break;
-		case 'o':
-			o->once = true;
-			break;
-		case 'h':
-			o->print = usage;
-			return 0;
-		case 'v':
-			o->print = "quarry-worker " QUARRY_VERSION "\n";
-			return 0;
-		case ':':
-			return err_set(e, ERR_USAGE, 0,
-			    "%.80s needs a value; see quarry-worker --help",
-			    argv[optind - 1]);
-		default:
-			return err_set(e, ERR_USAGE, 0,
-			    "%.80s is no option; see quarry-worker --help",
-			    argv[optind - 1]);
-		}
-	o->agent.slots = (size_t)slots;
-	if (rc == 0 && optind < argc)
+	while (o->print == NULL &&
+	    (c = getopt_long(argc, argv, ":", known, NULL)) != -1)
+		if (take(c, argv, &given, o, e) < 0)
+			return -1;
+	if (o->print != NULL)
+		return 0;
+	o->agent.slots = (size_t)given.slots;
+	if (optind < argc)
 		return err_set(e, ERR_USAGE, 0,
 		    "%.80s is no option; see quarry-worker --help",
 		    argv[optind]);
-	return rc < 0 ? -1 : check_together(o, key_file, server_key, e);
+	return check_together(o, &given, e);
 }

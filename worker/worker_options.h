@@ -6,12 +6,14 @@
 #define WORKER_OPTIONS_H
 
 #include "agent.h"
+#include "layer_inputs.h"
 #include "link.h"
 
 struct err;
 
 struct worker_options {
 	struct agent_options agent; /* endpoint and slots are set */
+	struct layer_inputs inputs; /* the agent's, if a cache was given */
 	long parent;		    /* 0: none was given */
 	bool once;		    /* end with the first build */
 	long drain;		    /* seconds */

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "err.h"
+#include "layer_inputs.h"
 #include "layer_run.h"
 
 #define THREADS_MAX 64
@@ -25,6 +26,7 @@ static const char usage[] =
     "  -f FILE      write the tar into this existing file\n"
     "  -b FOLDER    write the blob into this folder\n"
     "  -s DIR       store directory; -r DIR its root on this machine\n"
+    "  -u URL       a binary cache, believed without signatures\n"
     "  -m           measure only\n"
     "  -v           verify NAR hashes (of -i)\n"
     "  -t SECONDS   mtime (1)\n"
@@ -55,6 +57,7 @@ struct thread {
 
 struct bench {
 	struct layer_spec spec;
+	struct layer_inputs *inputs;
 	struct layer_item *item;
 	size_t n, cap;
 	size_t threads;
@@ -140,6 +143,10 @@ option(struct bench *b, int c, char *arg)
 	case 'r':
 		b->spec.store_root = arg;
 		break;
+	case 'u':
+		if (cache_list_add_url(&b->inputs->caches, arg, &e) < 0)
+			die("%s", e.text);
+		break;
 	case 'm':
 		b->spec.measure = true;
 		break;
@@ -194,6 +201,7 @@ start(const struct bench *b, struct thread *t, size_t which)
 		item[n++] = b->item[i];
 	memset(t, 0, sizeof(*t));
 	t->job.spec = b->spec;
+	t->job.inputs = b->inputs;
 	t->job.item = item;
 	t->job.n = n;
 	if (pthread_create(&t->id, NULL, run, t) != 0)
@@ -258,8 +266,10 @@ once(const struct bench *b)
 int
 main(int argc, char **argv)
 {
+	static struct layer_inputs inputs = {.caches.no_require_sigs = true};
 	struct bench b = {.threads = 1,
 	    .times = 1,
+	    .inputs = &inputs,
 	    .spec = {.store_dir = "/nix/store",
 		.store_root = "",
 		.mtime = 1,
@@ -268,7 +278,7 @@ main(int argc, char **argv)
 		.file = ""}};
 	int c;
 
-	while ((c = getopt(argc, argv, "i:d:e:f:b:s:r:mvt:j:n:q")) != -1)
+	while ((c = getopt(argc, argv, "i:d:e:f:b:s:r:u:mvt:j:n:q")) != -1)
 		option(&b, c, optarg);
 	for (; optind < argc; optind++)
 		add_item(&b, argv[optind], NULL, NULL);

@@ -87,6 +87,24 @@ nix_spellings(void **state)
 		assert_false(digest_from_nix(bad[i], strlen(bad[i]), &d));
 }
 
+static void
+nix32_there_and_back(void **state)
+{
+	char text[DIGEST_NIX32_LEN + 1];
+	struct digest d = abc, again;
+
+	(void)state;
+	digest_nix32(&abc, text);
+	assert_string_equal(text, NIX32);
+	for (size_t i = 0; i < DIGEST_SIZE; i++) {
+		memset(&d, 0, sizeof(d));
+		d.b[i] = 0xff;
+		digest_nix32(&d, text);
+		assert_true(digest_from_nix(text, DIGEST_NIX32_LEN, &again));
+		assert_true(digest_equal(&d, &again));
+	}
+}
+
 int
 main(void)
 {
@@ -94,6 +112,7 @@ main(void)
 	    cmocka_unit_test(hashes),
 	    cmocka_unit_test(texts),
 	    cmocka_unit_test(nix_spellings),
+	    cmocka_unit_test(nix32_there_and_back),
 	};
 
 	digest_of("abc", 3, &abc);

@@ -163,6 +163,15 @@ work(void **state)
 	assert_int_equal(o.n_store_paths, 2);
 	assert_string_equal(o.store_paths[1], S "b");
 	options_free(&o);
+	good("build --to none --substituter https://a --substituter file:///b "
+	     "--trusted-key a:ZadmLjsF7VmAuWnrWGCdOI/QGU/n/wKNXu8xpODiWjM= "
+	     "--no-require-sigs " S "a",
+	    &o);
+	assert_int_equal(o.caches.n_urls, 2);
+	assert_string_equal(o.caches.url[1].text, "file:///b");
+	assert_int_equal(o.caches.n_keys, 1);
+	assert_true(o.caches.no_require_sigs);
+	options_free(&o);
 	good("plan --json --closure c", &o);
 	assert_int_equal(o.command, COMMAND_PLAN);
 	assert_true(o.json);
@@ -255,6 +264,10 @@ wrong(void **state)
 	    {"build --to a:1 --to a:2 --to a:3 --to a:4 --to a:5 --to a:6 "
 	     "--to a:7 --to a:8 --to a:9",
 		"no more than 8 outputs"},
+	    {"build --substituter a", "--substituter: 'a': http://"},
+	    {"build --trusted-key a", "--trusted-key: 'a': NAME:BASE64"},
+	    {"build --substituter http://a --to none " S "a",
+		"whose signatures count there"},
 	    {"build --store-root ''", "--store-root: is empty"},
 	    {"build " S "a", "--to is missing"},
 	    {"build --to none", "nothing to build"},
@@ -281,7 +294,8 @@ help(void **state)
 	    "store-root", "verbose", "help", "version"};
 	static const char *const build_names[] = {"verify-store", "slots",
 	    "workers", "worker-program", "to", "encoding", "dialect",
-	    "metadata-file", "progress"};
+	    "metadata-file", "progress", "substituter", "trusted-key",
+	    "no-require-sigs"};
 	struct options o;
 	char word[64];
 

@@ -305,6 +305,21 @@ test_docker_file(void **state)
 	assert_int_equal(run_python(PYTHON_DOCKER), 0);
 }
 
+/* Sizes were not known before: the same archive. */
+static void
+test_docker_staged(void **state)
+{
+	AUTO(own_freep) char *path = in_folder("out.tar");
+	AUTO(output_freep) struct output *o = NULL;
+
+	(void)state;
+	o = open_output(OUTPUT_DOCKER_ARCHIVE, path);
+	output_stage(o);
+	assert_false(output_needs_sizes(o));
+	make_output(o);
+	assert_int_equal(run_python(PYTHON_DOCKER), 0);
+}
+
 static void
 test_docker_stream(void **state)
 {
@@ -583,6 +598,7 @@ main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_docker_file),
+	    TEST(test_docker_staged),
 	    TEST(test_docker_stream),
 	    TEST(test_closed_pipe),
 	    TEST(test_given_up),

@@ -61,6 +61,44 @@ test_taken(void **state)
 	assert_memory_equal(o.print, "Usage: quarry-worker ", 21);
 }
 
+#define KEY "a-1:ZadmLjsF7VmAuWnrWGCdOI/QGU/n/wKNXu8xpODiWjM="
+
+static void
+test_caches(void **state)
+{
+	struct worker_options o;
+
+	(void)state;
+	assert_string_equal(PARSE(&o, "--connect", "ipc:///s"), "");
+	assert_null(o.agent.inputs);
+	assert_string_equal(
+	    PARSE(&o, "--connect", "ipc:///s", "--substituter", "https://a",
+		"--trusted-key", KEY, "--substituter=file:///b"),
+	    "");
+	assert_ptr_equal(o.agent.inputs, &o.inputs);
+	assert_int_equal(o.inputs.caches.n_urls, 2);
+	assert_string_equal(o.inputs.caches.url[1].text, "file:///b");
+	assert_int_equal(o.inputs.caches.n_keys, 1);
+	assert_false(o.inputs.caches.no_require_sigs);
+	assert_string_equal(PARSE(&o, "--connect", "ipc:///s", "--substituter",
+				"http://a", "--no-require-sigs"),
+	    "");
+	assert_true(o.inputs.caches.no_require_sigs);
+	/* Keys without caches are no fault: nothing is asked. */
+	assert_string_equal(
+	    PARSE(&o, "--connect", "ipc:///s", "--trusted-key", KEY), "");
+	assert_null(o.agent.inputs);
+	assert_memory_equal(
+	    PARSE(&o, "--connect", "ipc:///s", "--substituter", "http://a"),
+	    "--substituter: --trusted-key NAME:BASE64", 40);
+	assert_memory_equal(
+	    PARSE(&o, "--connect", "ipc:///s", "--substituter", "ftp://a"),
+	    "--substituter: 'ftp://a': ", 26);
+	assert_memory_equal(
+	    PARSE(&o, "--connect", "ipc:///s", "--trusted-key", "a"),
+	    "--trusted-key: 'a': ", 20);
+}
+
 /* A worker of its own stays and drains; a coordinator's child does neither. */
 static void
 test_lives(void **state)
@@ -150,6 +188,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_taken),
+	    cmocka_unit_test(test_caches),
 	    cmocka_unit_test(test_lives),
 	    cmocka_unit_test(test_keys),
 	    cmocka_unit_test(test_refused),
