@@ -257,8 +257,8 @@ describe_jobs(struct build *b, struct err *e)
 }
 
 /*
- * Whether all store paths are on this machine, as they must be where there are
- * no caches.
+ * Whether all store paths are sure to be where the work is done: on this
+ * machine.  There they must be where there are no caches.
  */
 static int
 store_is_whole(const struct build *b, bool *whole, struct err *e)
@@ -266,7 +266,7 @@ store_is_whole(const struct build *b, bool *whole, struct err *e)
 	const struct closure *c = b->layers->closure;
 	struct stat st;
 
-	*whole = true;
+	*whole = b->options->listen == NULL;
 	if (b->options->caches.n_urls == 0)
 		return 0;
 	for (size_t i = 0; i < c->n && *whole; i++) {
@@ -285,8 +285,9 @@ store_is_whole(const struct build *b, bool *whole, struct err *e)
 /*
  * An archive is one file that workers write in parallel, each at its own
  * place: for that the sizes of all layers are found first (no content is
- * read).  Where a NAR would have to be fetched twice for that, layers are
- * written beside the archive and copied into it.
+ * read).  Where a NAR would have to be fetched twice for that, or workers of
+ * other machines do not write into the file, layers are written beside the
+ * archive and copied into it.
  */
 static int
 measure(struct build *b, struct err *e)

@@ -8,20 +8,20 @@
  *	   +--------+			worker gone, lease over, ERR_RETRY,
  *					or postponed
  *
- * Order.  Jobs go largest first, to the fastest idle worker that is known.
- * Speeds are learned from jobs done; told at the start by sched_measured, they
- * bring runs on unequal machines close to the least time.  A worker holds as
- *many leases as it has slots, and one more that waits, so that it never waits
- *for the next.  Once nothing is queued, what waits is moved to workers with
- *idle slots.
+ * Order.  Jobs go largest first, to the fastest idle worker; one with most of
+ * its slots free may be a little slower.  Speeds are learned from jobs
+ * done; told at the start by sched_measured, they bring runs on unequal
+ * machines close to the least time.  A worker holds as many leases as it has
+ * slots, and one more that waits, so that it never waits for the next.  Once
+ * nothing is queued, what waits is moved to workers with idle slots.
  *
  * Leases.  A worker that says nothing for silent_ms is gone.  A lease is
  * renewed while its bytes advance, or while it waits behind busy slots.  It
  * also ends, whatever the bytes do, max(60 s, 4 x expected) after it began to
- * run; twice that after a failure, four times that after more.  Expected is the
- *job's weight by the worker's bytes/s so far, else everybody's, but taken to be
- *at most 32 MB/s (a page cache is no promise) and at least 1 MB/s, as is while
- *nobody has finished a job.
+ * run; twice that after a failure, four times that after more.  Expected is
+ * the job's weight by the worker's bytes/s so far, else everybody's, but taken
+ * to be at most 32 MB/s (a page cache is no promise) and at least 1 MB/s, as
+ * is while nobody has finished a job.
  *
  * Poison.  A job fails for good after failures on `poison` distinct workers;
  * after so many attempts in all where every usable worker has failed it; and
@@ -61,7 +61,7 @@
  * counts, once.  Of attempts that hold no lease the last four of a job are
  * known; older ones' answers are SCHED_UNKNOWN.
  *
- * Memory: about 180 bytes a job and slots * 48 a worker.
+ * Memory: about 160 bytes a job, and 200 a worker with 60 a slot.
  */
 #ifndef SCHEDULER_H
 #define SCHEDULER_H

@@ -3,6 +3,8 @@
 
 /* What a failure at that worker weighs, in ms: more than any wait. */
 #define FAILED_HERE (INT64_MAX / 4)
+/* An empty worker is worth so much more than one whose slots are busy. */
+#define SPREAD 0.25
 
 bool
 worker_may_take(const struct worker *w, const struct job *j, int64_t now)
@@ -19,10 +21,19 @@ shuns(const struct job *j, const struct worker *w)
 	    failed_at(j, w);
 }
 
+static double
+worth(const struct scheduler *s, const struct worker *w)
+{
+	double busy = (double)w->n_leases / (double)w->slots;
+
+	return rate_of(s, w) * (1 + SPREAD * (1 - busy));
+}
+
 /*
- * One with room; rather one that the job did not fail on.  The fastest of the
- * idle ones that is known, else the one that was idle longest.  Of those that
- * are busy the last to become so: it has the lightest jobs before it.
+ * One with room; rather one that the job did not fail on.  Of the idle ones
+ * the fastest, but jobs are spread; else the one that was idle longest.  Of
+ * those that are busy the last to become so: it has the lightest jobs before
+ * it.
  */
 static struct worker *
 any_with_room(const struct scheduler *s, int64_t now, const struct job *j)
@@ -35,7 +46,7 @@ any_with_room(const struct scheduler *s, int64_t now, const struct job *j)
 			continue;
 		if (shuns(j, w))
 			second = w;
-		else if (best == NULL || rate_of(s, w) > rate_of(s, best))
+		else if (best == NULL || worth(s, w) > worth(s, best))
 			best = w;
 	}
 	if (best != NULL)

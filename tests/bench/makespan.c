@@ -8,9 +8,10 @@
  *				known from the start
  *	makespan FILE		the same for a closure: a line a job, its bytes
  *	makespan cost JOBS WORKERS	CPU time a job
+ *	makespan check		status 1 if goals are missed
  *
- * The sizes of a closure's layers are in quarry's --metadata-file, too:
- * jq '.layers[].size'.
+ * The sizes of a closure's layers are in the file that quarry's
+ * --metadata-file writes: jq '.layers[].tar_size'.
  */
 #include <stdbool.h>
 #include <stdint.h>
@@ -130,12 +131,15 @@ act(struct bench *b, struct scheduler *s)
 	while (sched_next(s, b->now, &a)) {
 		struct worker *w = &b->worker[a.worker.v];
 
+		/* What a dead one is told changes nothing. */
+		if ((a.kind == SCHED_SEND || a.kind == SCHED_CANCEL) && !w->up)
+			continue;
 		if (a.kind == SCHED_SEND) {
 			w->task[w->n_tasks++] =
 			    (struct task){a.job.v, a.attempt};
 			if (w->n_tasks == 1)
 				start(b, w);
-		} else if (a.kind == SCHED_CANCEL && w->up) {
+		} else if (a.kind == SCHED_CANCEL) {
 			bool first = w->task[0].job == a.job.v;
 
 			if (first)
@@ -143,7 +147,7 @@ act(struct bench *b, struct scheduler *s)
 			w->n_tasks--;
 			if (first)
 				start(b, w);
-		} else if (a.kind != SCHED_DROP && a.kind != SCHED_CANCEL) {
+		} else if (a.kind != SCHED_DROP) {
 			fprintf(stderr, "makespan: action %d\n", (int)a.kind);
 			exit(1);
 		}
@@ -280,30 +284,68 @@ draw(struct bench *b, bool sizes, bool unequal)
 		    : 50000;
 }
 
-static void
-row(struct bench *b, bool sizes, bool unequal)
-{
-	double plain[INSTANCES], told[INSTANCES], silent[INSTANCES];
+/* Sorted. */
+struct ratios {
+	double whole[INSTANCES], told[INSTANCES], silent[INSTANCES];
+};
 
+static void
+measure(struct bench *b, bool sizes, bool unequal, struct ratios *r)
+{
 	for (int i = 0; i < INSTANCES; i++) {
 		int64_t ms;
 
 		draw(b, sizes, unequal);
 		ms = run(b, INT64_MAX, false);
-		plain[i] = (double)ms / least(b);
-		told[i] = (double)run(b, ms / 2, true) / (double)ms;
-		silent[i] = (double)run(b, ms / 2, false) / (double)ms;
+		r->whole[i] = (double)ms / least(b);
+		r->told[i] = (double)run(b, ms / 2, true) / (double)ms;
+		r->silent[i] = (double)run(b, ms / 2, false) / (double)ms;
 	}
-	qsort(plain, INSTANCES, sizeof(*plain), compare);
-	qsort(told, INSTANCES, sizeof(*told), compare);
-	qsort(silent, INSTANCES, sizeof(*silent), compare);
+	qsort(r->whole, INSTANCES, sizeof(*r->whole), compare);
+	qsort(r->told, INSTANCES, sizeof(*r->told), compare);
+	qsort(r->silent, INSTANCES, sizeof(*r->silent), compare);
+}
+
+static void
+row(struct bench *b, bool sizes, bool unequal)
+{
+	const int middle = INSTANCES / 2, last = INSTANCES - 1;
+	struct ratios r;
+
+	measure(b, sizes, unequal, &r);
 	printf("%6zu %8zu %-8s %7.3f %7.3f   %7.3f %7.3f   %7.3f %7.3f\n",
 	    b->n_jobs, b->n_workers,
 	    !unequal	      ? "equal"
 		: b->measured ? "known"
 			      : "unequal",
-	    plain[INSTANCES / 2], plain[INSTANCES - 1], told[INSTANCES / 2],
-	    told[INSTANCES - 1], silent[INSTANCES / 2], silent[INSTANCES - 1]);
+	    r.whole[middle], r.whole[last], r.told[middle], r.told[last],
+	    r.silent[middle], r.silent[last]);
+}
+
+/* The goals, on 8 workers: false if one is missed. */
+static bool
+check(struct bench *b)
+{
+	const int middle = INSTANCES / 2, last = INSTANCES - 1;
+	struct ratios r;
+	bool good = true;
+
+	b->n_workers = 8;
+	for (b->n_jobs = 64; b->n_jobs <= 1024; b->n_jobs *= 4) {
+		b->measured = false;
+		measure(b, true, false, &r);
+		good &= r.whole[middle] <= 1.10 && r.whole[last] <= 4.0 / 3;
+		b->measured = true;
+		measure(b, true, true, &r);
+		good &= r.whole[middle] <= 1.10;
+	}
+	b->n_jobs = 5000;
+	b->measured = false;
+	measure(b, true, false, &r);
+	good &= r.told[middle] <= 1.15 && r.silent[middle] <= 1.15;
+	if (!good)
+		fputs("makespan: a goal is missed: see the tables\n", stderr);
+	return good;
 }
 
 static void
@@ -379,20 +421,22 @@ main(int argc, char **argv)
 {
 	static struct bench b;
 
-	if (argc == 2) {
+	if (argc == 2 && strcmp(argv[1], "check") != 0) {
 		read_sizes(&b, argv[1]);
 		table(&b, false);
 		return 0;
 	}
 	b.n_jobs = argc == 4 ? strtoull(argv[2], NULL, 10) : 5000;
 	b.n_workers = argc == 4 ? strtoull(argv[3], NULL, 10) : 0;
-	if ((argc != 1 && (argc != 4 || strcmp(argv[1], "cost") != 0)) ||
+	if ((argc > 2 && (argc != 4 || strcmp(argv[1], "cost") != 0)) ||
 	    b.n_workers > WORKERS_MAX) {
 		fprintf(stderr, "usage: see the head of %s\n", __FILE__);
 		return 2;
 	}
 	if ((b.weight = calloc(b.n_jobs, sizeof(*b.weight))) == NULL)
 		abort();
+	if (argc == 2)
+		return check(&b) ? 0 : 1;
 	if (argc == 4)
 		cost(&b);
 	else

@@ -58,6 +58,7 @@ struct check {
 	bool trace;
 	const struct sched_config *config;
 	int64_t now;
+	struct sched_action before; /* the last action */
 	struct check_job job[CHECK_JOBS];
 	size_t n_jobs;
 	struct check_worker worker[CHECK_IDS];
