@@ -173,6 +173,7 @@ start_workers(struct build *b, struct err *e)
 	    .keys = o->workers_keys,
 	    .plain = o->listen_plain,
 	    .min_workers = o->min_workers,
+	    .audit = (unsigned)o->audit,
 	};
 	int rc;
 

@@ -115,6 +115,7 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->progress = config->progress;
 	d->scratch = scratch;
 	d->encoding = config->encoding;
+	d->audit = config->audit;
 	if (getentropy(&d->session, sizeof(d->session)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	d->session |= 1; /* never 0, which is none */
@@ -208,7 +209,12 @@ send_job(struct dispatch *d, const struct sched_action *a)
 	if (p == NULL)
 		return;
 	d->started[a->job.v] = monotime_ms();
-	if (dispatch_blobs_wanted(d, p, a->job)) {
+	if (dispatch_blobs_done(d, a->job)) {
+		/* An audit: only what comes out is of interest. */
+		spooled = *job.spec;
+		spooled.n_outputs = 0;
+		job.spec = &spooled;
+	} else if (dispatch_blobs_wanted(d, p, a->job)) {
 		blob_request_spool(job.spec, &spooled);
 		job.spec = &spooled;
 	}
@@ -385,6 +391,20 @@ loop(struct dispatch *d, struct err *e)
 	}
 }
 
+/* By chance, so that nobody knows which: a worker that lies is found out. */
+static bool
+audit_this(const struct dispatch *d, const struct dispatch_job *job)
+{
+	uint32_t random;
+
+	if (d->audit == 0 || job->spec->measure)
+		return false;
+	/* Without random numbers: all of them. */
+	if (getentropy(&random, sizeof(random)) < 0)
+		return true;
+	return random % 100 < d->audit;
+}
+
 static int
 run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 {
@@ -409,6 +429,8 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 		if (sched_add_job(d->sched, job[i].weight, &id, e) < 0)
 			return -1;
 		assert(id.v == i);
+		if (audit_this(d, &job[i]) && sched_audit(d->sched, id, e) < 0)
+			return -1;
 		bytes += job[i].weight;
 	}
 	for (size_t i = 0; i < d->n_peers; i++)

@@ -51,6 +51,7 @@ struct dispatch_config {
 	const char *keys;	     /* file or folder of theirs, or NULL */
 	bool plain;		     /* without keys beyond this machine */
 	size_t min_workers;	     /* work begins when so many are there */
+	unsigned audit; /* percent of jobs that two workers must agree on */
 };
 
 /* Makes the sockets (one in a scratch folder) and starts local workers. */

@@ -52,8 +52,9 @@ struct dispatch {
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
 	uint64_t session;
 	size_t min_workers;
-	bool begun;   /* so many have been there */
-	bool waiting; /* nobody is there, and that was said */
+	unsigned audit; /* percent */
+	bool begun;	/* so many have been there */
+	bool waiting;	/* nobody is there, and that was said */
 	int child_fd; /* signalfd for SIGCHLD, and SIGHUP where it means keys */
 	struct local_workers *local;
 	unsigned start_failures;

@@ -61,6 +61,12 @@ set_local_slots(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+set_audit(struct options *o, const char *arg, struct err *e)
+{
+	return parse_count(arg, 100, "audit", &o->audit, e);
+}
+
+static int
 set_min_workers(struct options *o, const char *arg, struct err *e)
 {
 	return parse_count(
@@ -239,6 +245,7 @@ static const struct option_spec specs[] = {
     FLAG(FOR_BUILD, "listen-without-keys", listen_plain),
     CALL(FOR_BUILD, "local-slots", required_argument, set_local_slots),
     CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
+    CALL(FOR_BUILD, "audit", required_argument, set_audit),
     CALL(FOR_BUILD, "to", required_argument, add_output),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
