@@ -137,9 +137,13 @@ dispatch_free(struct dispatch *d)
 		return;
 	for (size_t i = 0; i < d->n_peers; i++) {
 		/* One that cannot be told is killed below. */
-		if (link_send(d->peer[i].via, &d->peer[i].link, &bye, &e) < 0)
+		if (link_send(d->peer[i].via, &d->peer[i].link, &bye, &e) < 0) {
+			log_line(LOG_DEBUG, "worker=%s: %s", d->peer[i].name,
+			    e.text);
 			err_clear(&e);
+		}
 	}
+	dispatch_part(d, GRACE_MS);
 	if (d->local != NULL)
 		local_workers_end(d->local, GRACE_MS);
 	local_workers_free(d->local);

@@ -1,6 +1,7 @@
 #include "dispatch_state.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -20,6 +21,7 @@
 #define TAKE_OVER_MS (4 * BEAT_MS)
 /* HELLOs, a second apart, of one that is here and not silent. */
 #define TWICE_MAX 5
+#define PART_STEP_MS 20
 
 /* Where a message came from. */
 struct from {
@@ -498,6 +500,45 @@ receive_from(struct dispatch *d, struct link *via, struct err *e)
 		msg_clear(&m);
 		if (rc < 0)
 			return -1;
+	}
+}
+
+/* Workers of other machines that have not said BYE. */
+static size_t
+still_here(const struct dispatch *d)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n_peers; i++)
+		n += d->peer[i].via == d->remote;
+	return n;
+}
+
+void
+dispatch_part(struct dispatch *d, int ms)
+{
+	int64_t until = monotime_ms() + ms;
+	struct pollfd fd = {.events = POLLIN};
+
+	if (d->remote == NULL)
+		return;
+	fd.fd = link_fd(d->remote);
+	while (still_here(d) > 0 && monotime_ms() < until) {
+		struct from from = {.via = d->remote};
+		struct err e = ERR_INIT;
+		struct peer *p;
+		struct msg m;
+		int rc = link_recv(d->remote, &from.link, &m, &e);
+
+		if (rc > 0 && m.type == MSG_BYE &&
+		    (p = peer_by_link(d, &from)) != NULL)
+			*p = d->peer[--d->n_peers];
+		if (rc > 0)
+			msg_clear(&m);
+		else if (rc < 0 && e.kind != ERR_PEER)
+			return;
+		else if (rc == 0)
+			poll(&fd, 1, PART_STEP_MS);
 	}
 }
 

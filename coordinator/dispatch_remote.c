@@ -50,7 +50,7 @@ void
 dispatch_remote_close(struct dispatch *d)
 {
 	dispatch_blobs_close(d);
-	link_close(d->remote, 500); /* BYE has to get there */
+	link_close(d->remote, 2000); /* BYE has to get there */
 	d->remote = NULL;
 	zap_stop(d->zap);
 	d->zap = NULL;

@@ -124,6 +124,9 @@ int dispatch_accept(struct dispatch *d, struct worker_id worker,
     const struct digest *fingerprint, const struct layer_result *r,
     struct err *e);
 
+/* After BYE: waits so long until all have answered it; nothing else counts. */
+void dispatch_part(struct dispatch *d, int ms);
+
 /* All messages that are there. */
 int dispatch_receive(struct dispatch *d, struct err *e);
 

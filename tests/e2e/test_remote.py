@@ -90,7 +90,7 @@ class TestSame(WithStore):
         worker = self.worker("w1", "--once")
         self.build(*self.input(), "--to", "none",
                    *self.listen("--local-slots", "0"))
-        self.assertEqual(self.finish(worker).status, 0)
+        self.assertEqual(self.finish(worker).status, 0, self.log("w1"))
 
 
 class TestIPv6(WithStore):
