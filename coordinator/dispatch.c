@@ -143,6 +143,7 @@ dispatch_free(struct dispatch *d)
 			err_clear(&e);
 		}
 	}
+	dispatch_shared_forget(d);
 	dispatch_part(d, GRACE_MS);
 	if (d->local != NULL)
 		local_workers_end(d->local, GRACE_MS);
@@ -219,8 +220,11 @@ send_job(struct dispatch *d, const struct sched_action *a)
 		spooled.n_outputs = 0;
 		job.spec = &spooled;
 	} else if (dispatch_blobs_wanted(d, p, a->job)) {
-		blob_request_spool(job.spec, &spooled);
-		job.spec = &spooled;
+		dispatch_blobs_sent(d, p, a->job, a->attempt);
+		if (!dispatch_shared_is(p)) {
+			blob_request_spool(job.spec, &spooled);
+			job.spec = &spooled;
+		}
 	}
 	if (job_send(p->via, &p->link, &job, d->base + a->job.v, a->attempt,
 		&e) < 0) {
@@ -348,7 +352,7 @@ settle(struct dispatch *d, struct err *e)
 		    dispatch_blobs_collect(d, e) < 0)
 			return -1;
 		acted = false;
-		if (!may_begin(d))
+		if (!may_begin(d) || dispatch_shared_hold(d))
 			continue;
 		while (sched_next(d->sched, monotime_ms(), &a)) {
 			acted = true;
@@ -372,7 +376,7 @@ loop(struct dispatch *d, struct err *e)
 	};
 
 	for (;;) {
-		int64_t now = monotime_ms(), until;
+		int64_t now = monotime_ms(), until, probe;
 		int tick = progress_tick(d->progress, now);
 
 		if (settle(d, e) < 0)
@@ -380,6 +384,8 @@ loop(struct dispatch *d, struct err *e)
 		if (sched_open(d->sched) == 0)
 			return 0;
 		until = sched_deadline(d->sched) - now;
+		if ((probe = dispatch_shared_tick(d)) - now < until)
+			until = probe - now;
 		if (until > 1000)
 			until = 1000;
 		if (tick >= 0 && tick < until)
@@ -424,7 +430,7 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 	d->n_jobs = n;
 	if ((d->started = calloc(n + 1, sizeof(*d->started))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
-	if (dispatch_blobs_start(d, e) < 0 ||
+	if (dispatch_blobs_start(d, e) < 0 || dispatch_shared_start(d, e) < 0 ||
 	    sched_new(&config, &d->sched, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
@@ -453,6 +459,7 @@ dispatch_run(
 		return -1;
 	sched_freep(&d->sched);
 	own_freep(&d->started);
+	dispatch_shared_forget(d);
 	d->base += n;
 	d->n_jobs = 0;
 	d->job = NULL;

@@ -61,6 +61,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 		sched_worker_gone(d->sched, monotime_ms(), p->worker, why);
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
+	dispatch_shared_gone(p);
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
@@ -133,6 +134,7 @@ peer_new(struct dispatch *d, const struct from *from,
 	if (sched_worker_up(
 		d->sched, monotime_ms(), p->worker, p->slots, p->name, e) < 0)
 		return -1;
+	dispatch_shared_joined(d, p);
 	d->n_peers++;
 	d->next_worker++;
 	d->start_failures = 0;
@@ -464,7 +466,8 @@ on_message(struct dispatch *d, const struct from *from, const struct msg *m,
 	case MSG_WHO:
 		break;
 	case MSG_PROBED:
-		return 0; /* nothing that leads to them is sent yet */
+		dispatch_shared_answered(p, &m->probed);
+		return 0;
 	}
 	log_line(LOG_WARNING,
 	    "worker %s sent %s, which only a coordinator "

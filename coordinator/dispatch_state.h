@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "encoding.h"
+#include "layer_spec.h"
 #include "link.h"
 #include "protocol.h"
 #include "scheduler.h"
@@ -20,6 +21,7 @@ struct dispatch_config;
 struct dispatch_job;
 struct dispatch_pull;
 struct err;
+struct shared_probe;
 struct zap;
 
 /* A worker that said HELLO and was welcomed. */
@@ -30,6 +32,10 @@ struct peer {
 	int64_t heard; /* ms */
 	/* What ties its data connection to it; remote ones only. */
 	uint8_t token[DATA_TOKEN_SIZE];
+	/* Whether it sees the outputs' folders: see dispatch_shared.c. */
+	int shared;
+	size_t probing; /* which folder */
+	struct shared_probe *probe;
 	unsigned twice; /* how often another one said that it is this one */
 	struct worker_id worker; /* also its index in the progress display */
 	char name[64];
@@ -68,7 +74,12 @@ struct dispatch {
 	int64_t *started;	    /* of each job's newest attempt, ms */
 	struct dispatch_pull *pull; /* of each job */
 	size_t n_pulls;		    /* that are on */
-	int64_t pull_beat;	    /* when leases of pulls are renewed */
+	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
+	size_t n_folders;
+	bool too_many_folders; /* to find out about: nobody shares them */
+	uint64_t next_probe;
+	int64_t hold_until; /* work waits for probes; 0: nobody was there yet */
+	int64_t pull_beat;  /* when leases of pulls are renewed */
 	size_t n_jobs;
 	uint64_t base; /* job ids on the wire count on from run to run */
 };
@@ -105,7 +116,13 @@ void dispatch_blobs_close(struct dispatch *d);
 int dispatch_blobs_start(struct dispatch *d, struct err *e);
 bool dispatch_blobs_wanted(
     const struct dispatch *d, const struct peer *p, struct job_id id);
-/* Pulls what p says that it made; dispatch_accept follows, or a failure. */
+/* Which way its bytes come is settled when the job is sent. */
+void dispatch_blobs_sent(struct dispatch *d, const struct peer *p,
+    struct job_id id, uint64_t attempt);
+/*
+ * Pulls what p says that it made, or checks what it wrote; dispatch_accept
+ * follows, or a failure.
+ */
 int dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
     uint64_t attempt, const struct layer_result *r, struct err *e);
 /* p may forget what it made. */
@@ -117,6 +134,21 @@ void dispatch_blobs_set_done(struct dispatch *d, struct job_id id);
 int dispatch_blobs_collect(struct dispatch *d, struct err *e);
 /* Keeps the leases of jobs that are being pulled. */
 void dispatch_blobs_beat(struct dispatch *d);
+
+/*
+ * dispatch_shared.c: finds out which workers of other machines see the folders
+ * that the outputs are in, and so can write there by themselves.
+ */
+int dispatch_shared_start(struct dispatch *d, struct err *e);
+void dispatch_shared_forget(struct dispatch *d);
+void dispatch_shared_joined(const struct dispatch *d, struct peer *p);
+void dispatch_shared_gone(struct peer *p);
+void dispatch_shared_answered(struct peer *p, const struct msg_probed *m);
+bool dispatch_shared_is(const struct peer *p);
+/* Whether work, at its start, waits for what probes find. */
+bool dispatch_shared_hold(struct dispatch *d);
+/* Goes on with all probes; when to call again. */
+int64_t dispatch_shared_tick(struct dispatch *d);
 
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,

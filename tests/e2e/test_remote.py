@@ -62,6 +62,40 @@ class TestSame(WithStore):
         for w in workers:
             self.end(w)
 
+    def test_shared_folder(self):
+        """A worker that sees the output's folder writes there by itself; one
+        that sees another folder of that name does not."""
+        want = self.all_kinds("local")
+        worker = self.worker("w1")
+        r = self.build(*self.input(), "--to", "oci:" + self.path("out/o"),
+                       "--encoding", "zstd", *self.listen(
+                           "--local-slots", "0", "--min-workers", "1"))
+        self.assertIn("shares the output's folder", r.errors)
+        found = tree_bytes(self.path("out/o"))
+        for name, data in found.items():
+            self.same_bytes(data, want["oci/" + name], name)
+        self.end(worker)
+
+    @quarrytest.need_root()
+    @quarrytest.need("unshare", "mount")
+    def test_other_folder(self):
+        want = self.all_kinds("local")
+        self.keygen("w1")
+        self.allow("w1")
+        with open(self.log_name("w1"), "ab") as log:
+            worker = self.start(
+                "--mount", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"',
+                self.out, quarrytest.WORKER, "--connect", self.endpoint,
+                "--server-key", self.path("keys", "coordinator.pub"), "--key",
+                self.path("keys", "w1"), program=["unshare"], stderr=log)
+        r = self.build(*self.input(), "--to", "oci:" + self.path("out/o"),
+                       "--encoding", "zstd", *self.listen(
+                           "--local-slots", "0", "--min-workers", "1"))
+        self.assertNotIn("shares the output's folder", r.errors)
+        for name, data in tree_bytes(self.path("out/o")).items():
+            self.same_bytes(data, want["oci/" + name], name)
+        self.end(worker)
+
     def test_who_did_it(self):
         worker = self.worker("w1")
         found = self.metadata(*self.input(), "--to", "none", *self.listen(
