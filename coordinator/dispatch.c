@@ -116,6 +116,7 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->scratch = scratch;
 	d->encoding = config->encoding;
 	d->audit = config->audit;
+	d->no_local = config->slots == 0;
 	if (getentropy(&d->session, sizeof(d->session)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	d->session |= 1; /* never 0, which is none */
@@ -327,8 +328,8 @@ may_begin(struct dispatch *d)
 	}
 	if (d->n_peers > 0)
 		d->waiting = false;
-	if ((!d->begun || d->n_peers == 0) && d->remote != NULL &&
-	    !d->waiting) {
+	if ((!d->begun || (d->n_peers == 0 && d->no_local)) &&
+	    d->remote != NULL && !d->waiting) {
 		d->waiting = true;
 		log_line(LOG_INFO, "%zu workers are here%s: waiting at %s",
 		    d->n_peers, d->begun ? "" : ", too few",

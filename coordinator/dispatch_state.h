@@ -59,6 +59,7 @@ struct dispatch {
 	uint64_t session;
 	size_t min_workers;
 	unsigned audit; /* percent */
+	bool no_local;	/* none of this machine is to come */
 	bool begun;	/* so many have been there */
 	bool waiting;	/* nobody is there, and that was said */
 	int child_fd; /* signalfd for SIGCHLD, and SIGHUP where it means keys */
