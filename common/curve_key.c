@@ -94,6 +94,20 @@ curve_key_write(const struct curve_key *key, const char *file, const char *name,
 	return -1;
 }
 
+/*
+ * Whether others may read or write the file.  systemd (LoadCredential) and
+ * Kubernetes (fsGroup) hand a secret to a user as a file of root's, mode 0440,
+ * by an ACL, whose mask is what the group's bits show, or by a group.  That
+ * root has chosen; of a file of this user's own it is a mistake.
+ */
+static bool
+is_exposed(const struct stat *st)
+{
+	bool handed = st->st_uid == 0 && geteuid() != 0;
+
+	return (st->st_mode & (handed ? 037 : 077)) != 0;
+}
+
 /* The whole of a small file, as a string.  private: its owner's alone. */
 static int
 read_small(
@@ -110,7 +124,7 @@ read_small(
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ERR_USAGE, 0,
 		    "key file %.200s: not a regular file", path);
-	if (private && (st.st_mode & 077) != 0)
+	if (private && is_exposed(&st))
 		return err_set(e, ERR_USAGE, 0,
 		    "key file %.200s: others may read or write it: chmod 600 "
 		    "it, or make a new key if they have",

@@ -42,7 +42,7 @@ int curve_key_write(const struct curve_key *key, const char *file,
 
 /*
  * Reads a pair's file.  ERR_USAGE where it is not one, or where others than
- * its owner may read or write it.
+ * its owner may read or write it (of a file of root's, a group may read it).
  */
 int curve_key_read(const char *file, struct curve_key *out, struct err *e);
 
