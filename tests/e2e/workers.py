@@ -2,10 +2,10 @@
 
 import os
 import re
-import socket
 import subprocess
 
 import quarrytest
+from remote import free_ports
 
 TOP = os.path.dirname(quarrytest.TESTS)
 
@@ -30,26 +30,13 @@ def options_of(words):
     return [w[2:].split("=")[0] for w in words if w.startswith("--")]
 
 
-def free_ports():
-    """A port of the loopback that is free, as is the next."""
-    while True:
-        with socket.socket() as a, socket.socket() as b:
-            a.bind(("127.0.0.1", 0))
-            port = a.getsockname()[1]
-            try:
-                b.bind(("127.0.0.1", port + 1))
-                return port
-            except (OSError, OverflowError):
-                pass
-
-
 class Remote(quarrytest.Base):
     """A coordinator's and a worker's keys, and a build by that worker."""
 
     def keys(self):
         for name in ("coordinator", "worker"):
             self.quarry("keygen", self.path(name))
-        self.port = free_ports()
+        self.port = free_ports(2)
         self.endpoint = "tcp://127.0.0.1:%d" % self.port
 
     def remote_build(self, *args, **kw):
