@@ -198,8 +198,9 @@ on_hello(struct dispatch *d, const struct from *from,
 		version_text(hello, text, sizeof(text));
 		return refuse(d, from, hello, text, e);
 	}
-	why =
-	    dispatch_remote_refusal(d, &from->link, hello, text, sizeof(text));
+	why = dispatch_remote_refusal(d,
+	    from->via == d->remote ? &from->link : NULL, hello, text,
+	    sizeof(text));
 	if (why == NULL && peer_by_link(d, from) == NULL) {
 		if ((p = peer_by_instance(d, hello)) != NULL)
 			why = take_over(p, from);

@@ -5,6 +5,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
+#include "monotime.h"
+
 #define STEP_MS 5
 /* From SIGKILL to the end. */
 #define KILLED_MS 2000
@@ -12,7 +14,8 @@
 bool
 process_group_wait(pid_t group, int ms)
 {
-	struct timespec pause = {.tv_nsec = STEP_MS * 1000000L};
+	const struct timespec pause = {.tv_nsec = STEP_MS * 1000000L};
+	int64_t until = monotime_ms() + ms;
 
 	for (;;) {
 		/* Who is not waited for would still be counted. */
@@ -20,10 +23,9 @@ process_group_wait(pid_t group, int ms)
 			;
 		if (kill(-group, 0) < 0 && errno == ESRCH)
 			return true;
-		if (ms <= 0)
+		if (monotime_ms() >= until)
 			return false;
 		nanosleep(&pause, NULL);
-		ms -= STEP_MS;
 	}
 }
 
