@@ -122,7 +122,8 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->session |= 1; /* never 0, which is none */
 	if ((d->child_fd = child_signals(config->keys != NULL, e)) < 0 ||
 	    listen_here(d, e) < 0 || dispatch_remote_open(d, config, e) < 0 ||
-	    start_workers(d, config, e) < 0)
+	    start_workers(d, config, e) < 0 ||
+	    dispatch_launch_start(d, config, e) < 0)
 		return -1;
 	*out = STEAL(&d);
 	return 0;
@@ -151,6 +152,7 @@ dispatch_free(struct dispatch *d)
 	local_workers_free(d->local);
 	link_close(d->link, 0);
 	dispatch_remote_close(d);
+	dispatch_launch_end(d);
 	if (d->ctx != NULL)
 		zmq_ctx_term(d->ctx);
 	if (d->child_fd >= 0)
@@ -397,7 +399,7 @@ loop(struct dispatch *d, struct err *e)
 			return err_set(e, ERR_FATAL, errno, "poll");
 		dispatch_blobs_beat(d);
 		local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
-		if (replace(d, e) < 0)
+		if (replace(d, e) < 0 || dispatch_launch_check(d, e) < 0)
 			return -1;
 	}
 }

@@ -214,6 +214,7 @@ on_hello(struct dispatch *d, const struct from *from,
 	if (why != NULL)
 		return *why == '\0' ? 0 : refuse(d, from, hello, why, e);
 	if (from->via == d->remote) {
+		d->joined = true;
 		m.welcome.data = blob_fetch_welcome(d->fetch);
 		memcpy(m.welcome.token, peer_by_link(d, from)->token,
 		    sizeof(m.welcome.token));

@@ -1,7 +1,8 @@
 /*
  * Inside of dispatch: its state, and what its files call of each other.
  * dispatch.c starts, loops and ends; dispatch_messages.c takes what workers
- * say; dispatch_remote.c lets those of other machines in.  For these alone.
+ * say; dispatch_remote.c lets those of other machines in; dispatch_launch.c has
+ * them started.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -21,6 +22,7 @@ struct dispatch_config;
 struct dispatch_job;
 struct dispatch_pull;
 struct err;
+struct launch;
 struct shared_probe;
 struct zap;
 
@@ -53,8 +55,13 @@ struct dispatch {
 	struct link *remote;	  /* of all others; NULL: none may join */
 	struct zap *zap;	  /* who they may be; NULL: anybody */
 	struct blob_fetch *fetch; /* pulls what they made */
-	const char *keys_path;
-	struct encoding encoding;	/* whose encoder must be everybody's */
+	const char *keys_path;	  /* of who may join, or NULL */
+	const char *launch_key;	  /* of those that launch starts, or NULL */
+	struct launch *launch;	  /* while it is ours to end, or NULL */
+	bool only_launched;	  /* no other workers can be expected */
+	bool launch_over;	  /* its command has ended, and that was said */
+	bool joined;		  /* one of another machine has been there */
+	struct encoding encoding; /* whose encoder must be everybody's */
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
 	uint64_t session;
 	size_t min_workers;
@@ -105,6 +112,16 @@ const char *dispatch_remote_refusal(struct dispatch *d,
 
 /* SIGHUP: reads the keys again; whose is no longer listed has to go. */
 void dispatch_remote_reload(struct dispatch *d);
+
+/*
+ * dispatch_launch.c: starts the command that starts workers; fails when that
+ * has failed and there is nobody to wait for; ends it, once workers were sent
+ * home.
+ */
+int dispatch_launch_start(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+int dispatch_launch_check(struct dispatch *d, struct err *e);
+void dispatch_launch_end(struct dispatch *d);
 
 /*
  * dispatch_blobs.c: layers of workers that cannot write into the outputs are

@@ -80,6 +80,15 @@ set_workers(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+set_launch(struct options *o, const char *arg, struct err *e)
+{
+	if (arg[strspn(arg, " \t\n")] == '\0')
+		return err_set(e, ERR_USAGE, 0, "--launch: is empty");
+	o->launch = arg;
+	return 0;
+}
+
+static int
 set_store_root(struct options *o, const char *arg, struct err *e)
 {
 	if (*arg == '\0')
@@ -240,6 +249,8 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
     FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
     TEXT(FOR_BUILD, "listen", listen),
+    CALL(FOR_BUILD, "launch", required_argument, set_launch),
+    TEXT(FOR_BUILD, "advertise", advertise),
     TEXT(FOR_BUILD, "key", key_file),
     TEXT(FOR_BUILD, "workers-keys", workers_keys),
     FLAG(FOR_BUILD, "listen-without-keys", listen_plain),

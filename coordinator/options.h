@@ -63,6 +63,8 @@ struct options {
 
 	/* Workers of other machines. */
 	const char *listen;	  /* endpoint, or NULL: none may join */
+	const char *launch;	  /* a command that starts some, or NULL */
+	const char *advertise;	  /* how they call this machine, or NULL */
 	const char *key_file;	  /* our key pair; keygen: where it goes */
 	const char *workers_keys; /* file or folder of those who may join */
 	bool listen_plain;	  /* without keys, beyond this machine */

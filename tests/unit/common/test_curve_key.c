@@ -248,6 +248,40 @@ lines(void **state)
 	}
 }
 
+/* A pair as one word is that pair again, and half of another is none. */
+static void
+words(void **state)
+{
+	struct curve_key key, other, again;
+	char word[CURVE_KEY_PAIR_LEN + 2];
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(curve_key_make(&key, &e), 0);
+	assert_int_equal(curve_key_make(&other, &e), 0);
+	curve_key_pair(&key, word);
+	assert_int_equal(strlen(word), CURVE_KEY_PAIR_LEN);
+	assert_int_equal(curve_key_parse_pair(word, &again, &e), 0);
+	assert_string_equal(again.public, key.public);
+	assert_string_equal(again.secret, key.secret);
+	for (int i = 0; i < 4; i++) {
+		curve_key_pair(&key, word);
+		if (i == 0)
+			memcpy(word, other.public, CURVE_KEY_LEN);
+		else if (i == 1)
+			word[CURVE_KEY_PAIR_LEN - 1] = '\0';
+		else if (i == 2)
+			strcat(word, "0");
+		else
+			word[3] = '"';
+		assert_int_equal(curve_key_parse_pair(word, &again, &e), -1);
+		assert_int_equal(e.kind, ERR_USAGE);
+		assert_null(
+		    strstr(e.text, key.secret)); /* nothing given away */
+		err_clear(&e);
+	}
+}
+
 int
 main(void)
 {
@@ -257,6 +291,7 @@ main(void)
 	    cmocka_unit_test(not_replaced),
 	    cmocka_unit_test(refused),
 	    cmocka_unit_test(lines),
+	    cmocka_unit_test(words),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);
