@@ -143,7 +143,8 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
 		/* Said twice, or another one's copy: one is enough. */
 		if (pull->worker.v == p->worker.v && pull->attempt == attempt)
 			return 0;
-		sched_postpone(d->sched, monotime_ms(), p->worker, id, attempt);
+		sched_postpone(
+		    d->sched, dispatch_now(d), p->worker, id, attempt);
 		return drop(d, p, id, attempt, e);
 	}
 	memcpy(request.token, p->token, sizeof(request.token));
@@ -190,7 +191,7 @@ static int
 pull_failed(struct dispatch *d, struct peer *p, struct job_id id,
     const struct blob_outcome *o, struct err *e)
 {
-	int64_t now = monotime_ms();
+	int64_t now = dispatch_now(d);
 
 	if (o->err.kind == ERR_FATAL) {
 		*e = o->err;
@@ -243,7 +244,7 @@ dispatch_blobs_collect(struct dispatch *d, struct err *e)
 void
 dispatch_blobs_beat(struct dispatch *d)
 {
-	int64_t now = monotime_ms();
+	int64_t now = dispatch_now(d);
 
 	if (d->n_pulls == 0 || now < d->pull_beat)
 		return;

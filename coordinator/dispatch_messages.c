@@ -56,7 +56,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 
 	progress_worker_gone(d->progress, (size_t)p->worker.v);
 	if (d->sched != NULL)
-		sched_worker_gone(d->sched, monotime_ms(), p->worker, why);
+		sched_worker_gone(d->sched, dispatch_now(d), p->worker, why);
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
 	/* Out of memory: what it may still send is for no job that is open. */
@@ -117,7 +117,7 @@ peer_new(struct dispatch *d, const struct from *from,
 	    .link = from->link,
 	    .worker = {d->next_worker},
 	    .slots = (size_t)hello->slots,
-	    .heard = monotime_ms(),
+	    .heard = dispatch_now(d),
 	};
 	snprintf(p->name, sizeof(p->name), "%.40s/%llu", hello->host,
 	    (unsigned long long)hello->pid);
@@ -129,7 +129,7 @@ peer_new(struct dispatch *d, const struct from *from,
 	    blob_fetch_worker(d->fetch, p->name, p->link.key, p->token, e) < 0)
 		return -1;
 	if (sched_worker_up(
-		d->sched, monotime_ms(), p->worker, p->slots, p->name, e) < 0)
+		d->sched, dispatch_now(d), p->worker, p->slots, p->name, e) < 0)
 		return -1;
 	d->n_peers++;
 	d->next_worker++;
@@ -153,9 +153,9 @@ peer_by_instance(struct dispatch *d, const struct msg_hello *hello)
  * silent it has a new one, and goes on; if not there are two of it.
  */
 static const char *
-take_over(struct peer *p, const struct from *from)
+take_over(const struct dispatch *d, struct peer *p, const struct from *from)
 {
-	int64_t now = monotime_ms();
+	int64_t now = dispatch_now(d);
 
 	if (now - p->heard >= TAKE_OVER_MS) {
 		p->via = from->via;
@@ -202,7 +202,7 @@ on_hello(struct dispatch *d, const struct from *from,
 	    dispatch_remote_refusal(d, &from->link, hello, text, sizeof(text));
 	if (why == NULL && peer_by_link(d, from) == NULL) {
 		if ((p = peer_by_instance(d, hello)) != NULL)
-			why = take_over(p, from);
+			why = take_over(d, p, from);
 		else if (peer_new(d, from, hello, e) < 0)
 			return -1;
 	}
@@ -230,7 +230,7 @@ job_of(const struct dispatch *d, uint64_t wire, struct job_id *out)
 static void
 on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
 {
-	int64_t now = monotime_ms();
+	int64_t now = dispatch_now(d);
 
 	for (size_t i = 0; i < beat->n; i++) {
 		const struct msg_progress *at = &beat->progress[i];
@@ -294,7 +294,7 @@ job_done(struct dispatch *d, struct worker_id worker, const char *name,
 
 	job->result = *r;
 	snprintf(job->worker, sizeof(job->worker), "%s", name);
-	job->seconds = (double)(monotime_ms() - d->started[id.v]) / 1000;
+	job->seconds = (double)(dispatch_now(d) - d->started[id.v]) / 1000;
 	progress_job_end(d->progress, (size_t)worker.v, (size_t)id.v,
 	    job->label, r->tar_size, job->seconds, true);
 }
@@ -307,7 +307,7 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 	struct dispatch_job *job = &d->job[id.v];
 
 	switch (sched_done(
-	    d->sched, monotime_ms(), worker, id, attempt, fingerprint)) {
+	    d->sched, dispatch_now(d), worker, id, attempt, fingerprint)) {
 	case SCHED_ACCEPTED:
 		dispatch_blobs_set_done(d, id);
 		job_done(d, worker, name, id, r);
@@ -385,8 +385,8 @@ on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
 	    d->job[id.v].label, (unsigned long long)m->attempt, m->text);
 	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
 	    d->job[id.v].label, 0, 0, false);
-	sched_fail(d->sched, monotime_ms(), p->worker, id, m->attempt, m->kind,
-	    m->text);
+	sched_fail(d->sched, dispatch_now(d), p->worker, id, m->attempt,
+	    m->kind, m->text);
 }
 
 static void
@@ -402,7 +402,7 @@ on_postpone(
 	    m->text);
 	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
 	    d->job[id.v].label, 0, 0, false);
-	sched_postpone(d->sched, monotime_ms(), p->worker, id, m->attempt);
+	sched_postpone(d->sched, dispatch_now(d), p->worker, id, m->attempt);
 }
 
 static void
@@ -410,7 +410,8 @@ on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
 {
 	if (m->reason == MSG_BYE_DRAINING) {
 		if (d->sched != NULL)
-			sched_worker_drain(d->sched, monotime_ms(), p->worker);
+			sched_worker_drain(
+			    d->sched, dispatch_now(d), p->worker);
 		return;
 	}
 	if (p->via == d->remote)
@@ -432,7 +433,7 @@ on_message(struct dispatch *d, const struct from *from, const struct msg *m,
 		say(from, &who);
 		return 0;
 	}
-	p->heard = monotime_ms();
+	p->heard = dispatch_now(d);
 	switch (m->type) {
 	case MSG_BEAT:
 		on_beat(d, p, &m->beat);

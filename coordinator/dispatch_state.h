@@ -52,8 +52,11 @@ struct dispatch {
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
 	uint64_t session;
 	size_t min_workers;
-	bool begun;   /* so many have been there */
-	bool waiting; /* nobody is there, and that was said */
+	bool begun;	/* so many have been there */
+	bool waiting;	/* too few are there, or nobody, */
+	size_t told;	/* and how many were there when that was said */
+	int64_t stood;	/* ms that this process stood still, in all */
+	int64_t looked; /* when the loop last came round */
 	int child_fd; /* signalfd for SIGCHLD, and SIGHUP where it means keys */
 	struct local_workers *local;
 	unsigned start_failures;
@@ -71,6 +74,12 @@ struct dispatch {
 	size_t n_jobs;
 	uint64_t base; /* job ids on the wire count on from run to run */
 };
+
+/*
+ * The time, in ms, of which what this process was stopped for (SIGSTOP, a
+ * machine that slept) is no part: nobody else was silent then.
+ */
+int64_t dispatch_now(const struct dispatch *d);
 
 struct peer *peer_by_worker(struct dispatch *d, struct worker_id worker);
 
