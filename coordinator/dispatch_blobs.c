@@ -10,7 +10,6 @@
 #include "endpoint.h"
 #include "err.h"
 #include "log.h"
-#include "monotime.h"
 #include "protocol.h"
 
 /* What is not pulled yet when a job of 0 bytes is: progress is never 0. */
@@ -204,7 +203,8 @@ pull_failed(struct dispatch *d, struct peer *p, struct job_id id,
 		peer_gone(d, p, o->err.text);
 		return 0;
 	}
-	sched_fail(d->sched, now, p->worker, id, o->id.attempt, o->err.kind,
+	/* Whatever it says: that worker cannot hand it over, others may. */
+	sched_fail(d->sched, now, p->worker, id, o->id.attempt, ERR_RETRY,
 	    o->err.text);
 	return 0;
 }
@@ -239,6 +239,18 @@ dispatch_blobs_collect(struct dispatch *d, struct err *e)
 		if (take_outcome(d, &o, e) < 0)
 			return -1;
 	return 0;
+}
+
+size_t
+dispatch_blobs_held(
+    const struct dispatch *d, const struct peer *p, struct sched_held *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; d->n_pulls > 0 && i < d->n_jobs; i++)
+		if (d->pull[i].on && d->pull[i].worker.v == p->worker.v)
+			out[n++] = (struct sched_held){{i}, d->pull[i].attempt};
+	return n;
 }
 
 void

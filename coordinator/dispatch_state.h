@@ -123,6 +123,9 @@ bool dispatch_blobs_done(const struct dispatch *d, struct job_id id);
 void dispatch_blobs_set_done(struct dispatch *d, struct job_id id);
 /* What came of pulls. */
 int dispatch_blobs_collect(struct dispatch *d, struct err *e);
+/* The attempts of p whose result is being pulled; at most n_jobs. */
+size_t dispatch_blobs_held(
+    const struct dispatch *d, const struct peer *p, struct sched_held *out);
 /* Keeps the leases of jobs that are being pulled. */
 void dispatch_blobs_beat(struct dispatch *d);
 
