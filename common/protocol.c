@@ -66,12 +66,14 @@ get_hello(struct wire_in *in, struct msg_hello *m)
 	m->gzip = wire_get_str(in, MSG_NAME_MAX);
 	m->zstd = wire_get_str(in, MSG_NAME_MAX);
 	wire_get_bytes(in, m->instance, sizeof(m->instance));
+	m->session = wire_get_uint(in, UINT64_MAX);
+	get_held(in, m);
 }
 
 static void
 put_hello(struct wire_out *out, const struct msg_hello *m)
 {
-	put_head(out, MSG_HELLO, 8);
+	put_head(out, MSG_HELLO, 10);
 	wire_put_uint(out, m->protocol);
 	wire_put_str(out, m->program);
 	wire_put_str(out, m->host);
@@ -80,6 +82,8 @@ put_hello(struct wire_out *out, const struct msg_hello *m)
 	wire_put_str(out, m->gzip);
 	wire_put_str(out, m->zstd);
 	wire_put_bytes(out, m->instance, sizeof(m->instance));
+	wire_put_uint(out, m->session);
+	put_held(out, m);
 }
 
 static void

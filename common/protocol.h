@@ -18,7 +18,8 @@
  * A connection that breaks and comes back is a new peer to the coordinator:
  * it answers whatever it hears with WHO.  HELLO's instance tells that it is
  * the worker that it knows, WELCOME's session tells the worker whether its
- * jobs are still wanted.
+ * jobs are still wanted.  HELLO's held tells the coordinator which of them it
+ * has: what was on its way to it when the connection broke is sent again.
  *
  * ITEMS and ENTRIES carry a job's n_items in as many messages as needed, each
  * at most MSG_PART_MAX bytes; the job starts with the last of them.  Blobs
@@ -43,7 +44,7 @@
 #include "layer_spec.h"
 #include "probe.h"
 
-#define PROTOCOL_VERSION 2
+#define PROTOCOL_VERSION 3
 
 /* Limits; a message beyond them is a fault of the peer. */
 #define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
@@ -54,6 +55,7 @@
 #define MSG_PATH_MAX TAR_NAME_MAX
 #define MSG_SLOTS_MAX 1024
 #define MSG_BEAT_MS_MAX 3600000
+#define MSG_HELD_MAX 32768
 #define MSG_PROBE_KEY_SIZE PROBE_KEY_SIZE
 #define MSG_INSTANCE_SIZE 16
 
@@ -82,6 +84,10 @@ enum msg_type {
 #undef X
 };
 
+struct msg_attempt {
+	uint64_t job, attempt;
+};
+
 struct msg_hello {
 	uint64_t protocol;   /* PROTOCOL_VERSION */
 	const char *program; /* QUARRY_VERSION */
@@ -91,6 +97,9 @@ struct msg_hello {
 	const char *gzip, *zstd; /* encoder names and versions */
 	/* This process and no other, ever: random. */
 	uint8_t instance[MSG_INSTANCE_SIZE];
+	uint64_t session;	  /* of the WELCOME that it had last; 0: none */
+	struct msg_attempt *held; /* of that session: will be answered */
+	size_t n_held;
 };
 
 struct msg_welcome {

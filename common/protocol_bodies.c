@@ -9,6 +9,33 @@
 #define ERRNO_MAX 4095
 
 void
+get_held(struct wire_in *in, struct msg_hello *m)
+{
+	struct wire_in outer, list;
+
+	m->n_held = wire_enter(in, &list, MSG_HELD_MAX);
+	m->held = wire_alloc(in, m->n_held, sizeof(*m->held));
+	for (size_t i = 0; i < m->n_held && !in->bad; i++) {
+		wire_enter(in, &outer, SIZE_MAX);
+		m->held[i].job = wire_get_uint(in, UINT64_MAX);
+		m->held[i].attempt = wire_get_uint(in, UINT64_MAX);
+		wire_leave(in, &outer);
+	}
+	wire_leave(in, &list);
+}
+
+void
+put_held(struct wire_out *out, const struct msg_hello *m)
+{
+	wire_put_array(out, m->n_held);
+	for (size_t i = 0; i < m->n_held; i++) {
+		wire_put_array(out, 2);
+		wire_put_uint(out, m->held[i].job);
+		wire_put_uint(out, m->held[i].attempt);
+	}
+}
+
+void
 get_postpone(struct wire_in *in, struct msg_postpone *m)
 {
 	m->job = wire_get_uint(in, UINT64_MAX);

@@ -5,12 +5,16 @@
 #ifndef PROTOCOL_BODIES_H
 #define PROTOCOL_BODIES_H
 
+struct msg_hello;
 struct msg_postpone;
 struct msg_probe;
 struct msg_probed;
 struct wire_in;
 struct wire_out;
 
+/* HELLO's list. */
+void get_held(struct wire_in *in, struct msg_hello *m);
+void put_held(struct wire_out *out, const struct msg_hello *m);
 void get_postpone(struct wire_in *in, struct msg_postpone *m);
 void put_postpone(struct wire_out *out, const struct msg_postpone *m);
 void get_probe(struct wire_in *in, struct msg_probe *m);

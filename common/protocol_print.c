@@ -8,9 +8,10 @@ print_hello(const struct msg_hello *m, char *out, size_t size)
 {
 	snprintf(out, size,
 	    "protocol %" PRIu64 " program %s host %s pid %" PRIu64
-	    " slots %" PRIu64 " gzip '%s' zstd '%s'",
+	    " slots %" PRIu64 " gzip '%s' zstd '%s' session %" PRIx64
+	    " holds %zu",
 	    m->protocol, m->program, m->host, m->pid, m->slots, m->gzip,
-	    m->zstd);
+	    m->zstd, m->session, m->n_held);
 }
 
 static void

@@ -31,10 +31,18 @@
 #define POISON 3
 /* On one machine a second copy would wait for the same disks. */
 #define COPY_PERCENT_REMOTE 10
+/* The loop comes round each second at least: more, and it was stopped. */
+#define STOOD_MS 3000
 /* Local workers that die before they say HELLO, in a row. */
 #define START_FAILURES_MAX 3
 #define HELLO_MS 10000
 #define GRACE_MS 500
+
+int64_t
+dispatch_now(const struct dispatch *d)
+{
+	return monotime_ms() - d->stood;
+}
 
 static int
 child_signals(bool hangup, struct err *e)
@@ -216,7 +224,7 @@ send_job(struct dispatch *d, const struct sched_action *a)
 
 	if (p == NULL)
 		return;
-	d->started[a->job.v] = monotime_ms();
+	d->started[a->job.v] = dispatch_now(d);
 	if (dispatch_blobs_done(d, a->job)) {
 		/* An audit: only what comes out is of interest. */
 		spooled = *job.spec;
@@ -282,6 +290,14 @@ job_failed(const struct dispatch *d, struct job_id id, struct err *e)
 	return err_ctx(e, "%s: failed %u times", label, n);
 }
 
+static void
+drop_silent(struct dispatch *d, struct peer *p)
+{
+	log_line(
+	    LOG_WARNING, "worker %s is silent: its jobs go elsewhere", p->name);
+	peer_gone(d, p, "no sign of life");
+}
+
 static int
 act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 {
@@ -295,11 +311,8 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 		send_cancel(d, a);
 		break;
 	case SCHED_DROP:
-		if ((p = peer_by_worker(d, a->worker)) == NULL)
-			break;
-		log_line(LOG_WARNING,
-		    "worker %s is silent: its jobs go elsewhere", p->name);
-		peer_gone(d, p, "no sign of life");
+		if ((p = peer_by_worker(d, a->worker)) != NULL)
+			drop_silent(d, p);
 		break;
 	case SCHED_FAILED:
 		return job_failed(d, a->job, e);
@@ -320,24 +333,45 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 	return 0;
 }
 
+static void
+come_round(struct dispatch *d)
+{
+	int64_t gap = dispatch_now(d) - d->looked;
+
+	if (gap >= STOOD_MS) {
+		log_line(LOG_INFO, "this process stood still for %lld s",
+		    (long long)gap / 1000);
+		d->stood += gap;
+	}
+	d->looked = dispatch_now(d);
+}
+
 /* Whether all workers are there that the build waits for. */
 static bool
 may_begin(struct dispatch *d)
 {
-	if (!d->begun && d->n_peers >= d->min_workers) {
-		d->begun = true;
-		d->waiting = false;
-	}
-	if (d->n_peers > 0)
-		d->waiting = false;
-	if ((!d->begun || (d->n_peers == 0 && d->no_local)) &&
-	    d->remote != NULL && !d->waiting) {
-		d->waiting = true;
+	bool waits;
+
+	d->begun |= d->n_peers >= d->min_workers;
+	waits = d->remote != NULL &&
+	    (!d->begun || (d->n_peers == 0 && d->no_local));
+	if (waits && (!d->waiting || d->told != d->n_peers)) {
 		log_line(LOG_INFO, "%zu workers are here%s: waiting at %s",
 		    d->n_peers, d->begun ? "" : ", too few",
 		    link_endpoint(d->remote));
+		d->told = d->n_peers;
 	}
+	d->waiting = waits;
 	return d->begun;
+}
+
+/* What the scheduler sees to once it is asked. */
+static void
+drop_all_silent(struct dispatch *d)
+{
+	for (size_t i = d->n_peers; i-- > 0;)
+		if (dispatch_now(d) - d->peer[i].heard >= SILENT_MS)
+			drop_silent(d, &d->peer[i]);
 }
 
 /*
@@ -355,9 +389,13 @@ settle(struct dispatch *d, struct err *e)
 		    dispatch_blobs_collect(d, e) < 0)
 			return -1;
 		acted = false;
-		if (!may_begin(d) || dispatch_shared_hold(d))
+		if (!may_begin(d)) {
+			drop_all_silent(d);
 			continue;
-		while (sched_next(d->sched, monotime_ms(), &a)) {
+		}
+		if (dispatch_shared_hold(d))
+			continue;
+		while (sched_next(d->sched, dispatch_now(d), &a)) {
 			acted = true;
 			if (act_one(d, &a, e) < 0)
 				return -1;
@@ -379,16 +417,20 @@ loop(struct dispatch *d, struct err *e)
 	};
 
 	for (;;) {
-		int64_t now = monotime_ms(), until, probe;
-		int tick = progress_tick(d->progress, now);
+		int64_t until = 1000, probe;
+		int tick = progress_tick(d->progress, monotime_ms());
 
+		come_round(d);
 		if (settle(d, e) < 0)
 			return -1;
 		if (sched_open(d->sched) == 0)
 			return 0;
-		until = sched_deadline(d->sched) - now;
-		if ((probe = dispatch_shared_tick(d)) - now < until)
-			until = probe - now;
+		/* Before the build begins it is not asked what is next. */
+		if (d->begun)
+			until = sched_deadline(d->sched) - dispatch_now(d);
+		probe = dispatch_shared_tick(d);
+		if (probe != INT64_MAX && probe - monotime_ms() < until)
+			until = probe - monotime_ms();
 		if (until > 1000)
 			until = 1000;
 		if (tick >= 0 && tick < until)
@@ -431,6 +473,7 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 
 	d->job = job;
 	d->n_jobs = n;
+	d->looked = dispatch_now(d);
 	if ((d->started = calloc(n + 1, sizeof(*d->started))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
 	if (dispatch_blobs_start(d, e) < 0 || dispatch_shared_start(d, e) < 0 ||
@@ -447,8 +490,9 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 		bytes += job[i].weight;
 	}
 	for (size_t i = 0; i < d->n_peers; i++)
-		if (sched_worker_up(d->sched, monotime_ms(), d->peer[i].worker,
-			d->peer[i].slots, d->peer[i].name, e) < 0)
+		if (sched_worker_up(d->sched, dispatch_now(d),
+			d->peer[i].worker, d->peer[i].slots, d->peer[i].name,
+			e) < 0)
 			return -1;
 	progress_totals(d->progress, n, bytes);
 	return 0;

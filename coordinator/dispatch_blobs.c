@@ -10,7 +10,6 @@
 #include "endpoint.h"
 #include "err.h"
 #include "log.h"
-#include "monotime.h"
 #include "protocol.h"
 
 /* What is not pulled yet when a job of 0 bytes is: progress is never 0. */
@@ -156,7 +155,8 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
 		/* Said twice, or another one's copy: one is enough. */
 		if (pull->worker.v == p->worker.v && pull->attempt == attempt)
 			return 0;
-		sched_postpone(d->sched, monotime_ms(), p->worker, id, attempt);
+		sched_postpone(
+		    d->sched, dispatch_now(d), p->worker, id, attempt);
 		return drop(d, p, id, attempt, e);
 	}
 	memcpy(request.token, p->token, sizeof(request.token));
@@ -205,7 +205,7 @@ static int
 pull_failed(struct dispatch *d, struct peer *p, struct job_id id,
     const struct blob_outcome *o, struct err *e)
 {
-	int64_t now = monotime_ms();
+	int64_t now = dispatch_now(d);
 
 	if (o->err.kind == ERR_FATAL) {
 		*e = o->err;
@@ -218,7 +218,8 @@ pull_failed(struct dispatch *d, struct peer *p, struct job_id id,
 		peer_gone(d, p, o->err.text);
 		return 0;
 	}
-	sched_fail(d->sched, now, p->worker, id, o->id.attempt, o->err.kind,
+	/* Whatever it says: that worker cannot hand it over, others may. */
+	sched_fail(d->sched, now, p->worker, id, o->id.attempt, ERR_RETRY,
 	    o->err.text);
 	return 0;
 }
@@ -255,10 +256,22 @@ dispatch_blobs_collect(struct dispatch *d, struct err *e)
 	return 0;
 }
 
+size_t
+dispatch_blobs_held(
+    const struct dispatch *d, const struct peer *p, struct sched_held *out)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; d->n_pulls > 0 && i < d->n_jobs; i++)
+		if (d->pull[i].on && d->pull[i].worker.v == p->worker.v)
+			out[n++] = (struct sched_held){{i}, d->pull[i].attempt};
+	return n;
+}
+
 void
 dispatch_blobs_beat(struct dispatch *d)
 {
-	int64_t now = monotime_ms();
+	int64_t now = dispatch_now(d);
 
 	if (d->n_pulls == 0 || now < d->pull_beat)
 		return;

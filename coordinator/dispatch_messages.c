@@ -12,6 +12,7 @@
 #include "local_workers.h"
 #include "log.h"
 #include "monotime.h"
+#include "own.h"
 #include "progress.h"
 #include "protocol.h"
 
@@ -58,7 +59,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 
 	progress_worker_gone(d->progress, (size_t)p->worker.v);
 	if (d->sched != NULL)
-		sched_worker_gone(d->sched, monotime_ms(), p->worker, why);
+		sched_worker_gone(d->sched, dispatch_now(d), p->worker, why);
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
 	dispatch_shared_gone(p);
@@ -120,7 +121,7 @@ peer_new(struct dispatch *d, const struct from *from,
 	    .link = from->link,
 	    .worker = {d->next_worker},
 	    .slots = (size_t)hello->slots,
-	    .heard = monotime_ms(),
+	    .heard = dispatch_now(d),
 	};
 	snprintf(p->name, sizeof(p->name), "%.40s/%llu", hello->host,
 	    (unsigned long long)hello->pid);
@@ -132,7 +133,7 @@ peer_new(struct dispatch *d, const struct from *from,
 	    blob_fetch_worker(d->fetch, p->name, p->link.key, p->token, e) < 0)
 		return -1;
 	if (sched_worker_up(
-		d->sched, monotime_ms(), p->worker, p->slots, p->name, e) < 0)
+		d->sched, dispatch_now(d), p->worker, p->slots, p->name, e) < 0)
 		return -1;
 	dispatch_shared_joined(d, p);
 	d->n_peers++;
@@ -152,25 +153,63 @@ peer_by_instance(struct dispatch *d, const struct msg_hello *hello)
 	return NULL;
 }
 
+/* The job of this run that the wire's number means; false: none. */
+static bool
+job_of(const struct dispatch *d, uint64_t wire, struct job_id *out)
+{
+	if (wire < d->base || wire - d->base >= d->n_jobs)
+		return false;
+	out->v = wire - d->base;
+	return true;
+}
+
+/* The leases of a worker that is back, but for those that it holds. */
+static int
+take_back(struct dispatch *d, const struct peer *p,
+    const struct msg_hello *hello, struct err *e)
+{
+	AUTO(own_freep) struct sched_held *held = NULL;
+	size_t n = 0;
+
+	if (d->sched == NULL)
+		return 0;
+	held = calloc(hello->n_held + d->n_jobs + 1, sizeof(*held));
+	if (held == NULL)
+		return err_set(e, ERR_FATAL, errno, "jobs");
+	if (hello->session == d->session)
+		for (size_t i = 0; i < hello->n_held; i++) {
+			held[n].attempt = hello->held[i].attempt;
+			n += job_of(d, hello->held[i].job, &held[n].job);
+		}
+	n += dispatch_blobs_held(d, p, held + n);
+	sched_worker_back(d->sched, dispatch_now(d), p->worker, held, n);
+	return 0;
+}
+
 /*
  * A worker that is known says HELLO from elsewhere.  If the old connection is
- * silent it has a new one, and goes on; if not there are two of it.
+ * silent it has a new one, and goes on; if not there are two of it.  *why:
+ * NULL if it is taken in; "" if it is to ask again, as it does in a second.
  */
-static const char *
-take_over(struct peer *p, const struct from *from)
+static int
+take_over(struct dispatch *d, struct peer *p, const struct from *from,
+    const struct msg_hello *hello, const char **why, struct err *e)
 {
-	int64_t now = monotime_ms();
+	int64_t now = dispatch_now(d);
 
-	if (now - p->heard >= TAKE_OVER_MS) {
-		p->via = from->via;
-		p->link = from->link;
-		p->heard = now;
-		p->twice = 0;
-		log_line(LOG_INFO, "worker %s is back", p->name);
-		return NULL;
+	*why = NULL;
+	if (now - p->heard < TAKE_OVER_MS) {
+		*why = ++p->twice < TWICE_MAX
+		    ? ""
+		    : "the same worker is here already";
+		return 0;
 	}
-	/* It asks again in a second. */
-	return ++p->twice < TWICE_MAX ? "" : "the same worker is here already";
+	p->via = from->via;
+	p->link = from->link;
+	p->heard = now;
+	p->twice = 0;
+	log_line(LOG_INFO, "worker %s is back", p->name);
+	return take_back(d, p, hello, e);
 }
 
 static void
@@ -184,6 +223,41 @@ version_text(const struct msg_hello *hello, char *out, size_t size)
 	    PROTOCOL_VERSION);
 }
 
+/*
+ * *in_vain: it is a new one here, whatever it holds.  *why: as take_over's.
+ */
+static int
+let_in(struct dispatch *d, const struct from *from,
+    const struct msg_hello *hello, bool *in_vain, const char **why,
+    struct err *e)
+{
+	struct peer *p = peer_by_link(d, from);
+
+	if (p != NULL) {
+		/* It beats from WELCOME on: that was lost, and jobs with it. */
+		if (dispatch_now(d) - p->heard < TAKE_OVER_MS)
+			return 0;
+		p->heard = dispatch_now(d);
+		return take_back(d, p, hello, e);
+	}
+	if ((p = peer_by_instance(d, hello)) != NULL)
+		return take_over(d, p, from, hello, why, e);
+	*in_vain = true;
+	return peer_new(d, from, hello, e);
+}
+
+/* It was given up meanwhile, and all that it holds has gone elsewhere. */
+static void
+cancel_held(const struct from *from, const struct msg_hello *hello)
+{
+	for (size_t i = 0; i < hello->n_held; i++) {
+		struct msg m = {.type = MSG_CANCEL,
+		    .cancel = {hello->held[i].job, hello->held[i].attempt}};
+
+		say(from, &m);
+	}
+}
+
 static int
 on_hello(struct dispatch *d, const struct from *from,
     const struct msg_hello *hello, struct err *e)
@@ -195,7 +269,7 @@ on_hello(struct dispatch *d, const struct from *from,
 		.data = ""}};
 	const char *why = NULL;
 	char text[384];
-	struct peer *p;
+	bool in_vain = false;
 
 	if (hello->protocol != PROTOCOL_VERSION ||
 	    strcmp(hello->program, QUARRY_VERSION) != 0) {
@@ -205,12 +279,8 @@ on_hello(struct dispatch *d, const struct from *from,
 	why = dispatch_remote_refusal(d,
 	    from->via == d->remote ? &from->link : NULL, hello, text,
 	    sizeof(text));
-	if (why == NULL && peer_by_link(d, from) == NULL) {
-		if ((p = peer_by_instance(d, hello)) != NULL)
-			why = take_over(p, from);
-		else if (peer_new(d, from, hello, e) < 0)
-			return -1;
-	}
+	if (why == NULL && let_in(d, from, hello, &in_vain, &why, e) < 0)
+		return -1;
 	if (why != NULL)
 		return *why == '\0' ? 0 : refuse(d, from, hello, why, e);
 	if (from->via == d->remote) {
@@ -220,23 +290,15 @@ on_hello(struct dispatch *d, const struct from *from,
 		    sizeof(m.welcome.token));
 	}
 	say(from, &m);
+	if (in_vain && hello->session == d->session)
+		cancel_held(from, hello);
 	return 0;
-}
-
-/* The job of this run that the wire's number means; false: none. */
-static bool
-job_of(const struct dispatch *d, uint64_t wire, struct job_id *out)
-{
-	if (wire < d->base || wire - d->base >= d->n_jobs)
-		return false;
-	out->v = wire - d->base;
-	return true;
 }
 
 static void
 on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
 {
-	int64_t now = monotime_ms();
+	int64_t now = dispatch_now(d);
 
 	for (size_t i = 0; i < beat->n; i++) {
 		const struct msg_progress *at = &beat->progress[i];
@@ -300,7 +362,7 @@ job_done(struct dispatch *d, struct worker_id worker, const char *name,
 
 	job->result = *r;
 	snprintf(job->worker, sizeof(job->worker), "%s", name);
-	job->seconds = (double)(monotime_ms() - d->started[id.v]) / 1000;
+	job->seconds = (double)(dispatch_now(d) - d->started[id.v]) / 1000;
 	progress_job_end(d->progress, (size_t)worker.v, (size_t)id.v,
 	    job->label, r->tar_size, job->seconds, true);
 }
@@ -313,7 +375,7 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 	struct dispatch_job *job = &d->job[id.v];
 
 	switch (sched_done(
-	    d->sched, monotime_ms(), worker, id, attempt, fingerprint)) {
+	    d->sched, dispatch_now(d), worker, id, attempt, fingerprint)) {
 	case SCHED_ACCEPTED:
 		dispatch_blobs_set_done(d, id);
 		job_done(d, worker, name, id, r);
@@ -356,7 +418,9 @@ on_done(
 	if (!job_of(d, m->job, &id) ||
 	    !check_result(d, p, id, false, &m->result))
 		return 0;
-	if (dispatch_blobs_wanted(d, p, id) && !dispatch_blobs_done(d, id))
+	/* Not from one that was never asked: others' results would wait. */
+	if (dispatch_blobs_wanted(d, p, id) && !dispatch_blobs_done(d, id) &&
+	    sched_given(d->sched, p->worker, id, m->attempt))
 		return dispatch_blobs_pull(d, p, id, m->attempt, &m->result, e);
 	if (dispatch_blobs_drop(d, p, id, m->attempt, e) < 0)
 		return -1;
@@ -383,6 +447,7 @@ on_sized(struct dispatch *d, struct peer *p, const struct msg_sized *m,
 static void
 on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
 {
+	enum err_kind kind = m->kind;
 	struct job_id id;
 
 	if (!job_of(d, m->job, &id))
@@ -391,7 +456,10 @@ on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
 	    d->job[id.v].label, (unsigned long long)m->attempt, m->text);
 	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
 	    d->job[id.v].label, 0, 0, false);
-	sched_fail(d->sched, monotime_ms(), p->worker, id, m->attempt, m->kind,
+	/* What is missing or broken in its store may be sound in another's. */
+	if (p->via == d->remote)
+		kind = ERR_RETRY;
+	sched_fail(d->sched, dispatch_now(d), p->worker, id, m->attempt, kind,
 	    m->text);
 }
 
@@ -408,7 +476,7 @@ on_postpone(
 	    m->text);
 	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
 	    d->job[id.v].label, 0, 0, false);
-	sched_postpone(d->sched, monotime_ms(), p->worker, id, m->attempt);
+	sched_postpone(d->sched, dispatch_now(d), p->worker, id, m->attempt);
 }
 
 static void
@@ -416,7 +484,8 @@ on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
 {
 	if (m->reason == MSG_BYE_DRAINING) {
 		if (d->sched != NULL)
-			sched_worker_drain(d->sched, monotime_ms(), p->worker);
+			sched_worker_drain(
+			    d->sched, dispatch_now(d), p->worker);
 		return;
 	}
 	if (p->via == d->remote)
@@ -438,7 +507,7 @@ on_message(struct dispatch *d, const struct from *from, const struct msg *m,
 		say(from, &who);
 		return 0;
 	}
-	p->heard = monotime_ms();
+	p->heard = dispatch_now(d);
 	switch (m->type) {
 	case MSG_BEAT:
 		on_beat(d, p, &m->beat);

@@ -68,7 +68,10 @@ struct dispatch {
 	unsigned audit; /* percent */
 	bool no_local;	/* none of this machine is to come */
 	bool begun;	/* so many have been there */
-	bool waiting;	/* nobody is there, and that was said */
+	bool waiting;	/* too few are there, or nobody, */
+	size_t told;	/* and how many were there when that was said */
+	int64_t stood;	/* ms that this process stood still, in all */
+	int64_t looked; /* when the loop last came round */
 	int child_fd; /* signalfd for SIGCHLD, and SIGHUP where it means keys */
 	struct local_workers *local;
 	unsigned start_failures;
@@ -91,6 +94,12 @@ struct dispatch {
 	size_t n_jobs;
 	uint64_t base; /* job ids on the wire count on from run to run */
 };
+
+/*
+ * The time, in ms, of which what this process was stopped for (SIGSTOP, a
+ * machine that slept) is no part: nobody else was silent then.
+ */
+int64_t dispatch_now(const struct dispatch *d);
 
 struct peer *peer_by_worker(struct dispatch *d, struct worker_id worker);
 
@@ -150,6 +159,9 @@ bool dispatch_blobs_done(const struct dispatch *d, struct job_id id);
 void dispatch_blobs_set_done(struct dispatch *d, struct job_id id);
 /* What came of pulls. */
 int dispatch_blobs_collect(struct dispatch *d, struct err *e);
+/* The attempts of p whose result is being pulled; at most n_jobs. */
+size_t dispatch_blobs_held(
+    const struct dispatch *d, const struct peer *p, struct sched_held *out);
 /* Keeps the leases of jobs that are being pulled. */
 void dispatch_blobs_beat(struct dispatch *d);
 

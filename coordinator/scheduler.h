@@ -158,6 +158,17 @@ int sched_worker_up(struct scheduler *s, int64_t now, struct worker_id worker,
 void sched_worker_gone(
     struct scheduler *s, int64_t now, struct worker_id worker, const char *why);
 
+/*
+ * A worker is back after a break: of its leases it holds those of `held`; what
+ * it was sent besides was lost on the way, and is queued again.
+ */
+struct sched_held {
+	struct job_id job;
+	uint64_t attempt;
+};
+void sched_worker_back(struct scheduler *s, int64_t now,
+    struct worker_id worker, const struct sched_held *held, size_t n);
+
 /* It gets no more jobs; what it has goes on until done or handed back. */
 void sched_worker_drain(
     struct scheduler *s, int64_t now, struct worker_id worker);
@@ -184,6 +195,13 @@ void sched_beat(
  * has come to an end (to be told again within lease_ms) the lease goes on.
  */
 void sched_verifying(struct scheduler *s, int64_t now, struct worker_id worker,
+    struct job_id job, uint64_t attempt);
+
+/*
+ * Whether the worker was given that attempt, and lately: if not its answer is
+ * SCHED_UNKNOWN, and not worth a look at what it made.
+ */
+bool sched_given(const struct scheduler *s, struct worker_id worker,
     struct job_id job, uint64_t attempt);
 
 /* fingerprint: whatever must be equal in equal results.  */

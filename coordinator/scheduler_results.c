@@ -191,6 +191,13 @@ was_given(const struct job *j, uint64_t attempt, struct worker_id worker)
 	    j->given[attempt % SCHED_ATTEMPTS_KNOWN].v == worker.v;
 }
 
+bool
+sched_given(const struct scheduler *s, struct worker_id worker,
+    struct job_id job, uint64_t attempt)
+{
+	return job.v < s->n_jobs && was_given(&s->job[job.v], attempt, worker);
+}
+
 /* The job's first result. */
 static enum sched_verdict
 accept(struct scheduler *s, int64_t now, uint64_t id, struct worker_id worker,

@@ -196,6 +196,35 @@ sched_worker_gone(
 		worker_end(s, now, w, why);
 }
 
+static bool
+is_held(const struct lease *lease, const struct sched_held *held, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (held[i].job.v == lease->job &&
+		    held[i].attempt == lease->attempt)
+			return true;
+	return false;
+}
+
+void
+sched_worker_back(struct scheduler *s, int64_t now, struct worker_id worker,
+    const struct sched_held *held, size_t n)
+{
+	struct worker *w = worker_find(s, worker);
+
+	if (w == NULL)
+		return;
+	w->silent_at = now + s->config.silent_ms;
+	for (size_t i = w->n_leases; i-- > 0;) {
+		uint64_t id = w->lease[i].job;
+
+		if (is_held(&w->lease[i], held, n))
+			continue;
+		lease_end(s, now, w, &w->lease[i]);
+		job_again(s, now, id);
+	}
+}
+
 void
 sched_fetched(
     struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms)

@@ -63,10 +63,14 @@ say_hello(struct agent *a, struct err *e)
 	m.hello.gzip = a->options->gzip;
 	m.hello.zstd = a->options->zstd;
 	memcpy(m.hello.instance, a->instance, sizeof(a->instance));
+	m.hello.session = a->session;
+	if (agent_held(a, &m.hello.held, &m.hello.n_held, e) < 0)
+		return -1;
 	if ((rc = agent_try_send(a, &m, e)) == 0) {
 		a->state = AGENT_GREETED;
 		a->hello_at = monotime_ms() + HELLO_MS;
 	}
+	free(m.hello.held);
 	return rc < 0 ? -1 : 0;
 }
 

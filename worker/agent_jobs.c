@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 
 #include "agent.h"
 #include "err.h"
@@ -76,6 +77,39 @@ agent_send_answers(struct agent *a, struct err *e)
 			answered(a, job, now);
 		}
 	}
+	return 0;
+}
+
+static void
+remove_assembling(struct agent *a)
+{
+	struct job *job, *next;
+
+	for (job = a->jobs; job != NULL; job = next) {
+		next = job->next;
+		if (job->state == JOB_ASSEMBLING)
+			remove_job(a, job);
+	}
+}
+
+int
+agent_held(struct agent *a, struct msg_attempt **out, size_t *n, struct err *e)
+{
+	size_t room = 0;
+
+	remove_assembling(a);
+	for (struct job *job = a->jobs; job != NULL; job = job->next)
+		room += !job->unwanted;
+	if (room > MSG_HELD_MAX)
+		room = MSG_HELD_MAX; /* the others are done again */
+	*n = 0;
+	if ((*out = calloc(room + 1, sizeof(**out))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "jobs");
+	for (struct job *job = a->jobs; job != NULL && *n < room;
+	     job = job->next)
+		if (!job->unwanted)
+			(*out)[(*n)++] =
+			    (struct msg_attempt){job->id, job->attempt};
 	return 0;
 }
 

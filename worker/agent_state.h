@@ -63,6 +63,12 @@ int agent_cancel_job(
 void agent_collect(struct agent *a);
 /* Sends answers; what cannot be sent now stays for the next time. */
 int agent_send_answers(struct agent *a, struct err *e);
+/*
+ * The jobs that it has and will answer; *out is the caller's to free.  Those
+ * that lack parts are forgotten: the connection took these along.
+ */
+int agent_held(
+    struct agent *a, struct msg_attempt **out, size_t *n, struct err *e);
 /* The last answers may have been lost with a connection: once more. */
 void agent_answer_again(struct agent *a);
 

@@ -51,13 +51,15 @@ static struct layer_entry entries[] = {
     {"/etc/passwd", TAR_REGULAR, 0444, 0, 0, "/nix/store/b/passwd"},
 };
 
+static struct msg_attempt held[] = {{1, 2}, {UINT64_MAX, UINT64_MAX}};
+
 static struct msg_progress progress[] = {{1, 2, 3}, {4, 5, INT64_MAX}};
 
 /* One of each type, in the order of MSG_TYPES. */
 static const struct msg samples[] = {
     {.type = MSG_HELLO,
 	.hello = {PROTOCOL_VERSION, "0.1.0", "host", INT32_MAX, MSG_SLOTS_MAX,
-	    "libdeflate 1.14", "zstd 1.5.4", {3, [15] = 4}}},
+	    "libdeflate 1.14", "zstd 1.5.4", {3, [15] = 4}, 9, held, 2}},
     {.type = MSG_WELCOME,
 	.welcome = {UINT64_MAX, 1000, UINT64_MAX, "tcp://*:7",
 	    {1, [15] = 255}}},
@@ -247,6 +249,10 @@ test_result_fields(void **state)
 	assert_true(m.beat.progress[1].job == 4);
 	assert_true(m.beat.progress[1].attempt == 5);
 	assert_true(m.beat.progress[0].bytes == 3);
+	msg_clear(&m);
+	m = again(&samples[MSG_HELLO - 1]);
+	assert_true(m.hello.session == 9 && m.hello.n_held == 2);
+	assert_true(m.hello.held[0].job == 1 && m.hello.held[0].attempt == 2);
 	msg_clear(&m);
 	m = again(&samples[MSG_ENTRIES - 1]);
 	assert_int_equal(m.entries.n, 3);

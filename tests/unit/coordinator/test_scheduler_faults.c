@@ -43,6 +43,48 @@ postpone(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
 	    s, now, (struct worker_id){worker}, (struct job_id){job}, attempt);
 }
 
+/* What a worker that is back does not hold was lost on its way there. */
+static void
+back_without_what_was_lost(void **state)
+{
+	struct scheduler *s = make();
+	const struct sched_held held = {{0}, 1};
+
+	(void)state;
+	add(s, 3);
+	add(s, 2);
+	add(s, 1);
+	up(s, 0, 0, 2);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	expect(s, 0, SCHED_SEND, 2, 0);
+	expect_nothing(s, 0);
+	sched_worker_back(s, 5000, (struct worker_id){0}, &held, 1);
+	/* Nobody is blamed, and it is not silent. */
+	assert_int_equal(sched_failures(s, (struct job_id){1}), 0);
+	expect(s, 14999, SCHED_SEND, 1, 0);
+	expect(s, 14999, SCHED_SEND, 2, 0);
+	expect_nothing(s, 14999);
+	/* The lost attempts are still its own; that of another is not. */
+	assert_true(
+	    sched_given(s, (struct worker_id){0}, (struct job_id){1}, 1));
+	assert_false(
+	    sched_given(s, (struct worker_id){1}, (struct job_id){1}, 1));
+	assert_false(
+	    sched_given(s, (struct worker_id){0}, (struct job_id){3}, 1));
+	done_at(s, 14999, 0, 0, 1, SCHED_ACCEPTED);
+	done_at(s, 14999, 0, 1, 2, SCHED_ACCEPTED);
+	done_at(s, 14999, 0, 2, 2, SCHED_ACCEPTED);
+	/* Another attempt than it holds counts as lost, too. */
+	add(s, 1);
+	expect(s, 15000, SCHED_SEND, 3, 0);
+	sched_worker_back(
+	    s, 15000, (struct worker_id){0}, &(struct sched_held){{3}, 2}, 1);
+	expect(s, 15000, SCHED_SEND, 3, 0);
+	sched_worker_back(s, 15000, (struct worker_id){7}, NULL, 0);
+	sched_free(s);
+}
+
 /* Of two workers, one fails it twice and more: another has not failed it. */
 static void
 poison_wants_distinct_workers(void **state)
@@ -558,6 +600,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(back_without_what_was_lost),
 	    cmocka_unit_test(poison_wants_distinct_workers),
 	    cmocka_unit_test(poison_is_bounded),
 	    cmocka_unit_test(attempts_have_a_deadline),

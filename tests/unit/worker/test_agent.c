@@ -320,6 +320,7 @@ test_hello(void **state)
 	assert_int_equal(m.hello.slots, SLOTS);
 	assert_string_equal(m.hello.gzip, "g 1");
 	assert_string_equal(m.hello.zstd, "z 2");
+	assert_true(m.hello.session == 0 && m.hello.n_held == 0);
 	msg_clear(&m);
 	ready.welcome =
 	    (struct msg_welcome){PROTOCOL_VERSION, BEAT_MS, 1, "", {0}};
@@ -781,6 +782,51 @@ test_who(void **state)
 	assert_int_equal(wait_exit(f, 1000), 0);
 }
 
+/* HELLO tells what it will answer; half a job is none. */
+static void
+test_held(void **state)
+{
+	const struct msg who = {.type = MSG_WHO};
+	struct fixture *f = *state;
+	struct msg m;
+
+	welcome(f);
+	put_job(f, 1, RUN_QUICK, 0);
+	expect_done(f, 1, 0);
+	put_job(f, 2, RUN_TILL_CANCEL, 0);
+	put_job(f, 3, RUN_QUICK, 2);
+	put_item(f, 3, 1);
+	get_clear(f, MSG_BEAT);
+	put(f, &who);
+	m = get(f, MSG_HELLO);
+	assert_int_equal(m.hello.session, 1);
+	assert_int_equal(m.hello.n_held, 2);
+	assert_int_equal(m.hello.held[0].job + m.hello.held[1].job, 3);
+	assert_int_equal(m.hello.held[0].attempt, 1);
+	assert_int_equal(m.hello.held[1].attempt, 1);
+	msg_clear(&m);
+	say_welcome(f, 1);
+	expect_done(f, 1, 0);
+	put_item(f, 3, 1);
+	put_cancel(f, 2);
+	expect_fail(f, 2, ERR_RETRY, ECANCELED);
+	/* Of another build nothing is held. */
+	put(f, &who);
+	get_clear(f, MSG_HELLO);
+	say_welcome(f, 2);
+	put(f, &who);
+	m = get(f, MSG_HELLO);
+	assert_int_equal(m.hello.session, 2);
+	assert_int_equal(m.hello.n_held, 0);
+	msg_clear(&m);
+	say_welcome(f, 2);
+	get_clear(f, MSG_BEAT);
+	kill(f->agent, SIGTERM);
+	expect_bye(f, MSG_BYE_DRAINING);
+	expect_bye(f, MSG_BYE_LEFT);
+	assert_int_equal(wait_exit(f, 1000), 0);
+}
+
 int
 main(void)
 {
@@ -810,6 +856,7 @@ main(void)
 	    STAYING(test_second_signal),
 	    STAYING(test_next_build),
 	    STAYING(test_who),
+	    STAYING(test_held),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
