@@ -1,8 +1,10 @@
 /*
  * Inside of dispatch: its state, and what its files call of each other.
- * dispatch.c starts, loops and ends; dispatch_messages.c takes what workers
- * say; dispatch_remote.c lets those of other machines in; dispatch_launch.c has
- * them started.  For these alone.
+ * dispatch.c starts, loops and ends; dispatch_join.c lets workers in;
+ * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
+ * of other machines, whose layers dispatch_blobs.c pulls, unless
+ * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
+ * command start them.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -101,6 +103,13 @@ struct dispatch {
  */
 int64_t dispatch_now(const struct dispatch *d);
 
+/* Where a message came from. */
+struct dispatch_from {
+	struct link *via;
+	struct link_peer link;
+};
+
+struct peer *peer_by_link(struct dispatch *d, const struct dispatch_from *from);
 struct peer *peer_by_worker(struct dispatch *d, struct worker_id worker);
 
 /* Forgets the peer; a local process is killed, and so replaced. */
@@ -185,6 +194,16 @@ int dispatch_accept(struct dispatch *d, struct worker_id worker,
     const char *name, struct job_id id, uint64_t attempt,
     const struct digest *fingerprint, const struct layer_result *r,
     struct err *e);
+
+/* What does not get there is asked for again. */
+void dispatch_say(const struct dispatch_from *from, const struct msg *m);
+/* The job of this run that the wire's number means; false: none. */
+bool dispatch_job_of(
+    const struct dispatch *d, uint64_t wire, struct job_id *out);
+
+/* dispatch_join.c: HELLO of a worker that is new, or back, or not wanted. */
+int dispatch_hello(struct dispatch *d, const struct dispatch_from *from,
+    const struct msg_hello *hello, struct err *e);
 
 /* After BYE: waits so long until all have answered it; nothing else counts. */
 void dispatch_part(struct dispatch *d, int ms);
