@@ -77,8 +77,10 @@ class Slurm:
             host=host, top=self.top, ports=ports) + "".join(
                 NODE.format(n=i + 1, host=host, port=ports[i + 1])
                 for i in range(NODES)))
-        # The nodes' processes need no cgroup of their own.
-        quarrytest.write(self.path("cgroup.conf"), "CgroupAutomount=no\n")
+        # No cgroup is used.  Which version there is would be looked up, and
+        # in a bare chroot there is none.
+        quarrytest.write(self.path("cgroup.conf"), "CgroupAutomount=no\n"
+                         "CgroupPlugin=cgroup/v1\n")
         self.daemon("slurmctld", "-D", "-f", self.path("slurm.conf"))
         for i in range(NODES):
             self.daemon("slurmd", "-D", "-N", "w%d" % (i + 1), "-f",
