@@ -9,13 +9,15 @@ import os
 import socket
 import struct
 import sys
+import threading
 import time
 
 GREETING = (b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00"
             + b"NULL".ljust(20, b"\0") + b"\0" + bytes(31))
 
 HELLO, WELCOME, REFUSE, JOB, ITEMS, ENTRIES = 1, 2, 3, 4, 5, 6
-CANCEL, BEAT, SIZED, DONE, FAIL, BYE = 7, 8, 9, 10, 11, 12
+CANCEL, BEAT, SIZED, DONE, FAIL, BYE, POSTPONE = 7, 8, 9, 10, 11, 12, 13
+WHO = 16
 
 
 def pack(x):
@@ -70,12 +72,13 @@ def unpack(data, at=0):
 
 
 class Peer:
-    """A DEALER that is connected to the ipc path."""
+    """A DEALER that is connected to an ipc path, or to ("HOST", PORT)."""
 
-    def __init__(self, path, handshake=True):
-        self.s = socket.socket(socket.AF_UNIX)
+    def __init__(self, where, handshake=True):
+        self.s = socket.socket(
+            socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
         self.s.settimeout(10)
-        self.s.connect(path)
+        self.s.connect(where)
         self.buf = b""
         if handshake:
             self.raw(GREETING)
@@ -96,10 +99,11 @@ class Peer:
     def send(self, *fields):
         self.frame(pack(list(fields)))
 
-    def hello(self, protocol=2, program="0.1.0", host="impostor", pid=None,
-              slots=1):
+    def hello(self, protocol=3, program="0.1.0", host="impostor", pid=None,
+              slots=1, instance=None, session=0, held=()):
         self.send(HELLO, protocol, program, host, pid or os.getpid(), slots,
-                  "libdeflate", "zstd", os.urandom(16))
+                  "libdeflate", "zstd", instance or os.urandom(16), session,
+                  [list(h) for h in held])
 
     def take(self, n):
         while len(self.buf) < n:
@@ -124,6 +128,160 @@ class Peer:
 
     def close(self):
         self.s.close()
+
+
+DATA_HELLO, PULL, CHUNK, COMMITTED, DROP, RELEASED = 65, 66, 67, 69, 70, 71
+CHUNK_SIZE = 256 << 10
+
+
+class Liar(threading.Thread):
+    """A worker of plain TCP that makes nothing, but says that it has.
+
+    result(job, attempt) gives a list of messages, what it answers to a JOB;
+    always are messages that it says with each beat;
+    served are the bytes that it hands over when they are pulled, None: it
+    does not answer.
+    """
+
+    def __init__(self, port, result, served=None, always=(), **hello):
+        super().__init__(daemon=True)
+        self.port, self.result, self.served = port, result, served
+        self.hello, self.always = hello, always
+        self.jobs, self.pulls, self.beats = [], 0, 0
+        self.end = self.text = None
+        self.start()
+
+    def run(self):
+        peer = Peer(("127.0.0.1", self.port))
+        try:
+            self.talk(peer)
+        except (OSError, EOFError) as e:
+            self.end = repr(e)
+        peer.close()
+
+    def talk(self, peer):
+        peer.hello(**self.hello)
+        peer.s.settimeout(0.2)
+        while True:
+            try:
+                m = peer.receive()
+            except TimeoutError:
+                for m in [[BEAT, []], *self.always]:
+                    peer.send(*m)
+                self.beats += 1
+                continue
+            if m[0] == WELCOME:
+                self.data = threading.Thread(
+                    target=self.hand_over, daemon=True,
+                    args=(int(m[4].rsplit(":", 1)[1]), m[5]))
+                self.data.start()
+            elif m[0] == JOB:
+                self.jobs.append((m[1], m[2]))
+                for answer in self.result(m[1], m[2]):
+                    peer.send(*answer)
+            elif m[0] in (BYE, REFUSE, WHO):
+                self.end = m[0]
+                self.text = m[1] if m[0] == REFUSE else None
+                return
+
+    def hand_over(self, port, token):
+        peer = Peer(("127.0.0.1", port))
+        peer.s.settimeout(0.5)
+        try:
+            while self.is_alive():
+                peer.send(DATA_HELLO, token)
+                try:
+                    m = peer.receive()
+                except TimeoutError:
+                    continue
+                if m[0] == PULL and self.served is not None:
+                    self.pulls += 1
+                    for i in range(m[6]):
+                        at = m[5] + i * CHUNK_SIZE
+                        part = self.served[at:at + CHUNK_SIZE]
+                        if part:
+                            peer.send(CHUNK, m[1], m[2], m[3], m[4], at, part)
+                elif m[0] in (COMMITTED, DROP):
+                    peer.send(RELEASED, m[1], m[2])
+        except (OSError, EOFError):
+            pass
+        peer.close()
+
+
+class Proxy:
+    """Between workers and a coordinator of plain TCP, message by message.
+
+    rule(to_worker, type, count) says what becomes of the count-th message of
+    that type and direction: a number, how often it goes on (0: it is lost);
+    "cut": it is lost, and the connection with it; "late": it goes after the
+    next one.
+    """
+
+    def __init__(self, port, rule):
+        self.target, self.rule, self.seen = port, rule, {}
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.sockets = [self.listener]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                a, _ = self.listener.accept()
+                b = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                return
+            self.sockets += [a, b]
+            for ends in (a, b, False), (b, a, True):
+                threading.Thread(target=self.pass_on, args=ends,
+                                 daemon=True).start()
+
+    def verdict(self, to_worker, body):
+        try:
+            kind = unpack(body)[0][0]
+        except (IndexError, TypeError, KeyError):
+            return 1
+        with self.lock:
+            count = self.seen[to_worker, kind] = self.seen.get(
+                (to_worker, kind), 0) + 1
+            return self.rule(to_worker, kind, count)
+
+    def pass_on(self, src, dst, to_worker):
+        f, late = src.makefile("rb"), b""
+        try:
+            left = 64  # the greeting: each side waits for the other's parts
+            while left > 0 and (part := f.read1(left)):
+                dst.sendall(part)
+                left -= len(part)
+            while head := f.read(1):
+                size = f.read(8 if head[0] & 2 else 1)
+                body = f.read(int.from_bytes(size, "big"))
+                n = 1 if head[0] & 4 else self.verdict(to_worker, body)
+                frame = head + size + body
+                if n == "cut":
+                    break
+                if n == "late":
+                    late += frame
+                    continue
+                dst.sendall(frame * n + late)
+                late = b""
+        except OSError:
+            pass
+        for s in src, dst:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        f.close()
+
+    def close(self):
+        for s in self.sockets:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            s.close()
 
 
 def endpoint(argv):
