@@ -87,6 +87,23 @@ class Launch(Base):
         self.assertTrue(found, "no %d launched workers came up" % n)
         return found
 
+    def wait_busy(self, pid):
+        """Until the worker has joined and reads a file of the slow store."""
+        def busy():
+            try:
+                fds = os.listdir("/proc/%d/fd" % pid)
+            except OSError:
+                return False
+            for fd in fds:
+                try:
+                    if "-slow-" in os.readlink("/proc/%d/fd/%s" % (pid, fd)):
+                        return True
+                except OSError:
+                    pass
+            return False
+
+        self.assertTrue(wait_for(busy, 60), "the worker got no job")
+
 
 class TestLaunch(Launch):
     def test_two_workers(self):
@@ -156,18 +173,6 @@ class TestLaunch(Launch):
         r = self.finish(p)
         self.assertEqual(r.status, 1, r.errors)
         self.assertRegex(r.errors, "killed by signal 9.*no worker is left")
-
-    def wait_busy(self, pid):
-        def busy():
-            for fd in os.listdir("/proc/%d/fd" % pid):
-                try:
-                    if "-slow-" in os.readlink("/proc/%d/fd/%s" % (pid, fd)):
-                        return True
-                except OSError:
-                    pass
-            return False
-
-        self.assertTrue(wait_for(busy, 60), "the worker got no job")
 
     def test_ends_well_without_workers(self):
         """As a command does that only asks for workers: they are awaited."""
@@ -330,7 +335,8 @@ class TestSsh(Launch):
                 p = self.start(*self.args(
                     self.launch(("a", "b"), "--drain", "1"), "--local-slots",
                     "0", store=self.slow))
-                self.wait_launched(2)
+                for pid in self.wait_launched(2):
+                    self.wait_busy(pid)
                 if victim == "quarry":
                     p.kill()
                     self.finish(p)
