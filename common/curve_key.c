@@ -70,6 +70,16 @@ write_new(const char *path, mode_t mode, const char *text, struct err *e)
 }
 
 int
+curve_key_write_public(
+    const char *key, const char *file, const char *name, struct err *e)
+{
+	char text[FILE_MAX];
+
+	snprintf(text, sizeof(text), "%s %s\n", key, name);
+	return write_new(file, 0644, text, e);
+}
+
+int
 curve_key_write(const struct curve_key *key, const char *file, const char *name,
     struct err *e)
 {
@@ -87,11 +97,24 @@ curve_key_write(const struct curve_key *key, const char *file, const char *name,
 	explicit_bzero(text, sizeof(text));
 	if (rc < 0)
 		return -1;
-	snprintf(text, sizeof(text), "%s %s\n", key->public, name);
-	if (write_new(public_file, 0644, text, e) == 0)
+	if (curve_key_write_public(key->public, public_file, name, e) == 0)
 		return 0;
 	unlink(file); /* a pair of files, or none */
 	return -1;
+}
+
+/*
+ * Whether others may read or write the file.  systemd (LoadCredential) and
+ * Kubernetes (fsGroup) hand a secret to a user as a file of root's, mode 0440,
+ * by an ACL, whose mask is what the group's bits show, or by a group.  That
+ * root has chosen; of a file of this user's own it is a mistake.
+ */
+static bool
+is_exposed(const struct stat *st)
+{
+	bool handed = st->st_uid == 0 && geteuid() != 0;
+
+	return (st->st_mode & (handed ? 037 : 077)) != 0;
 }
 
 /* The whole of a small file, as a string.  private: its owner's alone. */
@@ -110,7 +133,7 @@ read_small(
 	if (!S_ISREG(st.st_mode))
 		return err_set(e, ERR_USAGE, 0,
 		    "key file %.200s: not a regular file", path);
-	if (private && (st.st_mode & 077) != 0)
+	if (private && is_exposed(&st))
 		return err_set(e, ERR_USAGE, 0,
 		    "key file %.200s: others may read or write it: chmod 600 "
 		    "it, or make a new key if they have",
@@ -125,26 +148,65 @@ read_small(
 	return 0;
 }
 
+/* Whether both are keys, and of one pair. */
+static bool
+is_pair(const struct curve_key *key, bool *keys)
+{
+	char again[CURVE_KEY_LEN + 1];
+
+	*keys = curve_key_valid(key->public) && curve_key_valid(key->secret) &&
+	    zmq_curve_public(again, key->secret) == 0;
+	return *keys && strcmp(again, key->public) == 0;
+}
+
+void
+curve_key_pair(
+    const struct curve_key *key, char out[static CURVE_KEY_PAIR_LEN + 1])
+{
+	snprintf(out, CURVE_KEY_PAIR_LEN + 1, "%s%s", key->public, key->secret);
+}
+
+int
+curve_key_parse_pair(const char *text, struct curve_key *out, struct err *e)
+{
+	struct curve_key key = {{0}, {0}};
+	bool keys;
+
+	if (strlen(text) == CURVE_KEY_PAIR_LEN) {
+		memcpy(key.public, text, CURVE_KEY_LEN);
+		memcpy(key.secret, text + CURVE_KEY_LEN, CURVE_KEY_LEN);
+	}
+	if (is_pair(&key, &keys))
+		*out = key;
+	else
+		err_set(e, ERR_USAGE, 0,
+		    "not a key pair: %d characters, the public key and the "
+		    "secret one of it, are wanted",
+		    CURVE_KEY_PAIR_LEN);
+	curve_key_clear(&key);
+	return e->kind == ERR_NONE ? 0 : -1;
+}
+
 int
 curve_key_read(const char *file, struct curve_key *out, struct err *e)
 {
-	char text[FILE_MAX], again[CURVE_KEY_LEN + 1];
 	struct curve_key key = {{0}, {0}};
+	char text[FILE_MAX];
 	int end = 0, n;
+	bool keys, pair;
 
 	if (read_small(file, true, text, e) < 0)
 		return -1;
 	n = sscanf(text, HEAD "public %40s secret %40s %n", key.public,
 	    key.secret, &end);
+	pair = is_pair(&key, &keys);
 	if (n != 2 || strncmp(text, HEAD, strlen(HEAD)) != 0 ||
-	    text[end] != '\0' || !curve_key_valid(key.public) ||
-	    !curve_key_valid(key.secret) ||
-	    zmq_curve_public(again, key.secret) != 0)
+	    text[end] != '\0' || !keys)
 		err_set(e, ERR_USAGE, 0,
 		    "key file %.200s: not a key pair's file; quarry keygen "
 		    "makes one",
 		    file);
-	else if (strcmp(again, key.public) != 0)
+	else if (!pair)
 		err_set(e, ERR_USAGE, 0,
 		    "key file %.200s: its two keys are not a pair", file);
 	else

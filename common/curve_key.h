@@ -7,7 +7,9 @@
  *	secret SECRET-KEY
  *
  * readable for its owner alone; a public key's file is one line: the key, a
- * space, and a name for people.  Usable in any thread.
+ * space, and a name for people.  Where a pair has to be one word (a variable of
+ * the environment) it is the public key with the secret one right behind it.
+ * Usable in any thread.
  */
 #ifndef CURVE_KEY_H
 #define CURVE_KEY_H
@@ -17,6 +19,7 @@
 struct err;
 
 #define CURVE_KEY_LEN 40
+#define CURVE_KEY_PAIR_LEN (2 * CURVE_KEY_LEN)
 #define CURVE_KEY_NAME_MAX 64 /* bytes: letters, digits, '.', '_', '-', '@' */
 
 struct curve_key {
@@ -40,9 +43,20 @@ bool curve_key_name_valid(const char *s);
 int curve_key_write(const struct curve_key *key, const char *file,
     const char *name, struct err *e);
 
+/* Writes a public key's file.  ERR_USAGE where there is one already. */
+int curve_key_write_public(
+    const char *key, const char *file, const char *name, struct err *e);
+
+/* The pair as one word, and back: ERR_USAGE where it is none (text not said,
+ * it is a secret). */
+void curve_key_pair(
+    const struct curve_key *key, char out[static CURVE_KEY_PAIR_LEN + 1]);
+int curve_key_parse_pair(
+    const char *text, struct curve_key *out, struct err *e);
+
 /*
  * Reads a pair's file.  ERR_USAGE where it is not one, or where others than
- * its owner may read or write it.
+ * its owner may read or write it (of a file of root's, a group may read it).
  */
 int curve_key_read(const char *file, struct curve_key *out, struct err *e);
 

@@ -200,38 +200,22 @@ get_msg(const msgpack_object *object, struct data_msg *m, struct err *e)
 	return 0;
 }
 
-static void
-zone_freep(msgpack_zone **zone)
-{
-	if (*zone != NULL)
-		msgpack_zone_free(*zone);
-	*zone = NULL;
-}
-
 int
 data_msg_decode(
     const void *data, size_t len, struct data_msg *out, struct err *e)
 {
-	AUTO(zone_freep) msgpack_zone *objects = NULL;
+	/* The unpacked objects are not kept: they outweigh the message. */
+	AUTO(wire_zone_freep) msgpack_zone *objects = NULL;
 	struct data_msg m = {0};
 	msgpack_object object;
 
 	memset(out, 0, sizeof(*out));
-	if (len > DATA_MSG_SIZE_MAX)
-		return err_set(e, ERR_PEER, 0,
-		    "data message of %zu bytes, more than %zu", len,
-		    DATA_MSG_SIZE_MAX);
-	if (wire_guard(data, len, e) < 0)
+	if (wire_unpack(data, len, DATA_MSG_SIZE_MAX, "data message", &objects,
+		&object, e) < 0)
 		return -1;
-	/* What the guard lets through fails for want of memory only. */
-	if ((objects = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL ||
-	    (m.zone = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL ||
-	    msgpack_unpack(data, len, NULL, objects, &object) !=
-		MSGPACK_UNPACK_SUCCESS) {
-		data_msg_clear(&m);
+	if ((m.zone = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL)
 		return err_set(e, ERR_FATAL, 0,
 		    "data message of %zu bytes: out of memory", len);
-	}
 	if (get_msg(&object, &m, e) < 0) {
 		data_msg_clear(&m);
 		return -1;
@@ -243,7 +227,7 @@ data_msg_decode(
 void
 data_msg_clear(struct data_msg *m)
 {
-	zone_freep(&m->zone);
+	wire_zone_freep(&m->zone);
 	memset(m, 0, sizeof(*m));
 }
 
@@ -262,18 +246,8 @@ data_msg_encode(const struct data_msg *m, msgpack_sbuffer *out, struct err *e)
 		DATA_MSG_TYPES(X)
 #undef X
 	}
-	assert(wire.failed || out->size > start);
-	if (!wire.failed && out->size - start <= DATA_MSG_SIZE_MAX)
-		return 0;
-	if (wire.failed)
-		err_set(e, ERR_FATAL, 0, "%s: out of memory",
-		    data_msg_name(m->type));
-	else
-		err_set(e, ERR_FATAL, 0, "%s of %zu bytes, more than %zu",
-		    data_msg_name(m->type), out->size - start,
-		    DATA_MSG_SIZE_MAX);
-	out->size = start;
-	return -1;
+	return wire_out_end(
+	    &wire, start, DATA_MSG_SIZE_MAX, data_msg_name(m->type), e);
 }
 
 const char *

@@ -499,37 +499,21 @@ get_msg(const msgpack_object *object, struct msg *m, struct err *e)
 	return 0;
 }
 
-static void
-zone_freep(msgpack_zone **zone)
-{
-	if (*zone != NULL)
-		msgpack_zone_free(*zone);
-	*zone = NULL;
-}
-
 int
 msg_decode(const void *data, size_t len, struct msg *out, struct err *e)
 {
 	/* The unpacked objects are not kept: they outweigh the message. */
-	AUTO(zone_freep) msgpack_zone *objects = NULL;
+	AUTO(wire_zone_freep) msgpack_zone *objects = NULL;
 	struct msg m = {0};
 	msgpack_object object;
 
 	memset(out, 0, sizeof(*out));
-	if (len > MSG_SIZE_MAX)
-		return err_set(e, ERR_PEER, 0,
-		    "message of %zu bytes, more than %zu", len, MSG_SIZE_MAX);
-	if (wire_guard(data, len, e) < 0)
+	if (wire_unpack(
+		data, len, MSG_SIZE_MAX, "message", &objects, &object, e) < 0)
 		return -1;
-	/* What the guard lets through fails for want of memory only. */
-	if ((objects = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL ||
-	    (m.zone = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL ||
-	    msgpack_unpack(data, len, NULL, objects, &object) !=
-		MSGPACK_UNPACK_SUCCESS) {
-		msg_clear(&m);
+	if ((m.zone = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL)
 		return err_set(e, ERR_FATAL, 0,
 		    "message of %zu bytes: out of memory", len);
-	}
 	if (get_msg(&object, &m, e) < 0) {
 		msg_clear(&m);
 		return -1;
@@ -541,7 +525,7 @@ msg_decode(const void *data, size_t len, struct msg *out, struct err *e)
 void
 msg_clear(struct msg *m)
 {
-	zone_freep(&m->zone);
+	wire_zone_freep(&m->zone);
 	memset(m, 0, sizeof(*m));
 }
 
@@ -560,17 +544,7 @@ msg_encode(const struct msg *m, msgpack_sbuffer *out, struct err *e)
 		MSG_TYPES(X)
 #undef X
 	}
-	assert(wire.failed || out->size > start);
-	if (!wire.failed && out->size - start <= MSG_SIZE_MAX)
-		return 0;
-	if (wire.failed)
-		err_set(
-		    e, ERR_FATAL, 0, "%s: out of memory", msg_name(m->type));
-	else
-		err_set(e, ERR_FATAL, 0, "%s of %zu bytes, more than %zu",
-		    msg_name(m->type), out->size - start, MSG_SIZE_MAX);
-	out->size = start;
-	return -1;
+	return wire_out_end(&wire, start, MSG_SIZE_MAX, msg_name(m->type), e);
 }
 
 const char *

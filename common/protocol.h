@@ -11,7 +11,9 @@
  *	job   =/ C:CANCEL in between; the worker answers FAIL or is too late
  *	probe  = C:PROBE W:PROBED
  *	W:BYE  = 1: no new jobs, please; 0: it has left and holds nothing
- *	C:BYE  = the build is over: workers that it started end
+ *	C:BYE  = the build is over: workers that it started end.  It is answered
+ *	         by W:BYE(0), for which C waits a little: a socket that is
+ *closed with unread messages takes what it has sent with it
  *
  * A connection that breaks and comes back is a new peer to the coordinator:
  * it answers whatever it hears with WHO.  HELLO's instance tells that it is

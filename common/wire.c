@@ -1,5 +1,6 @@
 #include "wire.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -410,4 +411,48 @@ wire_put_str(struct wire_out *out, const char *s)
 	if (msgpack_pack_str(&out->pk, len) != 0 ||
 	    (len > 0 && msgpack_pack_str_body(&out->pk, s, len) != 0))
 		out->failed = true;
+}
+
+int
+wire_out_end(const struct wire_out *out, size_t start, size_t max,
+    const char *message, struct err *e)
+{
+	size_t len = out->buf->size - start;
+
+	assert(out->failed || len > 0);
+	if (!out->failed && len <= max)
+		return 0;
+	out->buf->size = start;
+	if (out->failed)
+		return err_set(e, ERR_FATAL, 0, "%s: out of memory", message);
+	return err_set(e, ERR_FATAL, 0, "%s of %zu bytes, more than %zu",
+	    message, len, max);
+}
+
+void
+wire_zone_freep(msgpack_zone **zone)
+{
+	if (*zone != NULL)
+		msgpack_zone_free(*zone);
+	*zone = NULL;
+}
+
+int
+wire_unpack(const void *data, size_t len, size_t max, const char *what,
+    msgpack_zone **objects, msgpack_object *out, struct err *e)
+{
+	*objects = NULL;
+	if (len > max)
+		return err_set(e, ERR_PEER, 0, "%s of %zu bytes, more than %zu",
+		    what, len, max);
+	if (wire_guard(data, len, e) < 0)
+		return -1;
+	/* What the guard lets through fails for want of memory only. */
+	if ((*objects = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) != NULL &&
+	    msgpack_unpack(data, len, NULL, *objects, out) ==
+		MSGPACK_UNPACK_SUCCESS)
+		return 0;
+	wire_zone_freep(objects);
+	return err_set(
+	    e, ERR_FATAL, 0, "%s of %zu bytes: out of memory", what, len);
 }

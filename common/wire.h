@@ -27,6 +27,15 @@ struct err;
  */
 int wire_guard(const void *data, size_t len, struct err *e);
 
+/*
+ * Guards and unpacks a message of at most max bytes, which errors call what.
+ * The object is held by *objects (wire_zone_freep), which is NULL after a
+ * failure.  ERR_PEER; ERR_FATAL: out of memory.
+ */
+int wire_unpack(const void *data, size_t len, size_t max, const char *what,
+    msgpack_zone **objects, msgpack_object *out, struct err *e);
+void wire_zone_freep(msgpack_zone **zone);
+
 struct wire_in {
 	const char *message;	     /* what errors call it: "job" */
 	const msgpack_object *at;    /* the array that is being read */
@@ -89,5 +98,11 @@ void wire_put_bool(struct wire_out *out, bool v);
 void wire_put_bytes(struct wire_out *out, const void *data, size_t len);
 /* NULL is put as "". */
 void wire_put_str(struct wire_out *out, const char *s);
+/*
+ * Whether all that was put from start on is there and has at most max bytes;
+ * if not, it is taken back.  ERR_FATAL names the message.
+ */
+int wire_out_end(const struct wire_out *out, size_t start, size_t max,
+    const char *message, struct err *e);
 
 #endif

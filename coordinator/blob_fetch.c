@@ -12,6 +12,7 @@
 #include "blob_source.h"
 #include "link.h"
 #include "own.h"
+#include "quiet_thread.h"
 #include "write_behind.h"
 
 void
@@ -124,7 +125,7 @@ blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
 		return -1;
 	set_welcome(f);
 	/* The socket is the thread's from here on, until it is joined. */
-	if ((rc = pthread_create(&f->thread, NULL, blob_fetch_thread, f)) != 0)
+	if ((rc = quiet_thread(&f->thread, blob_fetch_thread, f)) != 0)
 		return err_set(e, ERR_FATAL, rc, "data socket's thread");
 	f->started = true;
 	*out = STEAL(&f);

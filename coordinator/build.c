@@ -15,6 +15,7 @@
 #include "file_place.h"
 #include "image_json.h"
 #include "image_layers.h"
+#include "launch.h"
 #include "layer_plan.h"
 #include "log.h"
 #include "metadata.h"
@@ -31,6 +32,8 @@
 
 #define LABEL_MAX 128
 #define LAYERS_OF_ALL_ENGINES 125 /* Docker 20.10 takes no more */
+/* Where workers may join that --launch starts, unless --listen says. */
+#define LISTEN_ANYWHERE "tcp://*:*"
 /* Our own descriptors, beside one for each worker. */
 #define DESCRIPTORS 32
 
@@ -46,6 +49,7 @@ struct build {
 	struct image_layers *layers;
 	struct dispatch *dispatch;
 	struct curve_key key; /* ours, while sockets are made */
+	struct launch *launch;
 
 	/* One job and spec a layer that is not the base's. */
 	struct dispatch_job *job;
@@ -58,6 +62,7 @@ static void
 build_end(struct build *b)
 {
 	dispatch_free(b->dispatch);
+	launch_free(b->launch);
 	for (size_t i = 0; i < b->n_outputs; i++)
 		output_free(b->output[i]);
 	image_layers_free(b->layers);
@@ -158,6 +163,31 @@ check_descriptors(const struct options *options, struct err *e)
 	return 0;
 }
 
+/* Our key pair: the one that is given; to launch workers a new one will do. */
+static int
+take_key(struct build *b, struct err *e)
+{
+	const struct options *o = b->options;
+
+	if (o->key_file == NULL)
+		return curve_key_make(&b->key, e);
+	if (curve_key_read(o->key_file, &b->key, e) < 0)
+		return err_ctx(e, "--key");
+	return 0;
+}
+
+static int
+make_launch(struct build *b, struct err *e)
+{
+	const struct launch_config config = {
+	    .command = b->options->launch,
+	    .advertise = b->options->advertise,
+	    .server = b->key.public,
+	};
+
+	return launch_new(&config, b->scratch, &b->launch, e);
+}
+
 static int
 start_workers(struct build *b, struct err *e)
 {
@@ -173,6 +203,7 @@ start_workers(struct build *b, struct err *e)
 	    .keys = o->workers_keys,
 	    .plain = o->listen_plain,
 	    .min_workers = o->min_workers,
+	    .audit = (unsigned)o->audit,
 	};
 	int rc;
 
@@ -184,11 +215,16 @@ start_workers(struct build *b, struct err *e)
 		config.workers = 0;
 	else if (config.slots < config.workers)
 		config.slots = config.workers;
-	if (o->key_file != NULL) {
-		if (curve_key_read(o->key_file, &b->key, e) < 0)
-			return err_ctx(e, "--key");
+	if (o->launch != NULL && config.listen == NULL)
+		config.listen = LISTEN_ANYWHERE;
+	if (o->key_file != NULL || o->launch != NULL) {
+		if (take_key(b, e) < 0)
+			return -1;
 		config.key = &b->key;
 	}
+	if (o->launch != NULL && make_launch(b, e) < 0)
+		return -1;
+	config.launch = b->launch;
 	rc = dispatch_new(&config, b->scratch, &b->dispatch, e);
 	curve_key_clear(&b->key); /* the socket has it */
 	return rc;
@@ -266,7 +302,7 @@ store_is_whole(const struct build *b, bool *whole, struct err *e)
 	const struct closure *c = b->layers->closure;
 	struct stat st;
 
-	*whole = b->options->listen == NULL;
+	*whole = b->options->listen == NULL && b->options->launch == NULL;
 	if (b->options->caches.n_urls == 0)
 		return 0;
 	for (size_t i = 0; i < c->n && *whole; i++) {

@@ -123,12 +123,15 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->progress = config->progress;
 	d->scratch = scratch;
 	d->encoding = config->encoding;
+	d->audit = config->audit;
+	d->no_local = config->slots == 0;
 	if (getentropy(&d->session, sizeof(d->session)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	d->session |= 1; /* never 0, which is none */
 	if ((d->child_fd = child_signals(config->keys != NULL, e)) < 0 ||
 	    listen_here(d, e) < 0 || dispatch_remote_open(d, config, e) < 0 ||
-	    start_workers(d, config, e) < 0)
+	    start_workers(d, config, e) < 0 ||
+	    dispatch_launch_start(d, config, e) < 0)
 		return -1;
 	*out = STEAL(&d);
 	return 0;
@@ -144,14 +147,20 @@ dispatch_free(struct dispatch *d)
 		return;
 	for (size_t i = 0; i < d->n_peers; i++) {
 		/* One that cannot be told is killed below. */
-		if (link_send(d->peer[i].via, &d->peer[i].link, &bye, &e) < 0)
+		if (link_send(d->peer[i].via, &d->peer[i].link, &bye, &e) < 0) {
+			log_line(LOG_DEBUG, "worker=%s: %s", d->peer[i].name,
+			    e.text);
 			err_clear(&e);
+		}
 	}
+	dispatch_shared_forget(d);
+	dispatch_part(d, GRACE_MS);
 	if (d->local != NULL)
 		local_workers_end(d->local, GRACE_MS);
 	local_workers_free(d->local);
 	link_close(d->link, 0);
 	dispatch_remote_close(d);
+	dispatch_launch_end(d);
 	if (d->ctx != NULL)
 		zmq_ctx_term(d->ctx);
 	if (d->child_fd >= 0)
@@ -216,9 +225,17 @@ send_job(struct dispatch *d, const struct sched_action *a)
 	if (p == NULL)
 		return;
 	d->started[a->job.v] = dispatch_now(d);
-	if (dispatch_blobs_wanted(d, p, a->job)) {
-		blob_request_spool(job.spec, &spooled);
+	if (dispatch_blobs_done(d, a->job)) {
+		/* An audit: only what comes out is of interest. */
+		spooled = *job.spec;
+		spooled.n_outputs = 0;
 		job.spec = &spooled;
+	} else if (dispatch_blobs_wanted(d, p, a->job)) {
+		dispatch_blobs_sent(d, p, a->job, a->attempt);
+		if (!dispatch_shared_is(p)) {
+			blob_request_spool(job.spec, &spooled);
+			job.spec = &spooled;
+		}
 	}
 	if (job_send(p->via, &p->link, &job, d->base + a->job.v, a->attempt,
 		&e) < 0) {
@@ -336,7 +353,8 @@ may_begin(struct dispatch *d)
 	bool waits;
 
 	d->begun |= d->n_peers >= d->min_workers;
-	waits = d->remote != NULL && (!d->begun || d->n_peers == 0);
+	waits = d->remote != NULL &&
+	    (!d->begun || (d->n_peers == 0 && d->no_local));
 	if (waits && (!d->waiting || d->told != d->n_peers)) {
 		log_line(LOG_INFO, "%zu workers are here%s: waiting at %s",
 		    d->n_peers, d->begun ? "" : ", too few",
@@ -375,6 +393,8 @@ settle(struct dispatch *d, struct err *e)
 			drop_all_silent(d);
 			continue;
 		}
+		if (dispatch_shared_hold(d))
+			continue;
 		while (sched_next(d->sched, dispatch_now(d), &a)) {
 			acted = true;
 			if (act_one(d, &a, e) < 0)
@@ -397,7 +417,7 @@ loop(struct dispatch *d, struct err *e)
 	};
 
 	for (;;) {
-		int64_t until = 1000;
+		int64_t until = 1000, probe;
 		int tick = progress_tick(d->progress, monotime_ms());
 
 		come_round(d);
@@ -408,6 +428,9 @@ loop(struct dispatch *d, struct err *e)
 		/* Before the build begins it is not asked what is next. */
 		if (d->begun)
 			until = sched_deadline(d->sched) - dispatch_now(d);
+		probe = dispatch_shared_tick(d);
+		if (probe != INT64_MAX && probe - monotime_ms() < until)
+			until = probe - monotime_ms();
 		if (until > 1000)
 			until = 1000;
 		if (tick >= 0 && tick < until)
@@ -418,9 +441,23 @@ loop(struct dispatch *d, struct err *e)
 			return err_set(e, ERR_FATAL, errno, "poll");
 		dispatch_blobs_beat(d);
 		local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
-		if (replace(d, e) < 0)
+		if (replace(d, e) < 0 || dispatch_launch_check(d, e) < 0)
 			return -1;
 	}
+}
+
+/* By chance, so that nobody knows which: a worker that lies is found out. */
+static bool
+audit_this(const struct dispatch *d, const struct dispatch_job *job)
+{
+	uint32_t random;
+
+	if (d->audit == 0 || job->spec->measure)
+		return false;
+	/* Without random numbers: all of them. */
+	if (getentropy(&random, sizeof(random)) < 0)
+		return true;
+	return random % 100 < d->audit;
 }
 
 static int
@@ -439,7 +476,7 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 	d->looked = dispatch_now(d);
 	if ((d->started = calloc(n + 1, sizeof(*d->started))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
-	if (dispatch_blobs_start(d, e) < 0 ||
+	if (dispatch_blobs_start(d, e) < 0 || dispatch_shared_start(d, e) < 0 ||
 	    sched_new(&config, &d->sched, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
@@ -448,6 +485,8 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 		if (sched_add_job(d->sched, job[i].weight, &id, e) < 0)
 			return -1;
 		assert(id.v == i);
+		if (audit_this(d, &job[i]) && sched_audit(d->sched, id, e) < 0)
+			return -1;
 		bytes += job[i].weight;
 	}
 	for (size_t i = 0; i < d->n_peers; i++)
@@ -467,6 +506,7 @@ dispatch_run(
 		return -1;
 	sched_freep(&d->sched);
 	own_freep(&d->started);
+	dispatch_shared_forget(d);
 	d->base += n;
 	d->n_jobs = 0;
 	d->job = NULL;

@@ -18,6 +18,7 @@ struct closure;
 struct curve_key;
 struct dispatch;
 struct err;
+struct launch;
 struct progress;
 struct scratch;
 
@@ -50,7 +51,9 @@ struct dispatch_config {
 	const struct curve_key *key; /* ours, or NULL: none */
 	const char *keys;	     /* file or folder of theirs, or NULL */
 	bool plain;		     /* without keys beyond this machine */
+	struct launch *launch;	     /* starts some of them, or NULL */
 	size_t min_workers;	     /* work begins when so many are there */
+	unsigned audit; /* percent of jobs that two workers must agree on */
 };
 
 /* Makes the sockets (one in a scratch folder) and starts local workers. */

@@ -26,6 +26,9 @@ struct dispatch_pull {
 	char name[64]; /* of the worker */
 	uint64_t attempt;
 	struct layer_result result;
+	/* Attempts that were sent to one that writes into the outputs itself.
+	 */
+	uint64_t shared[SCHED_ATTEMPTS_KNOWN];
 };
 
 /* The port after the control socket's; any, where that was any. */
@@ -114,6 +117,14 @@ data_id(const struct dispatch *d, struct job_id id, uint64_t attempt)
 	return (struct data_id){.job = d->base + id.v, .attempt = attempt};
 }
 
+void
+dispatch_blobs_sent(struct dispatch *d, const struct peer *p, struct job_id id,
+    uint64_t attempt)
+{
+	d->pull[id.v].shared[attempt % SCHED_ATTEMPTS_KNOWN] =
+	    dispatch_shared_is(p) ? attempt : 0;
+}
+
 static int
 drop(struct dispatch *d, const struct peer *p, struct job_id id,
     uint64_t attempt, struct err *e)
@@ -130,7 +141,9 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
 	const struct layer_spec *spec = d->job[id.v].spec;
 	struct dispatch_pull *pull = &d->pull[id.v];
 	struct blob_request request = {
-	    .way = BLOB_PULL,
+	    .way = pull->shared[attempt % SCHED_ATTEMPTS_KNOWN] == attempt
+		? BLOB_CHECK
+		: BLOB_PULL,
 	    .id = data_id(d, id, attempt),
 	    .result = *r,
 	    .encoded = spec->encoding.kind != ENCODING_NONE,
@@ -157,8 +170,10 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
 		peer_gone(d, p, bad.text);
 		return 0;
 	}
-	*pull = (struct dispatch_pull){
-	    .on = true, .worker = p->worker, .attempt = attempt, .result = *r};
+	pull->on = true;
+	pull->worker = p->worker;
+	pull->attempt = attempt;
+	pull->result = *r;
 	memcpy(pull->name, p->name, sizeof(pull->name));
 	d->n_pulls++;
 	return 0;

@@ -1,6 +1,7 @@
 #include "dispatch_state.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -10,25 +11,15 @@
 #include "err.h"
 #include "local_workers.h"
 #include "log.h"
+#include "monotime.h"
 #include "own.h"
 #include "progress.h"
 #include "protocol.h"
 
-/* How often workers tell how far they are. */
-#define BEAT_MS 200
-/* A worker whose last beats are missing may be somewhere else by now. */
-#define TAKE_OVER_MS (4 * BEAT_MS)
-/* HELLOs, a second apart, of one that is here and not silent. */
-#define TWICE_MAX 5
+#define PART_STEP_MS 20
 
-/* Where a message came from. */
-struct from {
-	struct link *via;
-	struct link_peer link;
-};
-
-static struct peer *
-peer_by_link(struct dispatch *d, const struct from *from)
+struct peer *
+peer_by_link(struct dispatch *d, const struct dispatch_from *from)
 {
 	const struct link_peer *link = &from->link;
 
@@ -59,6 +50,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 		sched_worker_gone(d->sched, dispatch_now(d), p->worker, why);
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
+	dispatch_shared_gone(p);
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
@@ -66,8 +58,8 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 	*p = d->peer[--d->n_peers];
 }
 
-static void
-say(const struct from *from, const struct msg *m)
+void
+dispatch_say(const struct dispatch_from *from, const struct msg *m)
 {
 	struct err e = ERR_INIT;
 
@@ -76,216 +68,13 @@ say(const struct from *from, const struct msg *m)
 		log_line(LOG_DEBUG, "%s", e.text);
 }
 
-/*
- * A worker that cannot be used is told why.  If it is one of this machine
- * another one would be like it.
- */
-static int
-refuse(const struct dispatch *d, const struct from *from,
-    const struct msg_hello *hello, const char *why, struct err *e)
-{
-	const struct msg m = {.type = MSG_REFUSE, .refuse = {.text = why}};
-
-	say(from, &m);
-	if (from->via == d->link)
-		return err_set(e, ERR_FATAL, 0,
-		    "%s: use the quarry-worker of the same version "
-		    "(--worker-program names it)",
-		    why);
-	log_line(LOG_WARNING, "worker %.40s/%llu was refused: %s", hello->host,
-	    (unsigned long long)hello->pid, why);
-	return 0;
-}
-
-static int
-peer_new(struct dispatch *d, const struct from *from,
-    const struct msg_hello *hello, struct err *e)
-{
-	struct peer *p;
-
-	if (d->n_peers == d->room_peers) {
-		size_t room = d->room_peers == 0 ? 16 : 2 * d->room_peers;
-
-		if ((p = realloc(d->peer, room * sizeof(*p))) == NULL)
-			return err_set(e, ERR_FATAL, errno, "workers");
-		d->peer = p;
-		d->room_peers = room;
-	}
-	p = &d->peer[d->n_peers];
-	*p = (struct peer){
-	    .via = from->via,
-	    .link = from->link,
-	    .worker = {d->next_worker},
-	    .slots = (size_t)hello->slots,
-	    .heard = dispatch_now(d),
-	};
-	snprintf(p->name, sizeof(p->name), "%.40s/%llu", hello->host,
-	    (unsigned long long)hello->pid);
-	memcpy(p->instance, hello->instance, sizeof(p->instance));
-	if (from->via == d->link &&
-	    local_workers_ready(d->local, (pid_t)hello->pid))
-		p->local = (pid_t)hello->pid;
-	if (from->via == d->remote &&
-	    blob_fetch_worker(d->fetch, p->name, p->link.key, p->token, e) < 0)
-		return -1;
-	if (sched_worker_up(
-		d->sched, dispatch_now(d), p->worker, p->slots, p->name, e) < 0)
-		return -1;
-	d->n_peers++;
-	d->next_worker++;
-	d->start_failures = 0;
-	progress_worker_up(d->progress, (size_t)p->worker.v, p->name);
-	return 0;
-}
-
-static struct peer *
-peer_by_instance(struct dispatch *d, const struct msg_hello *hello)
-{
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (memcmp(d->peer[i].instance, hello->instance,
-			sizeof(hello->instance)) == 0)
-			return &d->peer[i];
-	return NULL;
-}
-
-/* The job of this run that the wire's number means; false: none. */
-static bool
-job_of(const struct dispatch *d, uint64_t wire, struct job_id *out)
+bool
+dispatch_job_of(const struct dispatch *d, uint64_t wire, struct job_id *out)
 {
 	if (wire < d->base || wire - d->base >= d->n_jobs)
 		return false;
 	out->v = wire - d->base;
 	return true;
-}
-
-/* The leases of a worker that is back, but for those that it holds. */
-static int
-take_back(struct dispatch *d, const struct peer *p,
-    const struct msg_hello *hello, struct err *e)
-{
-	AUTO(own_freep) struct sched_held *held = NULL;
-	size_t n = 0;
-
-	if (d->sched == NULL)
-		return 0;
-	held = calloc(hello->n_held + d->n_jobs + 1, sizeof(*held));
-	if (held == NULL)
-		return err_set(e, ERR_FATAL, errno, "jobs");
-	if (hello->session == d->session)
-		for (size_t i = 0; i < hello->n_held; i++) {
-			held[n].attempt = hello->held[i].attempt;
-			n += job_of(d, hello->held[i].job, &held[n].job);
-		}
-	n += dispatch_blobs_held(d, p, held + n);
-	sched_worker_back(d->sched, dispatch_now(d), p->worker, held, n);
-	return 0;
-}
-
-/*
- * A worker that is known says HELLO from elsewhere.  If the old connection is
- * silent it has a new one, and goes on; if not there are two of it.  *why:
- * NULL if it is taken in; "" if it is to ask again, as it does in a second.
- */
-static int
-take_over(struct dispatch *d, struct peer *p, const struct from *from,
-    const struct msg_hello *hello, const char **why, struct err *e)
-{
-	int64_t now = dispatch_now(d);
-
-	*why = NULL;
-	if (now - p->heard < TAKE_OVER_MS) {
-		*why = ++p->twice < TWICE_MAX
-		    ? ""
-		    : "the same worker is here already";
-		return 0;
-	}
-	p->via = from->via;
-	p->link = from->link;
-	p->heard = now;
-	p->twice = 0;
-	log_line(LOG_INFO, "worker %s is back", p->name);
-	return take_back(d, p, hello, e);
-}
-
-static void
-version_text(const struct msg_hello *hello, char *out, size_t size)
-{
-	snprintf(out, size,
-	    "worker %.80s/%llu is version %.40s with protocol %llu; this "
-	    "quarry is version %s with protocol %d",
-	    hello->host, (unsigned long long)hello->pid, hello->program,
-	    (unsigned long long)hello->protocol, QUARRY_VERSION,
-	    PROTOCOL_VERSION);
-}
-
-/*
- * *in_vain: it is a new one here, whatever it holds.  *why: as take_over's.
- */
-static int
-let_in(struct dispatch *d, const struct from *from,
-    const struct msg_hello *hello, bool *in_vain, const char **why,
-    struct err *e)
-{
-	struct peer *p = peer_by_link(d, from);
-
-	if (p != NULL) {
-		/* It beats from WELCOME on: that was lost, and jobs with it. */
-		if (dispatch_now(d) - p->heard < TAKE_OVER_MS)
-			return 0;
-		p->heard = dispatch_now(d);
-		return take_back(d, p, hello, e);
-	}
-	if ((p = peer_by_instance(d, hello)) != NULL)
-		return take_over(d, p, from, hello, why, e);
-	*in_vain = true;
-	return peer_new(d, from, hello, e);
-}
-
-/* It was given up meanwhile, and all that it holds has gone elsewhere. */
-static void
-cancel_held(const struct from *from, const struct msg_hello *hello)
-{
-	for (size_t i = 0; i < hello->n_held; i++) {
-		struct msg m = {.type = MSG_CANCEL,
-		    .cancel = {hello->held[i].job, hello->held[i].attempt}};
-
-		say(from, &m);
-	}
-}
-
-static int
-on_hello(struct dispatch *d, const struct from *from,
-    const struct msg_hello *hello, struct err *e)
-{
-	struct msg m = {.type = MSG_WELCOME,
-	    .welcome = {.protocol = PROTOCOL_VERSION,
-		.beat_ms = BEAT_MS,
-		.session = d->session,
-		.data = ""}};
-	const char *why = NULL;
-	char text[384];
-	bool in_vain = false;
-
-	if (hello->protocol != PROTOCOL_VERSION ||
-	    strcmp(hello->program, QUARRY_VERSION) != 0) {
-		version_text(hello, text, sizeof(text));
-		return refuse(d, from, hello, text, e);
-	}
-	why =
-	    dispatch_remote_refusal(d, &from->link, hello, text, sizeof(text));
-	if (why == NULL && let_in(d, from, hello, &in_vain, &why, e) < 0)
-		return -1;
-	if (why != NULL)
-		return *why == '\0' ? 0 : refuse(d, from, hello, why, e);
-	if (from->via == d->remote) {
-		m.welcome.data = blob_fetch_welcome(d->fetch);
-		memcpy(m.welcome.token, peer_by_link(d, from)->token,
-		    sizeof(m.welcome.token));
-	}
-	say(from, &m);
-	if (in_vain && hello->session == d->session)
-		cancel_held(from, hello);
-	return 0;
 }
 
 static void
@@ -297,7 +86,7 @@ on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
 		const struct msg_progress *at = &beat->progress[i];
 		struct job_id id;
 
-		if (!job_of(d, at->job, &id))
+		if (!dispatch_job_of(d, at->job, &id))
 			continue;
 		sched_progress(
 		    d->sched, now, p->worker, id, at->attempt, at->bytes);
@@ -408,7 +197,7 @@ on_done(
 {
 	struct job_id id;
 
-	if (!job_of(d, m->job, &id) ||
+	if (!dispatch_job_of(d, m->job, &id) ||
 	    !check_result(d, p, id, false, &m->result))
 		return 0;
 	/* Not from one that was never asked: others' results would wait. */
@@ -430,7 +219,8 @@ on_sized(struct dispatch *d, struct peer *p, const struct msg_sized *m,
 	struct digest of_size;
 	struct job_id id;
 
-	if (!job_of(d, m->job, &id) || !check_result(d, p, id, true, &r))
+	if (!dispatch_job_of(d, m->job, &id) ||
+	    !check_result(d, p, id, true, &r))
 		return 0;
 	digest_of(&r.tar_size, sizeof(r.tar_size), &of_size);
 	return dispatch_accept(
@@ -443,7 +233,7 @@ on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
 	enum err_kind kind = m->kind;
 	struct job_id id;
 
-	if (!job_of(d, m->job, &id))
+	if (!dispatch_job_of(d, m->job, &id))
 		return;
 	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
 	    d->job[id.v].label, (unsigned long long)m->attempt, m->text);
@@ -462,7 +252,7 @@ on_postpone(
 {
 	struct job_id id;
 
-	if (!job_of(d, m->job, &id))
+	if (!dispatch_job_of(d, m->job, &id))
 		return;
 	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu is handed back: %s",
 	    p->name, d->job[id.v].label, (unsigned long long)m->attempt,
@@ -487,17 +277,17 @@ on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
 }
 
 static int
-on_message(struct dispatch *d, const struct from *from, const struct msg *m,
-    struct err *e)
+on_message(struct dispatch *d, const struct dispatch_from *from,
+    const struct msg *m, struct err *e)
 {
 	const struct msg who = {.type = MSG_WHO};
 	struct peer *p = peer_by_link(d, from);
 
 	if (m->type == MSG_HELLO)
-		return on_hello(d, from, &m->hello, e);
+		return dispatch_hello(d, from, &m->hello, e);
 	if (p == NULL) {
 		/* A new connection of one that was known, or may be known. */
-		say(from, &who);
+		dispatch_say(from, &who);
 		return 0;
 	}
 	p->heard = dispatch_now(d);
@@ -529,7 +319,8 @@ on_message(struct dispatch *d, const struct from *from, const struct msg *m,
 	case MSG_WHO:
 		break;
 	case MSG_PROBED:
-		return 0; /* nothing that leads to them is sent yet */
+		dispatch_shared_answered(p, &m->probed);
+		return 0;
 	}
 	log_line(LOG_WARNING,
 	    "worker %s sent %s, which only a coordinator "
@@ -543,7 +334,7 @@ static int
 receive_from(struct dispatch *d, struct link *via, struct err *e)
 {
 	for (;;) {
-		struct from from = {.via = via};
+		struct dispatch_from from = {.via = via};
 		struct err bad = ERR_INIT;
 		struct msg m;
 		struct peer *p;
@@ -565,6 +356,45 @@ receive_from(struct dispatch *d, struct link *via, struct err *e)
 		msg_clear(&m);
 		if (rc < 0)
 			return -1;
+	}
+}
+
+/* Workers of other machines that have not said BYE. */
+static size_t
+still_here(const struct dispatch *d)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n_peers; i++)
+		n += d->peer[i].via == d->remote;
+	return n;
+}
+
+void
+dispatch_part(struct dispatch *d, int ms)
+{
+	int64_t until = monotime_ms() + ms;
+	struct pollfd fd = {.events = POLLIN};
+
+	if (d->remote == NULL)
+		return;
+	fd.fd = link_fd(d->remote);
+	while (still_here(d) > 0 && monotime_ms() < until) {
+		struct dispatch_from from = {.via = d->remote};
+		struct err e = ERR_INIT;
+		struct peer *p;
+		struct msg m;
+		int rc = link_recv(d->remote, &from.link, &m, &e);
+
+		if (rc > 0 && m.type == MSG_BYE &&
+		    (p = peer_by_link(d, &from)) != NULL)
+			*p = d->peer[--d->n_peers];
+		if (rc > 0)
+			msg_clear(&m);
+		else if (rc < 0 && e.kind != ERR_PEER)
+			return;
+		else if (rc == 0)
+			poll(&fd, 1, PART_STEP_MS);
 	}
 }
 

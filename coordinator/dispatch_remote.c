@@ -8,11 +8,30 @@
 #include "encoding.h"
 #include "err.h"
 #include "key_list.h"
+#include "launch.h"
 #include "log.h"
 #include "monotime.h"
 #include "own.h"
 #include "protocol.h"
 #include "zap.h"
+
+/* Who may join; *listed: how many the operator lists. */
+static int
+read_keys(const struct dispatch *d, struct key_list **out, size_t *listed,
+    struct err *e)
+{
+	AUTO(key_list_freep) struct key_list *list = NULL;
+
+	if (d->keys_path == NULL ? key_list_new(&list, e) < 0
+				 : key_list_read(d->keys_path, &list, e) < 0)
+		return -1;
+	*listed = key_list_count(list);
+	if (d->launch_key != NULL &&
+	    key_list_add(list, d->launch_key, "launch", e) < 0)
+		return -1;
+	*out = STEAL(&list);
+	return 0;
+}
 
 int
 dispatch_remote_open(
@@ -21,15 +40,18 @@ dispatch_remote_open(
 	const struct link_keys keys = {
 	    .own = config->key, .plain = config->plain};
 	AUTO(key_list_freep) struct key_list *list = NULL;
+	size_t listed;
 
 	if (config->listen == NULL)
 		return 0;
 	d->min_workers = config->min_workers;
 	d->keys_path = config->keys;
+	if (config->launch != NULL)
+		d->launch_key = launch_public_key(config->launch);
 	if (config->key != NULL) {
-		if (key_list_read(config->keys, &list, e) < 0)
+		if (read_keys(d, &list, &listed, e) < 0)
 			return err_ctx(e, "--workers-keys");
-		if (key_list_count(list) == 0)
+		if (listed == 0 && config->keys != NULL)
 			log_line(LOG_WARNING,
 			    "--workers-keys %s: no key is in it yet, so nobody "
 			    "can join",
@@ -50,7 +72,7 @@ void
 dispatch_remote_close(struct dispatch *d)
 {
 	dispatch_blobs_close(d);
-	link_close(d->remote, 500); /* BYE has to get there */
+	link_close(d->remote, 2000); /* BYE has to get there */
 	d->remote = NULL;
 	zap_stop(d->zap);
 	d->zap = NULL;
@@ -97,14 +119,15 @@ dispatch_remote_reload(struct dispatch *d)
 {
 	AUTO(key_list_freep) struct key_list *list = NULL;
 	struct err e = ERR_INIT;
+	size_t listed;
 
 	if (d->zap == NULL)
 		return;
-	if (key_list_read(d->keys_path, &list, &e) < 0) {
+	if (read_keys(d, &list, &listed, &e) < 0) {
 		log_line(LOG_WARNING, "the keys stay as they were: %s", e.text);
 		return;
 	}
-	log_line(LOG_INFO, "%zu keys may join", key_list_count(list));
+	log_line(LOG_INFO, "%zu keys may join", listed);
 	zap_replace(d->zap, &list);
 	for (size_t i = d->n_peers; i-- > 0;) {
 		struct peer *p = &d->peer[i];

@@ -1,7 +1,10 @@
 /*
  * Inside of dispatch: its state, and what its files call of each other.
- * dispatch.c starts, loops and ends; dispatch_messages.c takes what workers
- * say; dispatch_remote.c lets those of other machines in.  For these alone.
+ * dispatch.c starts, loops and ends; dispatch_join.c lets workers in;
+ * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
+ * of other machines, whose layers dispatch_blobs.c pulls, unless
+ * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
+ * command start them.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -11,6 +14,7 @@
 #include <sys/types.h>
 
 #include "encoding.h"
+#include "layer_spec.h"
 #include "link.h"
 #include "protocol.h"
 #include "scheduler.h"
@@ -20,6 +24,8 @@ struct dispatch_config;
 struct dispatch_job;
 struct dispatch_pull;
 struct err;
+struct launch;
+struct shared_probe;
 struct zap;
 
 /* A worker that said HELLO and was welcomed. */
@@ -30,6 +36,10 @@ struct peer {
 	int64_t heard; /* ms */
 	/* What ties its data connection to it; remote ones only. */
 	uint8_t token[DATA_TOKEN_SIZE];
+	/* Whether it sees the outputs' folders: see dispatch_shared.c. */
+	int shared;
+	size_t probing; /* which folder */
+	struct shared_probe *probe;
 	unsigned twice; /* how often another one said that it is this one */
 	struct worker_id worker; /* also its index in the progress display */
 	char name[64];
@@ -47,11 +57,18 @@ struct dispatch {
 	struct link *remote;	  /* of all others; NULL: none may join */
 	struct zap *zap;	  /* who they may be; NULL: anybody */
 	struct blob_fetch *fetch; /* pulls what they made */
-	const char *keys_path;
-	struct encoding encoding;	/* whose encoder must be everybody's */
+	const char *keys_path;	  /* of who may join, or NULL */
+	const char *launch_key;	  /* of those that launch starts, or NULL */
+	struct launch *launch;	  /* while it is ours to end, or NULL */
+	bool only_launched;	  /* no other workers can be expected */
+	bool launch_over;	  /* its command has ended, and that was said */
+	bool joined;		  /* one of another machine has been there */
+	struct encoding encoding; /* whose encoder must be everybody's */
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
 	uint64_t session;
 	size_t min_workers;
+	unsigned audit; /* percent */
+	bool no_local;	/* none of this machine is to come */
 	bool begun;	/* so many have been there */
 	bool waiting;	/* too few are there, or nobody, */
 	size_t told;	/* and how many were there when that was said */
@@ -70,7 +87,12 @@ struct dispatch {
 	int64_t *started;	    /* of each job's newest attempt, ms */
 	struct dispatch_pull *pull; /* of each job */
 	size_t n_pulls;		    /* that are on */
-	int64_t pull_beat;	    /* when leases of pulls are renewed */
+	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
+	size_t n_folders;
+	bool too_many_folders; /* to find out about: nobody shares them */
+	uint64_t next_probe;
+	int64_t hold_until; /* work waits for probes; 0: nobody was there yet */
+	int64_t pull_beat;  /* when leases of pulls are renewed */
 	size_t n_jobs;
 	uint64_t base; /* job ids on the wire count on from run to run */
 };
@@ -81,6 +103,13 @@ struct dispatch {
  */
 int64_t dispatch_now(const struct dispatch *d);
 
+/* Where a message came from. */
+struct dispatch_from {
+	struct link *via;
+	struct link_peer link;
+};
+
+struct peer *peer_by_link(struct dispatch *d, const struct dispatch_from *from);
 struct peer *peer_by_worker(struct dispatch *d, struct worker_id worker);
 
 /* Forgets the peer; a local process is killed, and so replaced. */
@@ -103,6 +132,16 @@ const char *dispatch_remote_refusal(struct dispatch *d,
 void dispatch_remote_reload(struct dispatch *d);
 
 /*
+ * dispatch_launch.c: starts the command that starts workers; fails when that
+ * has failed and there is nobody to wait for; ends it, once workers were sent
+ * home.
+ */
+int dispatch_launch_start(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+int dispatch_launch_check(struct dispatch *d, struct err *e);
+void dispatch_launch_end(struct dispatch *d);
+
+/*
  * dispatch_blobs.c: layers of workers that cannot write into the outputs are
  * pulled from their spools, and verified on the way.
  */
@@ -113,7 +152,13 @@ void dispatch_blobs_close(struct dispatch *d);
 int dispatch_blobs_start(struct dispatch *d, struct err *e);
 bool dispatch_blobs_wanted(
     const struct dispatch *d, const struct peer *p, struct job_id id);
-/* Pulls what p says that it made; dispatch_accept follows, or a failure. */
+/* Which way its bytes come is settled when the job is sent. */
+void dispatch_blobs_sent(struct dispatch *d, const struct peer *p,
+    struct job_id id, uint64_t attempt);
+/*
+ * Pulls what p says that it made, or checks what it wrote; dispatch_accept
+ * follows, or a failure.
+ */
 int dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
     uint64_t attempt, const struct layer_result *r, struct err *e);
 /* p may forget what it made. */
@@ -129,11 +174,39 @@ size_t dispatch_blobs_held(
 /* Keeps the leases of jobs that are being pulled. */
 void dispatch_blobs_beat(struct dispatch *d);
 
+/*
+ * dispatch_shared.c: finds out which workers of other machines see the folders
+ * that the outputs are in, and so can write there by themselves.
+ */
+int dispatch_shared_start(struct dispatch *d, struct err *e);
+void dispatch_shared_forget(struct dispatch *d);
+void dispatch_shared_joined(const struct dispatch *d, struct peer *p);
+void dispatch_shared_gone(struct peer *p);
+void dispatch_shared_answered(struct peer *p, const struct msg_probed *m);
+bool dispatch_shared_is(const struct peer *p);
+/* Whether work, at its start, waits for what probes find. */
+bool dispatch_shared_hold(struct dispatch *d);
+/* Goes on with all probes; when to call again. */
+int64_t dispatch_shared_tick(struct dispatch *d);
+
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,
     const char *name, struct job_id id, uint64_t attempt,
     const struct digest *fingerprint, const struct layer_result *r,
     struct err *e);
+
+/* What does not get there is asked for again. */
+void dispatch_say(const struct dispatch_from *from, const struct msg *m);
+/* The job of this run that the wire's number means; false: none. */
+bool dispatch_job_of(
+    const struct dispatch *d, uint64_t wire, struct job_id *out);
+
+/* dispatch_join.c: HELLO of a worker that is new, or back, or not wanted. */
+int dispatch_hello(struct dispatch *d, const struct dispatch_from *from,
+    const struct msg_hello *hello, struct err *e);
+
+/* After BYE: waits so long until all have answered it; nothing else counts. */
+void dispatch_part(struct dispatch *d, int ms);
 
 /* All messages that are there. */
 int dispatch_receive(struct dispatch *d, struct err *e);

@@ -6,10 +6,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "process_group.h"
+
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
 static size_t n_signals = 3; /* without SIGHUP: 2 */
 
 static volatile pid_t children[INTERRUPT_CHILDREN_MAX];
+static volatile pid_t group;
 static volatile pid_t reaper_pid = -1;
 static volatile int reaper_fd = -1;
 static const char *volatile terminal;
@@ -25,6 +28,8 @@ on_signal(int signo)
 	for (size_t i = 0; i < INTERRUPT_CHILDREN_MAX; i++)
 		if (children[i] > 0)
 			waitpid(children[i], NULL, 0);
+	if ((pid = group) > 0)
+		process_group_end(pid);
 	if ((pid = reaper_pid) > 0) {
 		close(reaper_fd);
 		waitpid(pid, NULL, 0);
@@ -104,6 +109,14 @@ interrupt_remove(pid_t child)
 	for (size_t i = 0; i < INTERRUPT_CHILDREN_MAX; i++)
 		if (children[i] == child)
 			children[i] = 0;
+	hold(false);
+}
+
+void
+interrupt_group(pid_t new_group)
+{
+	hold(true);
+	group = new_group;
 	hold(false);
 }
 

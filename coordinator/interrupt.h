@@ -1,7 +1,8 @@
 /*
  * SIGINT, SIGTERM and SIGHUP end quarry at any moment, whatever it is doing:
- * the handler kills the workers, lets the reaper remove what is temporary,
- * restores the terminal and exits with 128 + signal.  It uses only
+ * the handler kills the workers, ends the process group of --launch, lets the
+ * reaper remove what is temporary, restores the terminal and exits with 128 +
+ * signal.  It uses only
  * async-signal-safe calls.  The table below is the one piece of process-wide
  * state besides the log; the main thread alone changes it.
  */
@@ -22,6 +23,9 @@ void interrupt_leave_hangup(void);
 /* Children to kill; false where the table is full. */
 bool interrupt_add(pid_t child);
 void interrupt_remove(pid_t child);
+
+/* A process group to end; 0: none. */
+void interrupt_group(pid_t group);
 
 /* The reaper, which works once fd is closed; -1: none. */
 void interrupt_reaper(pid_t reaper, int fd);

@@ -22,6 +22,17 @@ struct key_list {
 	size_t n, room;
 };
 
+int
+key_list_new(struct key_list **out, struct err *e)
+{
+	struct key_list *l = calloc(1, sizeof(*l));
+
+	if (l == NULL)
+		return err_set(e, ERR_FATAL, errno, "keys");
+	*out = l;
+	return 0;
+}
+
 void
 key_list_free(struct key_list *l)
 {
@@ -131,8 +142,8 @@ key_list_read(const char *path, struct key_list **out, struct err *e)
 	struct stat st;
 	int rc;
 
-	if ((l = calloc(1, sizeof(*l))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "keys");
+	if (key_list_new(&l, e) < 0)
+		return -1;
 	if (stat(path, &st) < 0)
 		return err_set(e, ERR_USAGE, errno, "keys %.200s", path);
 	rc = S_ISDIR(st.st_mode) ? read_folder(l, path, e)

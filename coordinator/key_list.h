@@ -15,6 +15,8 @@ struct key_list;
 
 /* ERR_USAGE names file and line; a key that comes twice is an error. */
 int key_list_read(const char *path, struct key_list **out, struct err *e);
+/* An empty list. */
+int key_list_new(struct key_list **out, struct err *e);
 void key_list_free(struct key_list *l);
 void key_list_freep(struct key_list **l);
 

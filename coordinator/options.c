@@ -61,6 +61,12 @@ set_local_slots(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+set_audit(struct options *o, const char *arg, struct err *e)
+{
+	return parse_count(arg, 100, "audit", &o->audit, e);
+}
+
+static int
 set_min_workers(struct options *o, const char *arg, struct err *e)
 {
 	return parse_count(
@@ -71,6 +77,15 @@ static int
 set_workers(struct options *o, const char *arg, struct err *e)
 {
 	return parse_count(arg, OPTIONS_SLOTS_MAX, "workers", &o->workers, e);
+}
+
+static int
+set_launch(struct options *o, const char *arg, struct err *e)
+{
+	if (arg[strspn(arg, " \t\n")] == '\0')
+		return err_set(e, ERR_USAGE, 0, "--launch: is empty");
+	o->launch = arg;
+	return 0;
 }
 
 static int
@@ -234,11 +249,14 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
     FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
     TEXT(FOR_BUILD, "listen", listen),
+    CALL(FOR_BUILD, "launch", required_argument, set_launch),
+    TEXT(FOR_BUILD, "advertise", advertise),
     TEXT(FOR_BUILD, "key", key_file),
     TEXT(FOR_BUILD, "workers-keys", workers_keys),
     FLAG(FOR_BUILD, "listen-without-keys", listen_plain),
     CALL(FOR_BUILD, "local-slots", required_argument, set_local_slots),
     CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
+    CALL(FOR_BUILD, "audit", required_argument, set_audit),
     CALL(FOR_BUILD, "to", required_argument, add_output),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),

@@ -63,11 +63,14 @@ struct options {
 
 	/* Workers of other machines. */
 	const char *listen;	  /* endpoint, or NULL: none may join */
+	const char *launch;	  /* a command that starts some, or NULL */
+	const char *advertise;	  /* how they call this machine, or NULL */
 	const char *key_file;	  /* our key pair; keygen: where it goes */
 	const char *workers_keys; /* file or folder of those who may join */
 	bool listen_plain;	  /* without keys, beyond this machine */
 	bool no_local_slots;	  /* all work is theirs */
 	size_t min_workers;	  /* work begins when so many are there */
+	size_t audit;		  /* percent of layers that are made twice */
 
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;

@@ -103,12 +103,42 @@ check_places(const struct options *o, struct err *e)
 	return 0;
 }
 
+/* Keys are made for what is launched, so they need not be given. */
+static int
+check_launch(const struct options *o, struct err *e)
+{
+	struct endpoint where;
+
+	if (o->listen != NULL) {
+		if (endpoint_check(o->listen, true, &where, e) < 0)
+			return err_ctx(e, "--listen");
+		if (where.kind != ENDPOINT_TCP)
+			return err_set(e, ERR_USAGE, 0,
+			    "--listen %.120s: with --launch it must be "
+			    "tcp://HOST:PORT",
+			    o->listen);
+	}
+	if (o->workers_keys != NULL && o->key_file == NULL)
+		return err_set(e, ERR_USAGE, 0,
+		    "--workers-keys needs --key: workers know this "
+		    "coordinator by it");
+	if (o->listen_plain)
+		return err_set(e, ERR_USAGE, 0,
+		    "--listen-without-keys: --launch has keys");
+	return 0;
+}
+
 /* Where workers of other machines may join, and who. */
 static int
 check_listen(const struct options *o, struct err *e)
 {
 	struct endpoint where;
 
+	if (o->launch != NULL)
+		return check_launch(o, e);
+	if (o->advertise != NULL)
+		return err_set(
+		    e, ERR_USAGE, 0, "--advertise goes with --launch");
 	if (o->listen == NULL) {
 		if (o->key_file != NULL || o->workers_keys != NULL ||
 		    o->listen_plain || o->min_workers > 0)
@@ -117,7 +147,8 @@ check_listen(const struct options *o, struct err *e)
 			    "--listen-without-keys go with --listen");
 		if (o->no_local_slots)
 			return err_set(e, ERR_USAGE, 0,
-			    "--local-slots 0: without --listen nobody else "
+			    "--local-slots 0: without --listen or --launch "
+			    "nobody else "
 			    "would do the work");
 		return 0;
 	}

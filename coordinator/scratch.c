@@ -20,6 +20,7 @@
 #include "err.h"
 #include "interrupt.h"
 #include "own.h"
+#include "process_group.h"
 
 #define SCRATCH_PREFIX ".quarry-"
 #define SCRATCH_RANDOM 6
@@ -37,7 +38,7 @@ struct scratch_list {
 struct scratch {
 	pid_t owner; /* a forked child must not remove what is not its own */
 	pid_t reaper;
-	int fd; /* to the reaper: "+path\0" and "-path\0" */
+	int fd; /* to the reaper: "+path\0", "-path\0" and "&group\0" */
 	struct scratch_list list;
 };
 
@@ -150,12 +151,14 @@ reaper_finish(struct scratch_list *list)
 }
 
 static void
-reaper_note(struct scratch_list *list, const char *line)
+reaper_note(struct scratch_list *list, pid_t *group, const char *line)
 {
 	if (line[0] == '+')
 		list_add(list, line + 1);
 	else if (line[0] == '-')
 		list_drop(list, line + 1);
+	else if (line[0] == '&')
+		*group = (pid_t)strtol(line + 1, NULL, 10);
 }
 
 /* Keeps the list until the other end closes, then removes what is on it. */
@@ -163,6 +166,7 @@ static void
 reaper_run(int fd)
 {
 	struct scratch_list list = {0};
+	pid_t group = 0;
 	char buf[16384];
 	size_t len = 0;
 
@@ -176,7 +180,7 @@ reaper_run(int fd)
 			break;
 		len += (size_t)n;
 		while ((end = memchr(start, '\0', len)) != NULL) {
-			reaper_note(&list, start);
+			reaper_note(&list, &group, start);
 			len -= (size_t)(end + 1 - start);
 			start = end + 1;
 		}
@@ -184,8 +188,10 @@ reaper_run(int fd)
 		if (len == sizeof(buf)) /* no path is that long */
 			len = 0;
 	}
-	reaper_finish(&list);
+	reaper_finish(&list); /* keys are among it, so it goes first */
 	list_clear(&list);
+	if (group > 0)
+		process_group_end(group);
 }
 
 /* The child (all signals blocked): holds no descriptor, terminal or pipe of
@@ -374,6 +380,15 @@ scratch_remove(struct scratch *s, const char *path)
 	/* What does not go now stays listed: the end tries again. */
 	if (remove_ours(path) == 0)
 		scratch_keep(s, path);
+}
+
+void
+scratch_group(struct scratch *s, pid_t group)
+{
+	char text[24];
+
+	snprintf(text, sizeof(text), "%d", (int)group);
+	tell_reaper(s, '&', text);
 }
 
 void

@@ -2,11 +2,14 @@
  * Everything temporary that quarry makes on disk: named .quarry-XXXXXX beside
  * where it will end up, and removed when the build ends, however it ends.  A
  * small child process (forked before any thread starts) holds the list and
- * removes what is left when this process dies, by SIGKILL too.
+ * removes what is left when this process dies, by SIGKILL too, and ends the
+ * process group that it was told of.
  * One thread only.
  */
 #ifndef SCRATCH_H
 #define SCRATCH_H
+
+#include <sys/types.h>
 
 struct err;
 struct scratch;
@@ -33,6 +36,10 @@ const char *scratch_temp(void);
 
 /* Removes path (a tree) now. */
 void scratch_remove(struct scratch *s, const char *path);
+
+/* The process group (one at most; 0: none) that must not outlive this process.
+ */
+void scratch_group(struct scratch *s, pid_t group);
 
 /* path was renamed into its place or removed: no longer ours. */
 void scratch_keep(struct scratch *s, const char *path);

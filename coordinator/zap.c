@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "key_list.h"
 #include "link.h"
 #include "log.h"
+#include "quiet_thread.h"
 
 #define ENDPOINT "inproc://zeromq.zap.01"
 #define CONTROL "inproc://quarry.zap.control"
@@ -209,20 +209,6 @@ try_out(void *ctx, struct err *e)
 	return rc < 0 ? -1 : 0;
 }
 
-/* Signals are the main thread's. */
-static int
-start_thread(struct zap *z)
-{
-	sigset_t all, old;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&z->thread, NULL, run, z);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	return rc;
-}
-
 static void
 end_thread(struct zap *z)
 {
@@ -251,7 +237,8 @@ zap_start(void *ctx, struct key_list **keys, struct zap **out, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "key check");
 	pthread_mutex_init(&z->lock, NULL);
 	z->keys = *keys;
-	if (open_sockets(z, ctx, e) < 0 || (rc = start_thread(z)) != 0) {
+	if (open_sockets(z, ctx, e) < 0 ||
+	    (rc = quiet_thread(&z->thread, run, z)) != 0) {
 		if (e->kind == ERR_NONE)
 			err_set(e, ERR_FATAL, rc, "key check's thread");
 		if (z->handler != NULL)

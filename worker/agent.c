@@ -115,7 +115,8 @@ take_welcome(struct agent *a, const struct msg_welcome *m, struct err *e)
 static int
 start_again(struct agent *a, struct err *e)
 {
-	link_closep(&a->link);
+	link_close(a->link, LINGER_MS);
+	a->link = NULL;
 	a->state = AGENT_NEW;
 	a->lost_since = 0;
 	a->deadline = INT64_MAX; /* there was one: there may be none for long */
@@ -136,6 +137,17 @@ next_build(struct agent *a, const char *why, struct err *e)
 	agent_forget_jobs(a);
 	a->session = 0;
 	return start_again(a, e);
+}
+
+/* The coordinator waits for an answer: else its end might cut BYE off. */
+static int
+take_bye(struct agent *a, struct err *e)
+{
+	const struct msg m = {.type = MSG_BYE, .bye = {MSG_BYE_LEFT}};
+
+	if (agent_try_send(a, &m, e) < 0)
+		return -1;
+	return next_build(a, "the build is over", e);
 }
 
 /* 0 where it cannot be said now: the coordinator does not wait for ever. */
@@ -209,7 +221,7 @@ handle(struct agent *a, struct msg *m, struct err *e)
 			return take_probe(a, &m->probe, e);
 		break;
 	case MSG_BYE:
-		return next_build(a, "the build is over", e);
+		return take_bye(a, e);
 	case MSG_WHO:
 		if (a->state == AGENT_READY)
 			a->state = AGENT_NEW;

@@ -15,6 +15,7 @@
 #include "link.h"
 #include "monotime.h"
 #include "own.h"
+#include "quiet_thread.h"
 #include "spool.h"
 
 /* Files that are served at a time; more than a coordinator may ask for. */
@@ -417,7 +418,7 @@ blob_serve_new(void *ctx, const struct blob_serve_config *config,
 		return -1;
 	}
 	/* The socket is the thread's from here on. */
-	rc = pthread_create(&s->thread, NULL, serve_thread, s);
+	rc = quiet_thread(&s->thread, serve_thread, s);
 	if (rc != 0) {
 		link_close(s->link, 0);
 		serve_free(s);

@@ -2,13 +2,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "err.h"
+#include "quiet_thread.h"
 
 #define CHUNK ((size_t)256 << 10) /* as much as a tar buffer */
 #define CHUNKS 8
@@ -72,21 +72,6 @@ run(void *arg)
 	return NULL;
 }
 
-/* Signals are the main thread's. */
-static int
-start(struct byte_queue *q)
-{
-	sigset_t all, old;
-	int rc;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = pthread_create(&q->thread, NULL, run, q);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	q->running = rc == 0;
-	return rc;
-}
-
 int
 byte_queue_new(byte_queue_consume *consume, void *arg, struct byte_queue **out,
     struct err *e)
@@ -105,10 +90,11 @@ byte_queue_new(byte_queue_consume *consume, void *arg, struct byte_queue **out,
 			byte_queue_free(q);
 			return err_set(e, ERR_RETRY, ENOMEM, "queue");
 		}
-	if ((rc = start(q)) != 0) {
+	if ((rc = quiet_thread(&q->thread, run, q)) != 0) {
 		byte_queue_free(q);
 		return err_set(e, ERR_RETRY, rc, "queue's thread");
 	}
+	q->running = true;
 	*out = q;
 	return 0;
 }

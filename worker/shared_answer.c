@@ -16,6 +16,7 @@
 #include "own.h"
 #include "probe.h"
 #include "protocol.h"
+#include "quiet_thread.h"
 
 /* A network's folder may show the file late. */
 #define WAIT_MS 2000
@@ -132,7 +133,7 @@ shared_answer_new(
 		answer_free(a);
 		return -1;
 	}
-	if ((rc = pthread_create(&a->thread, NULL, answer_thread, a)) != 0) {
+	if ((rc = quiet_thread(&a->thread, answer_thread, a)) != 0) {
 		answer_free(a);
 		return err_set(e, ERR_RETRY, rc, "probe's thread");
 	}

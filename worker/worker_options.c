@@ -18,14 +18,17 @@
 /* The lines are as they look on the terminal. */
 /* clang-format off */
 static const char usage[] =
-"Usage: quarry-worker --connect ENDPOINT [OPTION...]\n"
+"Usage: quarry-worker [--connect ENDPOINT] [OPTION...]\n"
 "\n"
 "Makes image layers for quarry coordinators: joins the one at the endpoint,\n"
 "now or when it starts, and the next one when a build is over.  (`quarry\n"
 "build` starts the workers of its own machine itself.)\n"
 "\n"
 "  --connect ENDPOINT  where the coordinator listens: tcp://HOST:PORT,\n"
-"                      ipc://PATH\n"
+"                      ipc://PATH.  Without it: for the build that launched\n"
+"                      this, by QUARRY_CONNECT, QUARRY_SERVER_KEY and\n"
+"                      QUARRY_WORKER_KEY or QUARRY_KEY of the environment,\n"
+"                      and with --once\n"
 "  --server-key KEY    the coordinator's public key, or a file that holds it\n"
 "  --key FILE          this worker's key pair, made by quarry keygen\n"
 "  --connect-without-keys\n"
@@ -87,33 +90,78 @@ default_slots(void)
 struct given {
 	long slots;
 	const char *key_file, *server_key;
+	const char *pair; /* the key pair itself */
 };
+
+/* Set, and not to nothing. */
+static const char *
+variable(const char *name)
+{
+	const char *value = getenv(name);
+
+	return value != NULL && *value != '\0' ? value : NULL;
+}
+
+/* What quarry build --launch tells; an option wins. */
+static void
+take_environment(struct worker_options *o, struct given *given)
+{
+	if (o->agent.endpoint != NULL ||
+	    (o->agent.endpoint = variable("QUARRY_CONNECT")) == NULL)
+		return;
+	o->once = true;
+	if (o->keys.plain)
+		return;
+	if (given->server_key == NULL)
+		given->server_key = variable("QUARRY_SERVER_KEY");
+	/* The file may be on another machine. */
+	if (given->key_file == NULL &&
+	    (given->pair = variable("QUARRY_WORKER_KEY")) == NULL)
+		given->key_file = variable("QUARRY_KEY");
+}
+
+/* The key pair, from where it was given. */
+static int
+read_pair(struct worker_options *o, const struct given *given, struct err *e)
+{
+	if (given->pair != NULL)
+		return curve_key_parse_pair(given->pair, &o->key, e) < 0
+		    ? err_ctx(e, "QUARRY_WORKER_KEY")
+		    : 0;
+	return curve_key_read(given->key_file, &o->key, e) < 0
+	    ? err_ctx(e, "--key")
+	    : 0;
+}
 
 /* Keys, and what goes together. */
 static int
-check_together(
-    struct worker_options *o, const struct given *given, struct err *e)
+check_together(struct worker_options *o, struct given *given, struct err *e)
 {
+	bool own;
+
+	take_environment(o, given);
+	own = given->key_file != NULL || given->pair != NULL;
 	if (o->agent.endpoint == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "--connect ENDPOINT is needed; see quarry-worker --help");
+		    "--connect ENDPOINT is needed (or QUARRY_CONNECT in the "
+		    "environment); see quarry-worker --help");
 	if (cache_list_check(&o->inputs.caches, e) < 0)
 		return -1;
 	o->agent.inputs = o->inputs.caches.n_urls > 0 ? &o->inputs : NULL;
 	o->agent.keys = &o->keys;
 	o->agent.stays = !o->once && o->parent == 0;
 	o->agent.drain_ms = o->parent == 0 ? (int)o->drain * 1000 : 0;
-	if ((given->key_file == NULL) != (given->server_key == NULL))
+	if (own != (given->server_key != NULL))
 		return err_set(e, ERR_USAGE, 0,
 		    "--key and --server-key go together: each side proves who "
 		    "it is");
-	if (given->key_file == NULL)
+	if (!own)
 		return 0;
 	if (o->keys.plain)
 		return err_set(
 		    e, ERR_USAGE, 0, "--connect-without-keys: there are keys");
-	if (curve_key_read(given->key_file, &o->key, e) < 0)
-		return err_ctx(e, "--key");
+	if (read_pair(o, given, e) < 0)
+		return -1;
 	if (curve_key_public(given->server_key, o->server_key, e) < 0)
 		return err_ctx(e, "--server-key");
 	o->keys.own = &o->key;

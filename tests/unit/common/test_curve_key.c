@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -81,6 +83,63 @@ written_and_read(void **state)
 	assert_string_equal(public, key.public);
 	curve_key_clear(&again);
 	assert_string_equal(again.secret, "");
+}
+
+/* As user and group nobody: 0 if the key is taken. */
+static int
+read_as_nobody(const char *path)
+{
+	struct curve_key key;
+	struct err e = ERR_INIT;
+	int status;
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (setgroups(0, NULL) < 0 || setgid(65534) < 0 ||
+		    setuid(65534) < 0)
+			_exit(2);
+		_exit(curve_key_read(path, &key, &e) < 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 2);
+	return WEXITSTATUS(status);
+}
+
+/* What root lets a group read is the group's to use: systemd, Kubernetes. */
+static void
+handed_by_root(void **state)
+{
+	static const struct {
+		uid_t owner;
+		mode_t mode;
+		int status;
+	} cases[] = {
+	    {0, 0440, 0},
+	    {0, 0640, 0},
+	    {0, 0400, 1}, /* not readable at all */
+	    {0, 0460, 1},
+	    {0, 0444, 1},
+	    {65534, 0400, 0}, /* systemd, where there are no ACLs */
+	    {65534, 0440, 1},
+	};
+	struct curve_key key;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(chmod(folder, 0755), 0);
+	assert_int_equal(curve_key_make(&key, &e), 0);
+	assert_int_equal(
+	    curve_key_write(&key, in_folder("handed"), "x", &e), 0);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *path = in_folder("handed");
+
+		assert_int_equal(chown(path, cases[i].owner, 65534), 0);
+		assert_int_equal(chmod(path, cases[i].mode), 0);
+		assert_int_equal(read_as_nobody(path), cases[i].status);
+	}
 }
 
 /* A key in use is not lost to a second keygen; no half of a pair is left. */
@@ -189,14 +248,50 @@ lines(void **state)
 	}
 }
 
+/* A pair as one word is that pair again, and half of another is none. */
+static void
+words(void **state)
+{
+	struct curve_key key, other, again;
+	char word[CURVE_KEY_PAIR_LEN + 2];
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(curve_key_make(&key, &e), 0);
+	assert_int_equal(curve_key_make(&other, &e), 0);
+	curve_key_pair(&key, word);
+	assert_int_equal(strlen(word), CURVE_KEY_PAIR_LEN);
+	assert_int_equal(curve_key_parse_pair(word, &again, &e), 0);
+	assert_string_equal(again.public, key.public);
+	assert_string_equal(again.secret, key.secret);
+	for (int i = 0; i < 4; i++) {
+		curve_key_pair(&key, word);
+		if (i == 0)
+			memcpy(word, other.public, CURVE_KEY_LEN);
+		else if (i == 1)
+			word[CURVE_KEY_PAIR_LEN - 1] = '\0';
+		else if (i == 2)
+			strcat(word, "0");
+		else
+			word[3] = '"';
+		assert_int_equal(curve_key_parse_pair(word, &again, &e), -1);
+		assert_int_equal(e.kind, ERR_USAGE);
+		assert_null(
+		    strstr(e.text, key.secret)); /* nothing given away */
+		err_clear(&e);
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(written_and_read),
+	    cmocka_unit_test(handed_by_root),
 	    cmocka_unit_test(not_replaced),
 	    cmocka_unit_test(refused),
 	    cmocka_unit_test(lines),
+	    cmocka_unit_test(words),
 	};
 
 	return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -347,6 +347,35 @@ help_width(void **state)
 		}
 }
 
+static void
+launch(void **state)
+{
+	struct options o;
+
+	(void)state;
+	good("build " S "a --to none --launch srun", &o);
+	assert_string_equal(o.launch, "srun");
+	assert_null(o.listen);
+	assert_null(o.advertise);
+	options_free(&o);
+	good("build " S
+	     "a --to none --launch x --local-slots 0 --min-workers 2 "
+	     "--listen tcp://10.0.0.1:* --advertise h --key k --workers-keys w",
+	    &o);
+	assert_string_equal(o.advertise, "h");
+	options_free(&o);
+	good("build " S "a --to none --launch x --key k", &o);
+	options_free(&o);
+	bad("build " S "a --to none --launch ''", "--launch: is empty");
+	bad("build " S "a --to none --launch x --listen ipc:///s", "tcp://");
+	bad("build " S "a --to none --launch x --workers-keys w",
+	    "needs --key");
+	bad("build " S "a --to none --launch x --listen-without-keys",
+	    "--launch has keys");
+	bad("build " S "a --to none --advertise h", "goes with --launch");
+	bad("plan " S "a --launch x", "not an option of quarry plan");
+}
+
 int
 main(void)
 {
@@ -355,6 +384,7 @@ main(void)
 	    cmocka_unit_test(settings),
 	    cmocka_unit_test(work),
 	    cmocka_unit_test(request_files),
+	    cmocka_unit_test(launch),
 	    cmocka_unit_test(wrong),
 	    cmocka_unit_test(help),
 	    cmocka_unit_test(help_width),

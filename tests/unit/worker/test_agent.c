@@ -734,6 +734,7 @@ test_next_build(void **state)
 	put_job(f, 1, RUN_TILL_CANCEL, 0);
 	get_clear(f, MSG_BEAT);
 	put(f, &bye);
+	expect_bye(f, MSG_BYE_LEFT);
 	m = get(f, MSG_HELLO);
 	assert_memory_equal(instance, m.hello.instance, sizeof(instance));
 	msg_clear(&m);

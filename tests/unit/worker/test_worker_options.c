@@ -159,6 +159,63 @@ test_keys(void **state)
 	assert_int_equal(rmdir(folder), 0);
 }
 
+/* What quarry build --launch tells; options win. */
+static void
+test_environment(void **state)
+{
+	struct curve_key pair, server;
+	char word[CURVE_KEY_PAIR_LEN + 1], file[] = "/tmp/test-key-XXXXXX";
+	struct err e = ERR_INIT;
+	struct worker_options o;
+
+	(void)state;
+	assert_int_equal(curve_key_make(&pair, &e), 0);
+	assert_int_equal(curve_key_make(&server, &e), 0);
+	curve_key_pair(&pair, word);
+	setenv("QUARRY_CONNECT", "tcp://a:1", 1);
+	setenv("QUARRY_SERVER_KEY", server.public, 1);
+	setenv("QUARRY_WORKER_KEY", word, 1);
+	setenv("QUARRY_KEY", "/no/such/file", 1);
+	assert_string_equal(PARSE(&o, "--slots", "3"), "");
+	assert_string_equal(o.agent.endpoint, "tcp://a:1");
+	assert_true(o.once);
+	assert_false(o.agent.stays);
+	assert_ptr_equal(o.keys.own, &o.key);
+	assert_string_equal(o.key.public, pair.public);
+	assert_string_equal(o.key.secret, pair.secret);
+	assert_string_equal(o.keys.server, server.public);
+
+	/* Who is told where to connect is not told anything else. */
+	assert_string_equal(PARSE(&o, "--connect", "tcp://127.0.0.1:1"), "");
+	assert_string_equal(o.agent.endpoint, "tcp://127.0.0.1:1");
+	assert_false(o.once);
+	assert_null(o.keys.own);
+	assert_string_equal(PARSE(&o, "--connect-without-keys"), "");
+	assert_null(o.keys.own);
+
+	word[CURVE_KEY_LEN] ^= 1;
+	setenv("QUARRY_WORKER_KEY", word, 1);
+	assert_memory_equal(PARSE(&o, "--once"), "QUARRY_WORKER_KEY: not", 22);
+	setenv("QUARRY_WORKER_KEY", "", 1); /* as good as none */
+	assert_non_null(strstr(PARSE(&o, "--once"), "/no/such/file"));
+	assert_int_equal(mkstemp(file) < 0, 0);
+	unlink(file);
+	assert_int_equal(curve_key_write(&pair, file, "w", &e), 0);
+	assert_string_equal(PARSE(&o, "--key", file), "");
+	setenv("QUARRY_KEY", file, 1);
+	assert_string_equal(PARSE(&o, "--once"), "");
+	assert_string_equal(o.key.secret, pair.secret);
+	unlink(file);
+	unlink(strcat(strcpy(word, file), ".pub"));
+	unsetenv("QUARRY_KEY");
+	assert_memory_equal(PARSE(&o, "--once"), "--key and --server-key", 22);
+	unsetenv("QUARRY_SERVER_KEY");
+	assert_string_equal(PARSE(&o, "--slots", "1"), "");
+	assert_null(o.keys.own);
+	unsetenv("QUARRY_CONNECT");
+	unsetenv("QUARRY_WORKER_KEY");
+}
+
 static void
 test_refused(void **state)
 {
@@ -174,7 +231,8 @@ test_refused(void **state)
 	assert_string_equal(PARSE(&o, "--connect", "ipc:///s", "--parent", "x"),
 	    "--parent x: a number from 1 to 2147483647 is wanted");
 	assert_string_equal(PARSE(&o, "--slots", "1"),
-	    "--connect ENDPOINT is needed; see quarry-worker --help");
+	    "--connect ENDPOINT is needed (or QUARRY_CONNECT in the "
+	    "environment); see quarry-worker --help");
 	assert_string_equal(PARSE(&o, "--connect", "ipc:///s", "more"),
 	    "more is no option; see quarry-worker --help");
 	assert_string_equal(PARSE(&o, "--conect", "ipc:///s"),
@@ -191,6 +249,7 @@ main(void)
 	    cmocka_unit_test(test_caches),
 	    cmocka_unit_test(test_lives),
 	    cmocka_unit_test(test_keys),
+	    cmocka_unit_test(test_environment),
 	    cmocka_unit_test(test_refused),
 	};
 

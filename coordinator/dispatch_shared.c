@@ -1,0 +1,190 @@
+#include "dispatch_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch.h"
+#include "err.h"
+#include "log.h"
+#include "monotime.h"
+#include "own.h"
+#include "protocol.h"
+#include "shared_probe.h"
+
+/* How long a folder may take to show what a worker wrote there. */
+#define PROBE_MS 5000
+/* How long work waits at its start for what the first probes find. */
+#define HOLD_MS 1000
+
+/* A worker's folders are probed one after the other: it answers one at a time.
+ */
+enum shared_state {
+	SHARED_PROBING, /* folder p->probing is next, or p->probe is on */
+	SHARED_YES,
+	SHARED_NO
+};
+
+void
+dispatch_shared_forget(struct dispatch *d)
+{
+	for (size_t i = 0; i < d->n_peers; i++)
+		dispatch_shared_gone(&d->peer[i]);
+	for (size_t i = 0; i < d->n_folders; i++)
+		free(d->folder_of[i]);
+	d->n_folders = 0;
+	d->too_many_folders = false;
+}
+
+static int
+add_folder(struct dispatch *d, const struct layer_output *o, struct err *e)
+{
+	const char *slash = strrchr(o->path, '/');
+	size_t len = o->kind == LAYER_TO_FILE && slash != NULL
+	    ? (size_t)(slash - o->path)
+	    : strlen(o->path);
+
+	for (size_t i = 0; i < d->n_folders; i++)
+		if (strlen(d->folder_of[i]) == len &&
+		    memcmp(d->folder_of[i], o->path, len) == 0)
+			return 0;
+	if (o->path[0] != '/' || d->n_folders == LAYER_OUTPUTS_MAX) {
+		d->too_many_folders = true;
+		return 0;
+	}
+	d->folder_of[d->n_folders] = strndup(o->path, len);
+	if (d->folder_of[d->n_folders] == NULL)
+		return err_set(e, ERR_FATAL, errno, "folders");
+	d->n_folders++;
+	return 0;
+}
+
+int
+dispatch_shared_start(struct dispatch *d, struct err *e)
+{
+	dispatch_shared_forget(d);
+	if (d->remote == NULL)
+		return 0;
+	for (size_t i = 0; i < d->n_jobs; i++) {
+		const struct layer_spec *spec = d->job[i].spec;
+
+		for (size_t o = 0; o < spec->n_outputs; o++)
+			if (add_folder(d, &spec->outputs[o], e) < 0)
+				return -1;
+	}
+	for (size_t i = 0; i < d->n_peers; i++)
+		dispatch_shared_joined(d, &d->peer[i]);
+	d->hold_until = 0;
+	return 0;
+}
+
+bool
+dispatch_shared_hold(struct dispatch *d)
+{
+	bool probing = false;
+
+	for (size_t i = 0; i < d->n_peers; i++)
+		probing |= d->peer[i].shared == SHARED_PROBING;
+	if (d->hold_until == 0 && d->n_peers > 0)
+		d->hold_until = monotime_ms() + HOLD_MS;
+	/* Once it is over, whoever joins later is not waited for. */
+	if (!probing && d->n_peers > 0)
+		d->hold_until = 1;
+	return probing && monotime_ms() < d->hold_until;
+}
+
+void
+dispatch_shared_joined(const struct dispatch *d, struct peer *p)
+{
+	dispatch_shared_gone(p);
+	p->probing = 0;
+	p->shared =
+	    p->via == d->remote && d->n_folders > 0 && !d->too_many_folders
+	    ? SHARED_PROBING
+	    : SHARED_NO;
+}
+
+void
+dispatch_shared_gone(struct peer *p)
+{
+	shared_probe_free(p->probe);
+	p->probe = NULL;
+	p->shared = SHARED_NO;
+}
+
+bool
+dispatch_shared_is(const struct peer *p)
+{
+	return p->shared == SHARED_YES;
+}
+
+void
+dispatch_shared_answered(struct peer *p, const struct msg_probed *m)
+{
+	if (p->probe != NULL)
+		shared_probe_answered(p->probe, m);
+}
+
+static void
+not_shared(const struct dispatch *d, struct peer *p, const char *why)
+{
+	log_line(LOG_DEBUG, "worker=%s: %s is not shared: %s", p->name,
+	    d->folder_of[p->probing], why);
+	dispatch_shared_gone(p);
+}
+
+static void
+begin(struct dispatch *d, struct peer *p)
+{
+	struct err e = ERR_INIT;
+	struct msg m;
+
+	if (shared_probe_new(d->folder_of[p->probing], ++d->next_probe,
+		monotime_ms() + PROBE_MS, &p->probe, &e) < 0) {
+		not_shared(d, p, e.text);
+		return;
+	}
+	shared_probe_message(p->probe, &m);
+	if (link_send(p->via, &p->link, &m, &e) < 0)
+		not_shared(d, p, e.text);
+}
+
+static void
+look(struct dispatch *d, struct peer *p)
+{
+	switch (shared_probe_look(p->probe, monotime_ms())) {
+	case SHARED_PROBE_WAITING:
+		return;
+	case SHARED_PROBE_NO:
+		not_shared(d, p, shared_probe_why(p->probe));
+		return;
+	case SHARED_PROBE_YES:
+		break;
+	}
+	dispatch_shared_gone(p);
+	p->shared = ++p->probing == d->n_folders ? SHARED_YES : SHARED_PROBING;
+	if (p->shared == SHARED_YES)
+		log_line(LOG_INFO,
+		    "worker %s shares the output's folder: it writes there",
+		    p->name);
+}
+
+int64_t
+dispatch_shared_tick(struct dispatch *d)
+{
+	int64_t next = INT64_MAX;
+
+	for (size_t i = 0; i < d->n_peers; i++) {
+		struct peer *p = &d->peer[i];
+
+		if (p->shared != SHARED_PROBING)
+			continue;
+		if (p->probe != NULL)
+			look(d, p);
+		if (p->shared == SHARED_PROBING && p->probe == NULL)
+			begin(d, p);
+		if (p->probe != NULL && shared_probe_next(p->probe) < next)
+			next = shared_probe_next(p->probe);
+	}
+	return next;
+}

@@ -1,0 +1,99 @@
+"""What tests of workers on other machines share: a coordinator's key, workers
+with keys of their own, on TCP ports that are free on this machine."""
+
+import os
+import re
+import socket
+
+from quarrytest import QUARRY, WORKER, Base, read, wait_for
+
+
+def free_ports(n, host="127.0.0.1"):
+    """The first of n ports in a row that nobody has at the moment."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        held = []
+        try:
+            first = socket.socket(family)
+            held.append(first)
+            first.bind((host, 0))
+            port = first.getsockname()[1]
+            for i in range(1, n):
+                s = socket.socket(family)
+                held.append(s)
+                s.bind((host, port + i))
+            return port
+        except (OSError, OverflowError):
+            continue
+        finally:
+            for s in held:
+                s.close()
+
+
+class Remote(Base):
+    host = "127.0.0.1"
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("keys"))
+        os.mkdir(self.path("allowed"))
+        self.keygen("coordinator")
+        self.endpoint = "tcp://%s:%d" % (
+            self.host, free_ports(2, self.host.strip("[]")))
+
+    # --- Keys ------------------------------------------------------------
+
+    def keygen(self, name):
+        self.quarry("keygen", self.path("keys", name))
+        return self.path("keys", name)
+
+    def allow(self, name):
+        os.symlink(self.path("keys", name + ".pub"),
+                   self.path("allowed", name + ".pub"))
+
+    def leftovers(self):
+        """The folder of a user's spools stays, empty."""
+        spools = self.path("t", "quarry-worker-%d" % os.geteuid())
+        return [p for p in super().leftovers()
+                if p != spools or os.listdir(spools)]
+
+    # --- Both sides ------------------------------------------------------
+
+    def listen(self, *more):
+        return ["--listen", self.endpoint, "--key",
+                self.path("keys", "coordinator"), "--workers-keys",
+                self.path("allowed"), *more]
+
+    def worker(self, name, *args, listed=True, **kw):
+        """Starts a worker with a key of its own; its log is LOG(name)."""
+        key = self.path("keys", name)
+        if not os.path.exists(key):
+            self.keygen(name)
+            if listed:
+                self.allow(name)
+        with open(self.log_name(name), "ab") as log:
+            return self.start(
+                "--connect", self.endpoint, "--server-key",
+                self.path("keys", "coordinator.pub"), "--key", key, *args,
+                program=[WORKER], stderr=log, **kw)
+
+    def log_name(self, name):
+        return self.path("log-" + name)
+
+    def log(self, name):
+        return read(self.log_name(name)).decode(errors="replace")
+
+    def wait_log(self, name, text, seconds=60):
+        found = wait_for(lambda: re.search(text, self.log(name)), seconds)
+        self.assertTrue(found, "%r is not in:\n%s" % (text, self.log(name)))
+
+    def coordinator(self, *args, name="coordinator", **kw):
+        """A build that goes on beside the test; its log is LOG(name)."""
+        with open(self.log_name(name), "ab") as log:
+            return self.start("build", *args, program=[QUARRY], stderr=log,
+                              **kw)
+
+    def end(self, worker, seconds=60):
+        """SIGTERM, which must end a worker well."""
+        worker.terminate()
+        self.assertEqual(self.finish(worker, timeout=seconds).status, 0)

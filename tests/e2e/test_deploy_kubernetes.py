@@ -1,0 +1,211 @@
+"""deploy/kubernetes: manifests that agree with each other and with us."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+
+import yaml
+
+import quarrytest
+import workers
+
+FOLDER = os.path.join(workers.TOP, "deploy", "kubernetes")
+COMPONENT = "app.kubernetes.io/component"
+
+
+def load(name):
+    with open(os.path.join(FOLDER, name), encoding="utf-8") as f:
+        return list(yaml.safe_load_all(f))
+
+
+def one(name):
+    document, = load(name)
+    return document
+
+
+def arguments(container):
+    """{option: value} of a container's arguments."""
+    words = [w[2:].partition("=") for w in container["args"]
+             if w.startswith("--")]
+    return {name: value for name, _, value in words}
+
+
+def port_of(endpoint):
+    return int(endpoint.rpartition(":")[2])
+
+
+class TestManifests(quarrytest.Base):
+    def setUp(self):
+        super().setUp()
+        self.kinds = {"worker": one("workers.yaml"),
+                      "coordinator": one("job.yaml")}
+        self.pods = {name: kind["spec"]["template"]["spec"]
+                     for name, kind in self.kinds.items()}
+        self.containers = {name: pod["containers"][0]
+                           for name, pod in self.pods.items()}
+        self.arguments = {name: arguments(c)
+                          for name, c in self.containers.items()}
+
+    def test_options_are_the_programs(self):
+        known = {"worker": workers.worker_options(),
+                 "coordinator": workers.known_options(
+                     quarrytest.QUARRY, "help", "build")}
+        for name, given in self.arguments.items():
+            self.assertEqual(set(given) - known[name], set())
+        text = workers.text("deploy", "kubernetes", "workers.yaml")
+        offered = workers.options_of(re.findall(r"# - (--\S+)", text))
+        self.assertIn("substituter", offered)
+        self.assertEqual(set(offered) - known["worker"], set())
+
+    def test_every_file_is_listed_or_by_hand(self):
+        kustomization = one("kustomization.yaml")
+        files = set(os.listdir(FOLDER)) - {"kustomization.yaml"}
+        self.assertEqual(files - set(kustomization["resources"]),
+                         {"job.yaml", "secret.yaml"})
+
+    def test_images(self):
+        image, = one("kustomization.yaml")["images"]
+        self.assertEqual(self.containers["worker"]["image"], image["name"])
+        self.assertEqual(self.containers["coordinator"]["image"],
+                         "%s:%s" % (image["newName"], image["newTag"]))
+        version = self.quarry("--version").stdout.decode().split()[1]
+        self.assertEqual(image["newTag"], version)
+
+    def test_ports_and_names(self):
+        service = one("service.yaml")
+        control = port_of(self.arguments["coordinator"]["listen"])
+        want = {"control": control, "data": control + 1}
+        self.assertEqual({p["name"]: p["containerPort"] for p in
+                          self.containers["coordinator"]["ports"]}, want)
+        self.assertEqual({p["name"]: p["port"] for p in
+                          service["spec"]["ports"]}, want)
+        for port in service["spec"]["ports"]:
+            self.assertEqual(port["targetPort"], port["name"])
+        self.assertEqual(self.arguments["worker"]["connect"],
+                         "tcp://%s:%d" % (service["metadata"]["name"],
+                                          control))
+
+    def test_labels(self):
+        for name, kind in self.kinds.items():
+            labels = kind["spec"]["template"]["metadata"]["labels"]
+            self.assertEqual(labels[COMPONENT], name)
+        worker = self.kinds["worker"]["spec"]
+        self.assertEqual(worker["selector"]["matchLabels"],
+                         worker["template"]["metadata"]["labels"])
+        self.assertEqual(
+            one("service.yaml")["spec"]["selector"],
+            self.kinds["coordinator"]["spec"]["template"]["metadata"]
+            ["labels"])
+
+    def test_network_policy(self):
+        control = port_of(self.arguments["coordinator"]["listen"])
+        policies = {p["spec"]["podSelector"]["matchLabels"][COMPONENT]:
+                    p["spec"] for p in load("network-policy.yaml")}
+        self.assertEqual(set(policies), set(self.pods))
+        rules = (policies["worker"]["egress"][0]["to"],
+                 policies["worker"]["egress"][0]["ports"], "coordinator",
+                 policies["coordinator"]["ingress"][0]["from"],
+                 policies["coordinator"]["ingress"][0]["ports"], "worker")
+        for peers, ports, component in (rules[:3], rules[3:]):
+            self.assertEqual([p["port"] for p in ports],
+                             [control, control + 1])
+            self.assertEqual(peers[0]["podSelector"]["matchLabels"]
+                             [COMPONENT], component)
+        self.assertEqual(policies["worker"]["ingress"], [])
+        for policy in policies.values():
+            self.assertEqual(policy["policyTypes"], ["Ingress", "Egress"])
+
+    def test_paths_are_mounted(self):
+        """Of each argument that is a path; and each mount has a volume."""
+        for name, container in self.containers.items():
+            mounts = {m["mountPath"]: m for m in container["volumeMounts"]}
+            volumes = {v["name"] for v in self.pods[name]["volumes"]}
+            self.assertEqual({m["name"] for m in mounts.values()}, volumes)
+            self.assertNotIn("/nix/store", mounts)
+            self.assertTrue(mounts["/host/nix/store"]["readOnly"])
+            values = [v.partition(":")[2] if k == "to" else v
+                      for k, v in self.arguments[name].items()]
+            for path in (v for v in values if v.startswith("/")):
+                self.assertTrue(
+                    any((path + "/").startswith(m.rstrip("/") + "/")
+                        or m.startswith(path + "/") for m in mounts),
+                    (name, path))
+        self.assertEqual(self.arguments["coordinator"]["store-root"],
+                         "/host")
+
+    def test_keys_are_in_the_secrets(self):
+        secrets = {s["metadata"]["name"]: set(s["stringData"])
+                   for s in load("secret.yaml")}
+        for name, pod in self.pods.items():
+            secret, = [v["secret"] for v in pod["volumes"] if "secret" in v]
+            wanted = {v[len("/keys/"):] for v in self.arguments[name].values()
+                      if v.startswith("/keys/")}
+            self.assertEqual(secrets[secret["secretName"]], wanted)
+            # With fsGroup the files are root's, 0440: what we take.
+            self.assertEqual(secret["defaultMode"], 0o400)
+            self.assertIn("fsGroup", pod["securityContext"])
+
+    def test_hardened(self):
+        for name, pod in self.pods.items():
+            self.assertIs(pod["automountServiceAccountToken"], False)
+            context = pod["securityContext"]
+            self.assertIs(context["runAsNonRoot"], True)
+            self.assertNotEqual(context["runAsUser"], 0)
+            self.assertEqual(context["seccompProfile"]["type"],
+                             "RuntimeDefault")
+            for container in pod["containers"]:
+                own = container["securityContext"]
+                self.assertIs(own["readOnlyRootFilesystem"], True)
+                self.assertIs(own["allowPrivilegeEscalation"], False)
+                self.assertEqual(own["capabilities"], {"drop": ["ALL"]})
+                self.assertIn("memory", container["resources"]["limits"])
+            for volume in pod["volumes"]:
+                if "emptyDir" in volume:
+                    self.assertIn("sizeLimit", volume["emptyDir"], name)
+
+    def test_times(self):
+        self.assertGreaterEqual(
+            self.pods["worker"]["terminationGracePeriodSeconds"],
+            int(self.arguments["worker"]["drain"]) + 20)
+
+    def test_the_worker_waits_for_the_service(self):
+        """It takes its arguments, and a name that is not there yet."""
+        for name in ("key", "coordinator"):
+            self.quarry("keygen", self.path(name))
+        given = dict(self.arguments["worker"], spool=self.path("spool"),
+                     connect="tcp://quarry-coordinator.invalid:4711")
+        given["server-key"] = self.path("coordinator.pub")
+        given["key"] = self.path("key")
+        worker = self.start(*["--%s=%s" % o for o in given.items()],
+                            program=[quarrytest.WORKER])
+        time.sleep(1)
+        self.assertIsNone(worker.poll())
+        worker.terminate()
+        r = self.finish(worker)
+        self.assertEqual(r.status, 0, r.errors)
+
+    def test_kustomize(self):
+        """Where kubectl is: it makes one stream of all, images set."""
+        if shutil.which("kubectl") is None:
+            return  # too large a package for this; the rest is checked above
+        p = subprocess.run(["kubectl", "kustomize", FOLDER], timeout=60,
+                           env=self.env, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        made = list(yaml.safe_load_all(p.stdout))
+        self.assertEqual(sorted(d["kind"] for d in made), [
+            "Deployment", "Namespace", "NetworkPolicy", "NetworkPolicy",
+            "Service"])
+        for d in made:
+            if d["kind"] != "Namespace":
+                self.assertEqual(d["metadata"]["namespace"], "quarry")
+        deployment, = [d for d in made if d["kind"] == "Deployment"]
+        container, = deployment["spec"]["template"]["spec"]["containers"]
+        self.assertEqual(container["image"],
+                         self.containers["coordinator"]["image"])
+
+
+if __name__ == "__main__":
+    quarrytest.main()

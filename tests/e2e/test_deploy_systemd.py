@@ -1,0 +1,211 @@
+"""deploy/systemd: the unit is one, and is of the program that is here."""
+
+import os
+import re
+import shlex
+import signal
+
+import quarrytest
+import workers
+from quarrytest import make_store, need, need_root, read, write
+
+NAME = "deploy/systemd/quarry-worker@.service.in"
+EXAMPLE = "deploy/systemd/worker.env.example"
+# systemd 252 does not know them, later ones do.
+LATER = ("RestartSteps", "RestartMaxDelaySec")
+
+
+def settings():
+    """[(key, value)] of the unit, lines joined."""
+    unit = workers.text(*NAME.split("/")).replace("\\\n", " ")
+    return re.findall(r"^(\w+)=(.*)$", unit, re.M)
+
+
+def setting(key):
+    value, = [v for k, v in settings() if k == key]
+    return value
+
+
+def example():
+    """The example with its commented settings taken."""
+    lines = workers.text(*EXAMPLE.split("/"))
+    return dict(re.findall(r"^#?(QUARRY_\w+)=(.*)$", lines, re.M))
+
+
+def drain():
+    default, = [v for k, v in settings() if k == "Environment"]
+    return int(default.split("QUARRY_DRAIN=")[1])
+
+
+class Systemd(workers.Remote):
+    def command_line(self, env, credentials, spool):
+        """ExecStart as systemd splits it."""
+        words = []
+        for word in setting("ExecStart").split():
+            if re.fullmatch(r"\$\w+", word):
+                words += shlex.split(env.get(word[1:], ""))
+                continue
+            word = re.sub(r"\$\{(\w+)\}", lambda m: env[m.group(1)], word)
+            words.append(word.replace("%d", credentials).replace(
+                "%C/quarry-worker/%i", spool))
+        return words
+
+    def installed(self):
+        """The instance "a" of the unit, with the program that is here."""
+        unit = workers.text(*NAME.split("/")).replace(
+            "@CMAKE_INSTALL_FULL_BINDIR@", quarrytest.BIN)
+        return write(self.path("quarry-worker@a.service"), unit)
+
+
+class TestUnit(Systemd):
+    def test_options_and_times(self):
+        known = workers.worker_options()
+        words = setting("ExecStart").split()
+        used = workers.options_of(words)
+        self.assertIn("connect", used)
+        used += workers.options_of(example()["QUARRY_OPTIONS"].split())
+        self.assertEqual(set(used) - known, set())
+        self.assertEqual(int(example()["QUARRY_DRAIN"]), drain())
+        self.assertGreaterEqual(int(setting("TimeoutStopSec")), drain() + 20)
+        variables = set(re.findall(r"\$\{?(\w+)", setting("ExecStart")))
+        self.assertEqual(variables, set(example()))
+
+    def test_credentials_are_those_of_the_command(self):
+        loaded = {v.split(":")[0] for k, v in settings()
+                  if k == "LoadCredential"}
+        self.assertEqual(
+            set(re.findall(r"%d/(\S+)", setting("ExecStart"))), loaded)
+
+    @need("systemd-analyze")
+    def test_systemd_takes_it(self):
+        p = self.start("verify", "--man=no", self.installed(),
+                       program=["systemd-analyze"])
+        r = self.finish(p, timeout=60)
+        errors = [line for line in r.errors.splitlines()
+                  if self.top in line or "quarry" in line]
+        errors = [line for line in errors
+                  if not re.search("Unknown key.*(%s)" % "|".join(LATER),
+                                   line)]
+        self.assertEqual((r.status, errors), (0, []), r.errors)
+
+    @need("systemd-analyze")
+    def test_verify_would_find_a_fault(self):
+        unit = self.installed()
+        write(unit, read(unit).replace(b"Restart=always", b"Restart=ever"))
+        p = self.start("verify", "--man=no", unit,
+                       program=["systemd-analyze"])
+        self.assertIn("Restart", self.finish(p, timeout=60).errors)
+
+    @need("systemd-analyze")
+    def test_exposure(self):
+        """At most 1.6 of 10."""
+        p = self.start("security", "--offline=true", "--threshold=16",
+                       "--no-pager", self.installed(),
+                       program=["systemd-analyze"])
+        r = self.finish(p, timeout=60)
+        self.assertEqual(r.status, 0, r.stdout.decode())
+
+    def test_cmake_installs_it(self):
+        build = os.path.dirname(quarrytest.BIN)
+        self.command("cmake", "--install", build, "--prefix",
+                     self.path("prefix"))
+        unit = self.path(
+            "prefix/lib/systemd/system/quarry-worker@.service")
+        start = re.search(rb"^ExecStart=(\S+)", read(unit), re.M).group(1)
+        self.assertRegex(start, rb"^/.*/bin/quarry-worker$")
+        self.assertTrue(os.path.exists(self.path(
+            "prefix/share/doc/quarry/worker.env.example")))
+
+
+class TestAsSystemdStartsIt(Systemd):
+    """The unit's command line, its user and what its filter lets through."""
+
+    def setUp(self):
+        super().setUp()
+        store = make_store.small_store(self.path("store"))
+        self.common = ["--name", "x", "--closure", self.closure_file(store),
+                       "--store-root", store.root, "--to", "none"]
+        os.chmod(self.top, 0o755)
+        self.keys()
+        env = dict(example(), QUARRY_CONNECT=self.endpoint,
+                   QUARRY_OPTIONS="--slots 2", QUARRY_DRAIN="5")
+        os.mkdir(self.path("credentials"))
+        for name, of in (("key", "worker"),
+                         ("coordinator.pub", "coordinator.pub")):
+            file = write(self.path("credentials", name),
+                         read(self.path(of)), 0o440)
+            if os.geteuid() == 0:
+                os.chown(file, 0, 65534)
+        os.mkdir(self.path("spool"), 0o700)
+        self.words = self.command_line(
+            env, self.path("credentials"), self.path("spool"))
+        self.words[0] = quarrytest.WORKER
+
+    def run_build(self, program, **kw):
+        local = self.metadata(*self.common)
+        worker = self.start(*self.words[1:], program=program, **kw)
+        data = self.remote_build(*self.common)
+        self.assertEqual(data["image_id"], local["image_id"])
+        for pid in self.workers():
+            os.kill(pid, signal.SIGTERM)
+        r = self.finish(worker)
+        self.assertEqual(r.status, 0, r.errors)
+        self.assertNotEqual(os.listdir(self.path("spool")), [])
+        self.assertEqual([f for _, _, f in os.walk(self.path("spool"))
+                          if f], [])
+
+    @need("setpriv")
+    @need_root()
+    def test_as_a_user_of_its_own(self):
+        """With key files of root's that it is let read."""
+        os.chown(self.path("spool"), 65534, 65534)
+        for name in ("asan", "t"):
+            os.chmod(self.path(name), 0o777)
+        # The program itself may lie where only root gets.
+        copy = self.path("quarry-worker")
+        self.command("cp", quarrytest.WORKER, copy)
+        self.run_build(["setpriv", "--reuid=65534", "--regid=65534",
+                        "--clear-groups", "--no-new-privs", copy])
+
+    @need("strace", "systemd-analyze")
+    @need_root()
+    def test_system_calls_are_in_the_filter(self):
+        if quarrytest.sanitized():
+            return  # has calls of its own, and its leak check no ptrace
+        allowed = self.allowed()
+        self.assertIn("read", allowed)
+        self.assertNotIn("mount", allowed)
+        os.chmod(self.path("credentials/key"), 0o400)
+        trace = self.path("trace")
+        self.run_build(["strace", "-f", "-qq", "-e", "signal=none", "-o",
+                        trace, quarrytest.WORKER])
+        used = set(re.findall(rb"^\d+ +(\w+)\(", read(trace), re.M))
+        self.assertIn(b"connect", used)
+        self.assertEqual({u.decode() for u in used} - allowed, set())
+
+    def allowed(self):
+        """System calls of the unit's filter, groups resolved."""
+        groups, name = {}, None
+        said = self.command("systemd-analyze", "syscall-filter", "--no-pager")
+        for line in said.decode().splitlines():
+            line = re.sub("\x1b\\[[0-9;]*m", "", line)
+            if line.startswith("@"):
+                name = line.strip()
+                groups[name] = []
+            elif name and line.strip() and not line.strip().startswith("#"):
+                groups[name].append(line.strip())
+
+        def resolve(word):
+            if not word.startswith("@"):
+                return {word}
+            return set().union(*map(resolve, groups[word]))
+
+        result = set()
+        for value in (v for k, v in settings() if k == "SystemCallFilter"):
+            words = set().union(*map(resolve, value.lstrip("~").split()))
+            result = result - words if value[0] == "~" else result | words
+        return result
+
+
+if __name__ == "__main__":
+    quarrytest.main()
