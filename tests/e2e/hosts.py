@@ -49,9 +49,11 @@ class Host:
         if self.holder.stdout.read(1) != b"\n":
             self.close()
             raise RuntimeError("no namespaces for " + name)
-        # All that is started here ends with the test, too.
+        # All that is started here ends with the test, too.  The root: the
+        # test may be in a chroot, and a mount namespace leads out of it.
         self.enter = ["setpriv", "--pdeathsig", "KILL", "nsenter", "--target",
-                      str(self.holder.pid), "--net", "--uts", "--mount"]
+                      str(self.holder.pid), "--net", "--uts", "--mount",
+                      "--root"]
 
     def run(self, *args):
         return _run(*self.enter, *args, env=self.env)
@@ -235,15 +237,20 @@ class HostsBase(Base):
         if spool in self.spools:
             self.spools.remove(spool)
 
+    def terminate(self, p):
+        """SIGTERM, once the worker is so far that it takes it."""
+        pid = self.worker_pid(p)
+        self.assertTrue(wait_for(lambda: p.poll() is not None
+                                 or blocks(pid, signal.SIGTERM), PATIENCE))
+        if p.poll() is None:
+            os.kill(pid, signal.SIGTERM)
+
     def end_workers(self):
         """All that live are told to go, and do so in peace."""
         workers = [p for p in self.running if hasattr(p, "host")
                    and p.poll() is None]
         for p in workers:
-            try:
-                os.kill(self.worker_pid(p), signal.SIGTERM)
-            except ProcessLookupError:
-                pass
+            self.terminate(p)
         for p in workers:
             self.assertEqual(p.wait(timeout=PATIENCE), 0, self.log(p.host))
         for spool in self.spools:
@@ -298,6 +305,16 @@ class HostsBase(Base):
         with open(self.path("m-%s.json" % out), encoding="utf-8") as f:
             layers = json.load(f)["layers"]
         return [l["worker"].split("/")[0] for l in layers]
+
+
+def blocks(pid, number):
+    """Whether the process has the signal blocked: it reads them itself."""
+    try:
+        with open("/proc/%d/status" % pid) as f:
+            mask, = [l.split()[1] for l in f if l.startswith("SigBlk:")]
+    except OSError:
+        return False
+    return int(mask, 16) >> (number - 1) & 1
 
 
 def tree(folder):

@@ -3,16 +3,17 @@ TCP on this machine: the image is the same, or there is none."""
 
 import os
 import re
+import signal
 import struct
 
+import hosts
 import quarrytest
 import zmtp
+from hosts import LONG, PATIENCE
 from quarrytest import Base, make_store, wait_for
 
-PATIENCE = 180
 # A lease runs out after two minutes; what ends before did not wait for that.
 LEASE = 110
-LONG = bool(os.environ.get("QUARRY_LONG"))
 
 
 class Plain(Base):
@@ -32,13 +33,17 @@ class Plain(Base):
         self.n_logs = 0
 
     def tearDown(self):
-        for p in self.running:
-            if p.poll() is None:
-                p.terminate()
-                self.assertEqual(p.wait(timeout=PATIENCE), 0)
+        self.end_workers()
         self.assertEqual([x for _, _, files in os.walk(self.path("spool"))
                           for x in files], [])
         self.check_nothing_left()
+
+    def end_workers(self):
+        for p in self.running:
+            if p.args[0] == quarrytest.WORKER and p.poll() is None:
+                wait_for(lambda: hosts.blocks(p.pid, signal.SIGTERM), PATIENCE)
+                p.terminate()
+                self.assertEqual(p.wait(timeout=PATIENCE), 0)
 
     def args(self, out, *more):
         return ["build", "--name", "slow", "--closure",
@@ -76,7 +81,7 @@ class Plain(Base):
         cls = type(self)
         if cls.want is None:
             self.quarry(*self.args("local"))
-            cls.want = tree(self.path("out/local"))
+            cls.want = hosts.tree(self.path("out/local"))
             quarrytest.shutil.rmtree(self.path("out/local"))
         return cls.want
 
@@ -86,13 +91,8 @@ class Plain(Base):
         except quarrytest.subprocess.TimeoutExpired:
             self.fail("the build does not end:\n" + self.log())
         self.assertEqual(p.returncode, 0, self.log())
-        self.assertEqual(tree(self.path("out", out)), self.wanted(), self.log())
-
-
-def tree(folder):
-    return {os.path.relpath(os.path.join(where, x), folder):
-            quarrytest.file_sha256(os.path.join(where, x))
-            for where, _, files in os.walk(folder) for x in files}
+        self.assertEqual(hosts.tree(self.path("out", out)), self.wanted(),
+                         self.log())
 
 
 def done(job, attempt, data, digest=None, diff_id=None, size=None):
@@ -249,10 +249,7 @@ class TestMessages(Plain):
         self.same(p, seconds=seconds)
         proxy.close()
         quarrytest.shutil.rmtree(self.path("out/oci"))
-        for q in self.running:
-            if q.poll() is None:
-                q.terminate()
-                self.assertEqual(q.wait(timeout=PATIENCE), 0)
+        self.end_workers()
 
     def each(self, verdict, kinds, **kw):
         for kind, count in kinds:
@@ -281,7 +278,7 @@ class TestMessages(Plain):
 
     def test_late(self):
         """Each beat, and each second answer, after what follows it."""
-        self.through(lambda to_worker, kind, n: "late" if kind == zmtp.BEAT or (
+        self.through(lambda _, kind, n: "late" if kind == zmtp.BEAT or (
             kind == zmtp.DONE and n % 2) else 1)
 
 

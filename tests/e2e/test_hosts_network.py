@@ -61,7 +61,7 @@ class TestOneWay(HostsBase):
 
     if hosts.LONG:
         def test_heals_when_all_is_given_away(self):
-            """The result that was ready meanwhile comes late, and counts once."""
+            """The result that was ready meanwhile is late, and counts once."""
             workers = self.start_workers()
             p = self.coordinate()
             self.wait_reading(workers[0])
