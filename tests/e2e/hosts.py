@@ -143,6 +143,9 @@ class HostsBase(Base):
         self.c = self.net.add("coord")
         self.hosts = [self.net.add("w%d" % (i + 1))
                       for i in range(self.n_hosts)]
+        # Workers that see the output's folder would write into it.
+        for h in self.hosts:
+            h.run("mount", "-t", "tmpfs", "tmpfs", self.out)
         self.closure = self.closure_file(self.store)
         keys = [self.keygen(h.name) for h in [self.c] + self.hosts]
         quarrytest.write(self.path("allowed"), "".join(keys[1:]))

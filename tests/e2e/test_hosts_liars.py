@@ -155,6 +155,15 @@ class TestLiars(Plain):
         self.assertEqual((liar.jobs, liar.pulls), ([], 0))
         self.assertEqual(liar.end, zmtp.BYE)
 
+    def test_plausible_layers(self):
+        """Its layers are sound, but of other files: an audit finds that."""
+        p = self.coordinate("--min-workers", "2", "--audit", "100")
+        zmtp.Liar(self.port, lambda j, a: [done(j, a, self.data)], self.data)
+        self.worker()
+        self.assertEqual(p.wait(timeout=PATIENCE), 1, self.log())
+        self.assertRegex(self.log(), "not reproducible.*impostor/")
+        self.assertTrue(wait_for(lambda: not os.listdir(self.out)))
+
     def test_fails_everything(self):
         self.lied(lambda j, a: [[zmtp.FAIL, j, a, 3, 5, "not me"]], None)
 
