@@ -25,6 +25,7 @@ struct task {
 	struct blob_transfer *transfer;
 	struct blob_check *check;
 	atomic_uint_fast64_t bytes;
+	int64_t patience; /* ms: until when it waits for descriptors; 0: not */
 	struct err err;
 	struct task *next;
 };

@@ -1,5 +1,6 @@
 #include "blob_fetch_state.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,8 @@
 #define CHECKS_MAX 4
 /* Nothing is waited for longer: the clock may be looked at now and then. */
 #define WAIT_MAX_MS 60000
+#define FILES_MS 30000
+#define FILES_AGAIN_MS 200
 
 static bool
 same_id(const struct data_id *a, const struct data_id *b)
@@ -303,6 +306,19 @@ receive(struct blob_fetch *f, struct err *e)
 
 /* Work. */
 
+/* Strangers may hold all descriptors for a while: that is not the end. */
+static bool
+wait_for_files(struct task *task, const struct err *why)
+{
+	int64_t now = monotime_ms();
+
+	if (why->sys != EMFILE && why->sys != ENFILE)
+		return false;
+	if (task->patience == 0)
+		task->patience = now + FILES_MS;
+	return now < task->patience;
+}
+
 static void
 start_pull(struct blob_fetch *f, struct task *task)
 {
@@ -317,6 +333,8 @@ start_pull(struct blob_fetch *f, struct task *task)
 		task->source->active++;
 		if (!blob_transfer_done(task->transfer))
 			return;
+	} else if (wait_for_files(task, &why)) {
+		return;
 	}
 	finish(f, task, &why);
 }
@@ -429,6 +447,8 @@ wait_for_work(struct blob_fetch *f)
 			at = blob_transfer_deadline(task->transfer);
 		else if (task->check != NULL)
 			at = blob_check_wait(task->check);
+		else if (task->patience != 0)
+			at = now + FILES_AGAIN_MS;
 		until = at < until ? at : until;
 	}
 	/* A socket that has failed would be readable for ever. */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -324,6 +325,27 @@ test_good(void **state)
 	put(f->worker, &m);
 	hello(f->worker, f->token);
 	assert_false(get(f->worker, &m, 100));
+}
+
+/* While others hold all descriptors a layer waits, and nothing fails. */
+static void
+test_no_descriptors(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit old, none;
+	struct data_msg_pull pull;
+	struct data_msg m;
+
+	hello(f->worker, f->token);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){3, old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	add_job(f, 7);
+	assert_false(get(f->worker, &m, 500));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	pull = expect_pull(f->worker);
+	serve_all(f, pull);
+	take_good(f);
 }
 
 /* Never more on its way than the window, and more only for what came. */
@@ -831,6 +853,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_good),
+	    TEST(test_no_descriptors),
 	    TEST(test_credit),
 	    TEST(test_not_asked_for),
 	    TEST(test_order),
