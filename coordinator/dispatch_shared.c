@@ -10,6 +10,7 @@
 #include "monotime.h"
 #include "own.h"
 #include "protocol.h"
+#include "scratch.h"
 #include "shared_probe.h"
 
 /* How long a folder may take to show what a worker wrote there. */
@@ -32,8 +33,31 @@ dispatch_shared_forget(struct dispatch *d)
 		dispatch_shared_gone(&d->peer[i]);
 	for (size_t i = 0; i < d->n_folders; i++)
 		free(d->folder_of[i]);
+	for (size_t i = 0; i < d->n_folders; i++) {
+		if (d->probe_in[i] != NULL)
+			scratch_remove(d->scratch, d->probe_in[i]);
+		free(d->probe_in[i]);
+		d->probe_in[i] = NULL;
+	}
 	d->n_folders = 0;
-	d->too_many_folders = false;
+	d->unprobed = false;
+}
+
+/*
+ * In a folder of its own in there, which is removed as a whole: an answer that
+ * comes late, or twice, is not left in the output.
+ */
+static void
+make_place(struct dispatch *d, size_t i)
+{
+	struct err e = ERR_INIT;
+
+	if (scratch_folder(d->scratch, d->folder_of[i], &d->probe_in[i], &e) <
+	    0) {
+		log_line(LOG_DEBUG, "%s: %s", d->folder_of[i], e.text);
+		d->probe_in[i] = NULL;
+		d->unprobed = true;
+	}
 }
 
 static int
@@ -49,13 +73,14 @@ add_folder(struct dispatch *d, const struct layer_output *o, struct err *e)
 		    memcmp(d->folder_of[i], o->path, len) == 0)
 			return 0;
 	if (o->path[0] != '/' || d->n_folders == LAYER_OUTPUTS_MAX) {
-		d->too_many_folders = true;
+		d->unprobed = true;
 		return 0;
 	}
 	d->folder_of[d->n_folders] = strndup(o->path, len);
 	if (d->folder_of[d->n_folders] == NULL)
 		return err_set(e, ERR_FATAL, errno, "folders");
-	d->n_folders++;
+	d->probe_in[d->n_folders] = NULL;
+	make_place(d, d->n_folders++);
 	return 0;
 }
 
@@ -98,8 +123,7 @@ dispatch_shared_joined(const struct dispatch *d, struct peer *p)
 {
 	dispatch_shared_gone(p);
 	p->probing = 0;
-	p->shared =
-	    p->via == d->remote && d->n_folders > 0 && !d->too_many_folders
+	p->shared = p->via == d->remote && d->n_folders > 0 && !d->unprobed
 	    ? SHARED_PROBING
 	    : SHARED_NO;
 }
@@ -139,7 +163,7 @@ begin(struct dispatch *d, struct peer *p)
 	struct err e = ERR_INIT;
 	struct msg m;
 
-	if (shared_probe_new(d->folder_of[p->probing], ++d->next_probe,
+	if (shared_probe_new(d->probe_in[p->probing], ++d->next_probe,
 		monotime_ms() + PROBE_MS, &p->probe, &e) < 0) {
 		not_shared(d, p, e.text);
 		return;

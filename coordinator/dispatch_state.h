@@ -89,7 +89,8 @@ struct dispatch {
 	size_t n_pulls;		    /* that are on */
 	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
 	size_t n_folders;
-	bool too_many_folders; /* to find out about: nobody shares them */
+	char *probe_in[LAYER_OUTPUTS_MAX]; /* in each of them */
+	bool unprobed; /* one is not to be found out about: nobody shares */
 	uint64_t next_probe;
 	int64_t hold_until; /* work waits for probes; 0: nobody was there yet */
 	int64_t pull_beat;  /* when leases of pulls are renewed */
