@@ -29,6 +29,24 @@
  * whether both see the same folder.  Messages may be lost at any time: the
  * scheduler's table is the memory of a job, no queue is.
  *
+ * Clients of a coordinator that stays up speak to a ROUTER of its own, with
+ * other keys.  To client K the server S is one worker that takes all jobs:
+ *
+ *	client = K:CLIENT ( S:REFUSE / S:WELCOME *( want / state / K:BEAT /
+ *	         S:BEAT ) ( K:BYE(0) / S:BYE ) )
+ *	client =/ S:WHO in between; the client begins again with CLIENT
+ *	want   = K:JOB *K:ITEMS *S:BEAT ( [ S:MADE ] ( S:SIZED / S:DONE ) /
+ *	         S:FAIL / S:POSTPONE )
+ *	want  =/ K:CANCEL in between; the server answers FAIL or is too late
+ *	state  = K:STATUS S:STATE; also before CLIENT, and without it
+ *	K:BEAT = I am here; it lists nothing
+ *	POSTPONE = the client has more queued than it may; later, please
+ *
+ * A job of a client is of store paths under its store_dir and names no file of
+ * the server: no store_root, no outputs, no ENTRIES.  What a client asked for
+ * is forgotten with its connection: after each WELCOME it sends again whatever
+ * it has not got, and hears DONE of what was made in the meantime.
+ *
  * Encoding and decoding are usable in any thread; a struct msg belongs to one.
  */
 #ifndef PROTOCOL_H
@@ -58,6 +76,7 @@
 #define MSG_HELD_MAX 32768
 #define MSG_PROBE_KEY_SIZE PROBE_KEY_SIZE
 #define MSG_INSTANCE_SIZE 16
+#define MSG_STATE_MAX ((size_t)768 << 10) /* bytes of STATE's text */
 
 /*	constant      no. body     direction, meaning */
 #define MSG_TYPES(X)                                                           \
@@ -76,7 +95,11 @@
 	X(MSG_POSTPONE, 13, postpone) /* W>C no room now: no failure */        \
 	X(MSG_PROBE, 14, probe)	      /* C>W do we share this folder? */       \
 	X(MSG_PROBED, 15, probed)     /* W>C the answer is in the folder */    \
-	X(MSG_WHO, 16, who)	      /* C>W I do not know you: HELLO, please */
+	X(MSG_WHO, 16, who)	  /* C>W I do not know you: HELLO, please */   \
+	X(MSG_CLIENT, 17, client) /* K>S first: who, versions, image */        \
+	X(MSG_MADE, 18, made)	  /* S>K who did the job that is done */       \
+	X(MSG_STATUS, 19, status) /* K>S how are things? */                    \
+	X(MSG_STATE, 20, state)	  /* S>K so they are, as JSON */
 
 enum msg_type {
 #define X(name, no, body) name = no,
@@ -191,6 +214,34 @@ struct msg_who {
 	char nothing; /* it has no fields */
 };
 
+struct msg_client {
+	uint64_t protocol;   /* PROTOCOL_VERSION */
+	const char *program; /* QUARRY_VERSION */
+	const char *host;
+	uint64_t pid;
+	const char *image;	 /* its name, for people */
+	const char *gzip, *zstd; /* encoders that its layers are made with */
+	/* This process and no other, ever: random. */
+	uint8_t instance[MSG_INSTANCE_SIZE];
+	uint64_t session; /* of the WELCOME that it had last; 0: none */
+};
+
+/* Comes right before SIZED or DONE. */
+struct msg_made {
+	uint64_t job, attempt;
+	const char *worker; /* "HOST/PID" */
+	uint64_t ms;	    /* from the worker's JOB to its answer */
+};
+
+struct msg_status {
+	uint64_t request; /* echoed in the answer */
+};
+
+struct msg_state {
+	uint64_t request;
+	const char *text; /* JSON, at most MSG_STATE_MAX bytes */
+};
+
 struct msg_probed {
 	uint64_t probe;
 	uint64_t sys;	  /* 0: the answer is written; else errno */
@@ -216,6 +267,10 @@ struct msg {
 		struct msg_probe probe;
 		struct msg_probed probed;
 		struct msg_who who;
+		struct msg_client client;
+		struct msg_made made;
+		struct msg_status status;
+		struct msg_state state;
 	};
 	msgpack_zone *zone; /* holds a decoded message's strings and lists */
 };

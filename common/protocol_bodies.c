@@ -97,3 +97,83 @@ put_probed(struct wire_out *out, const struct msg_probed *m)
 	wire_put_uint(out, m->sys);
 	wire_put_str(out, m->text);
 }
+
+void
+get_client(struct wire_in *in, struct msg_client *m)
+{
+	m->protocol = wire_get_uint(in, UINT64_MAX);
+	m->program = wire_get_str(in, MSG_NAME_MAX);
+	m->host = wire_get_str(in, MSG_NAME_MAX);
+	m->pid = wire_get_uint(in, INT32_MAX);
+	m->image = wire_get_str(in, MSG_NAME_MAX);
+	m->gzip = wire_get_str(in, MSG_NAME_MAX);
+	m->zstd = wire_get_str(in, MSG_NAME_MAX);
+	wire_get_bytes(in, m->instance, sizeof(m->instance));
+	m->session = wire_get_uint(in, UINT64_MAX);
+}
+
+void
+put_client(struct wire_out *out, const struct msg_client *m)
+{
+	wire_put_array(out, 10);
+	wire_put_uint(out, MSG_CLIENT);
+	wire_put_uint(out, m->protocol);
+	wire_put_str(out, m->program);
+	wire_put_str(out, m->host);
+	wire_put_uint(out, m->pid);
+	wire_put_str(out, m->image);
+	wire_put_str(out, m->gzip);
+	wire_put_str(out, m->zstd);
+	wire_put_bytes(out, m->instance, sizeof(m->instance));
+	wire_put_uint(out, m->session);
+}
+
+void
+get_made(struct wire_in *in, struct msg_made *m)
+{
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+	m->worker = wire_get_str(in, MSG_NAME_MAX);
+	m->ms = wire_get_uint(in, INT64_MAX);
+}
+
+void
+put_made(struct wire_out *out, const struct msg_made *m)
+{
+	wire_put_array(out, 5);
+	wire_put_uint(out, MSG_MADE);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+	wire_put_str(out, m->worker);
+	wire_put_uint(out, m->ms);
+}
+
+void
+get_status(struct wire_in *in, struct msg_status *m)
+{
+	m->request = wire_get_uint(in, UINT64_MAX);
+}
+
+void
+put_status(struct wire_out *out, const struct msg_status *m)
+{
+	wire_put_array(out, 2);
+	wire_put_uint(out, MSG_STATUS);
+	wire_put_uint(out, m->request);
+}
+
+void
+get_state(struct wire_in *in, struct msg_state *m)
+{
+	m->request = wire_get_uint(in, UINT64_MAX);
+	m->text = wire_get_str(in, MSG_STATE_MAX);
+}
+
+void
+put_state(struct wire_out *out, const struct msg_state *m)
+{
+	wire_put_array(out, 3);
+	wire_put_uint(out, MSG_STATE);
+	wire_put_uint(out, m->request);
+	wire_put_str(out, m->text);
+}

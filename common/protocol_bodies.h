@@ -5,10 +5,14 @@
 #ifndef PROTOCOL_BODIES_H
 #define PROTOCOL_BODIES_H
 
+struct msg_client;
 struct msg_hello;
+struct msg_made;
 struct msg_postpone;
 struct msg_probe;
 struct msg_probed;
+struct msg_state;
+struct msg_status;
 struct wire_in;
 struct wire_out;
 
@@ -21,5 +25,13 @@ void get_probe(struct wire_in *in, struct msg_probe *m);
 void put_probe(struct wire_out *out, const struct msg_probe *m);
 void get_probed(struct wire_in *in, struct msg_probed *m);
 void put_probed(struct wire_out *out, const struct msg_probed *m);
+void get_client(struct wire_in *in, struct msg_client *m);
+void put_client(struct wire_out *out, const struct msg_client *m);
+void get_made(struct wire_in *in, struct msg_made *m);
+void put_made(struct wire_out *out, const struct msg_made *m);
+void get_status(struct wire_in *in, struct msg_status *m);
+void put_status(struct wire_out *out, const struct msg_status *m);
+void get_state(struct wire_in *in, struct msg_state *m);
+void put_state(struct wire_out *out, const struct msg_state *m);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static void
 print_hello(const struct msg_hello *m, char *out, size_t size)
@@ -132,6 +133,38 @@ print_who(const struct msg_who *m, char *out, size_t size)
 {
 	(void)m;
 	snprintf(out, size, "are you");
+}
+
+static void
+print_client(const struct msg_client *m, char *out, size_t size)
+{
+	snprintf(out, size,
+	    "protocol %" PRIu64 " program %s host %s pid %" PRIu64
+	    " image '%s' gzip '%s' zstd '%s' session %" PRIx64,
+	    m->protocol, m->program, m->host, m->pid, m->image, m->gzip,
+	    m->zstd, m->session);
+}
+
+static void
+print_made(const struct msg_made *m, char *out, size_t size)
+{
+	snprintf(out, size,
+	    "%" PRIu64 " attempt %" PRIu64 " by %s in %" PRIu64 " ms", m->job,
+	    m->attempt, m->worker, m->ms);
+}
+
+static void
+print_status(const struct msg_status *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64, m->request);
+}
+
+static void
+print_state(const struct msg_state *m, char *out, size_t size)
+{
+	/* Not the text: it has many lines. */
+	snprintf(
+	    out, size, "%" PRIu64 " of %zu bytes", m->request, strlen(m->text));
 }
 
 void

@@ -317,15 +317,18 @@ on_message(struct dispatch *d, const struct dispatch_from *from,
 	case MSG_CANCEL:
 	case MSG_PROBE:
 	case MSG_WHO:
+	case MSG_CLIENT:
+	case MSG_MADE:
+	case MSG_STATUS:
+	case MSG_STATE:
 		break;
 	case MSG_PROBED:
 		dispatch_shared_answered(p, &m->probed);
 		return 0;
 	}
 	log_line(LOG_WARNING,
-	    "worker %s sent %s, which only a coordinator "
-	    "sends: dropped",
-	    p->name, msg_name(m->type));
+	    "worker %s sent %s, which no worker sends: dropped", p->name,
+	    msg_name(m->type));
 	peer_gone(d, p, "broke the protocol");
 	return 0;
 }

@@ -233,6 +233,10 @@ handle(struct agent *a, struct msg *m, struct err *e)
 	case MSG_FAIL:
 	case MSG_POSTPONE:
 	case MSG_PROBED:
+	case MSG_CLIENT:
+	case MSG_MADE:
+	case MSG_STATUS:
+	case MSG_STATE:
 		break;
 	}
 	log_line(LOG_WARNING, "%s: %s from the coordinator is out of place",

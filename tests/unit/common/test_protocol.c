@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -98,6 +99,12 @@ static const struct msg samples[] = {
     {.type = MSG_PROBE, .probe = {5, "/srv/out", ".probe-1", {9, [31] = 8}}},
     {.type = MSG_PROBED, .probed = {5, EACCES, "open .probe-1"}},
     {.type = MSG_WHO},
+    {.type = MSG_CLIENT,
+	.client = {PROTOCOL_VERSION, "0.1.0", "host", 7, "app:1", "gz 1",
+	    "zstd 2", {5, [15] = 6}, 11}},
+    {.type = MSG_MADE, .made = {1, 2, "host/7", 1500}},
+    {.type = MSG_STATUS, .status = {UINT64_MAX}},
+    {.type = MSG_STATE, .state = {4, "{\n\"clients\": []\n}"}},
 };
 
 #define N_SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -138,7 +145,7 @@ static void
 test_round_trip(void **state)
 {
 	(void)state;
-	assert_int_equal(N_SAMPLES, MSG_WHO);
+	assert_int_equal(N_SAMPLES, MSG_STATE);
 	for (size_t i = 0; i < N_SAMPLES; i++) {
 		struct err e = ERR_INIT;
 		msgpack_sbuffer first, second;
@@ -306,6 +313,58 @@ test_hello_limits(void **state)
 	CHECK(MSG_WELCOME, m.welcome.data = repeat(MSG_PATH_MAX + 1),
 	    "welcome: field 4 has 8193 bytes, above 8192");
 	CHECK(MSG_BYE, m.bye.reason = 2, "bye: field 1 is 2, above 1");
+}
+
+static void
+test_client_fields(void **state)
+{
+	struct msg m = again(&samples[MSG_CLIENT - 1]);
+
+	(void)state;
+	assert_true(m.client.protocol == PROTOCOL_VERSION);
+	assert_string_equal(m.client.program, "0.1.0");
+	assert_string_equal(m.client.host, "host");
+	assert_int_equal(m.client.pid, 7);
+	assert_string_equal(m.client.image, "app:1");
+	assert_string_equal(m.client.gzip, "gz 1");
+	assert_string_equal(m.client.zstd, "zstd 2");
+	assert_int_equal(m.client.instance[15], 6);
+	assert_int_equal(m.client.session, 11);
+	msg_clear(&m);
+	m = again(&samples[MSG_MADE - 1]);
+	assert_true(m.made.job == 1 && m.made.attempt == 2);
+	assert_string_equal(m.made.worker, "host/7");
+	assert_int_equal(m.made.ms, 1500);
+	msg_clear(&m);
+	m = again(&samples[MSG_STATE - 1]);
+	assert_int_equal(m.state.request, 4);
+	assert_string_equal(m.state.text, "{\n\"clients\": []\n}");
+	msg_clear(&m);
+}
+
+static void
+test_client_limits(void **state)
+{
+	char *text = calloc(1, MSG_STATE_MAX + 2);
+
+	(void)state;
+	assert_non_null(text);
+	CHECK(MSG_CLIENT, m.client.image = repeat(MSG_NAME_MAX), "");
+	CHECK(MSG_CLIENT, m.client.image = repeat(MSG_NAME_MAX + 1),
+	    "client: field 5 has 257 bytes, above 256");
+	CHECK(MSG_CLIENT, m.client.pid = (uint64_t)INT32_MAX + 1,
+	    "client: field 4 is 2147483648, above 2147483647");
+	CHECK(MSG_MADE, m.made.worker = repeat(MSG_NAME_MAX + 1),
+	    "made: field 3 has 257 bytes, above 256");
+	CHECK(MSG_MADE, m.made.ms = UINT64_MAX,
+	    "made: field 4 is 18446744073709551615, above "
+	    "9223372036854775807");
+	memset(text, ' ', MSG_STATE_MAX);
+	CHECK(MSG_STATE, m.state.text = text, "");
+	text[MSG_STATE_MAX] = ' ';
+	CHECK(MSG_STATE, m.state.text = text,
+	    "state: field 2 has 786433 bytes, above 786432");
+	free(text);
 }
 
 static void
@@ -609,6 +668,8 @@ main(void)
 	    cmocka_unit_test(test_fields),
 	    cmocka_unit_test(test_result_fields),
 	    cmocka_unit_test(test_hello_limits),
+	    cmocka_unit_test(test_client_fields),
+	    cmocka_unit_test(test_client_limits),
 	    cmocka_unit_test(test_probe_limits),
 	    cmocka_unit_test(test_job_limits),
 	    cmocka_unit_test(test_list_limits),
