@@ -3,13 +3,14 @@
  * coordinator, one DEALER a worker, one message a frame: a msgpack array
  * [type, field, ...] of exact arity.  W a worker, C the coordinator:
  *
- *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / probe / W:BEAT )
+ *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / probe / ask / W:BEAT )
  *	         [ W:BYE(1) ] ( W:BYE(0) / C:BYE ) )
  *	worker =/ C:WHO in between; the worker begins again with HELLO
  *	job    = C:JOB *( C:ITEMS / C:ENTRIES ) *( W:BEAT )
  *	         ( W:SIZED / W:DONE / W:FAIL / W:POSTPONE )
  *	job   =/ C:CANCEL in between; the worker answers FAIL or is too late
  *	probe  = C:PROBE W:PROBED
+ *	ask    = C:ASK *( W:WANT C:PATHS ) *W:HAVE
  *	W:BYE  = 1: no new jobs, please; 0: it has left and holds nothing
  *	C:BYE  = the build is over: workers that it started end.  It is answered
  *	         by W:BYE(0), for which C waits a little: a socket that is
@@ -26,8 +27,11 @@
  * never travel here: where the worker cannot write them into the output they
  * are pulled from its spool on a second socket, see data_protocol.h.  PROBE
  * asks a worker to answer in a file, so that the coordinator finds out
- * whether both see the same folder.  Messages may be lost at any time: the
- * scheduler's table is the memory of a job, no queue is.
+ * whether both see the same folder.  ASK names a list of store paths by its
+ * digest and asks which of them the worker's store has, for locality.  A
+ * worker that does not know the list WANTs it, part by part; HAVE is a bit for
+ * each path.  A later ASK takes the place of an earlier one.  Messages may be
+ *lost at any time: the scheduler's table is the memory of a job, no queue is.
  *
  * Encoding and decoding are usable in any thread; a struct msg belongs to one.
  */
@@ -44,7 +48,7 @@
 #include "layer_spec.h"
 #include "probe.h"
 
-#define PROTOCOL_VERSION 3
+#define PROTOCOL_VERSION 4
 
 /* Limits; a message beyond them is a fault of the peer. */
 #define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
@@ -58,6 +62,9 @@
 #define MSG_HELD_MAX 32768
 #define MSG_PROBE_KEY_SIZE PROBE_KEY_SIZE
 #define MSG_INSTANCE_SIZE 16
+#define MSG_LIST_MAX ((uint64_t)16 << 20) /* store paths that ASK asks for */
+#define MSG_PATHS_MAX 8192		  /* of them in a message */
+#define MSG_BITS_MAX ((size_t)64 << 10)	  /* bytes of bits in a message */
 
 /*	constant      no. body     direction, meaning */
 #define MSG_TYPES(X)                                                           \
@@ -76,7 +83,11 @@
 	X(MSG_POSTPONE, 13, postpone) /* W>C no room now: no failure */        \
 	X(MSG_PROBE, 14, probe)	      /* C>W do we share this folder? */       \
 	X(MSG_PROBED, 15, probed)     /* W>C the answer is in the folder */    \
-	X(MSG_WHO, 16, who)	      /* C>W I do not know you: HELLO, please */
+	X(MSG_WHO, 16, who)	/* C>W I do not know you: HELLO, please */     \
+	X(MSG_ASK, 17, ask)	/* C>W which of these paths have you? */       \
+	X(MSG_WANT, 18, want)	/* W>C this part of the list, please */        \
+	X(MSG_PATHS, 19, paths) /* C>W a part of the list */                   \
+	X(MSG_HAVE, 20, have)	/* W>C a part of the answer */
 
 enum msg_type {
 #define X(name, no, body) name = no,
@@ -100,6 +111,7 @@ struct msg_hello {
 	uint64_t session;	  /* of the WELCOME that it had last; 0: none */
 	struct msg_attempt *held; /* of that session: will be answered */
 	size_t n_held;
+	bool fetches; /* it can get store paths from binary caches */
 };
 
 struct msg_welcome {
@@ -191,6 +203,34 @@ struct msg_who {
 	char nothing; /* it has no fields */
 };
 
+struct msg_ask {
+	uint64_t ask;	       /* echoed in what follows */
+	struct digest list;    /* SHA-256 of all keys, as PATHS carries them */
+	uint64_t n;	       /* how many they are */
+	const char *store_dir; /* as in struct layer_spec */
+	const char *store_root;
+};
+
+struct msg_want {
+	uint64_t ask;
+	uint64_t first; /* how many it has so far */
+};
+
+struct msg_paths {
+	uint64_t ask;
+	uint64_t first;
+	uint64_t *key; /* store_path_key of each; on the wire 8 bytes each */
+	size_t n;      /* 1 to MSG_PATHS_MAX */
+};
+
+struct msg_have {
+	uint64_t ask;
+	uint64_t sys;	/* 0; else errno, and nobody knows */
+	uint64_t first; /* of which path the first bit is; a multiple of 8 */
+	uint8_t *bits;	/* lowest first */
+	size_t n;	/* bytes */
+};
+
 struct msg_probed {
 	uint64_t probe;
 	uint64_t sys;	  /* 0: the answer is written; else errno */
@@ -216,6 +256,10 @@ struct msg {
 		struct msg_probe probe;
 		struct msg_probed probed;
 		struct msg_who who;
+		struct msg_ask ask;
+		struct msg_want want;
+		struct msg_paths paths;
+		struct msg_have have;
 	};
 	msgpack_zone *zone; /* holds a decoded message's strings and lists */
 };

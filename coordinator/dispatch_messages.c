@@ -317,7 +317,12 @@ on_message(struct dispatch *d, const struct dispatch_from *from,
 	case MSG_CANCEL:
 	case MSG_PROBE:
 	case MSG_WHO:
+	case MSG_ASK:
+	case MSG_PATHS:
 		break;
+	case MSG_WANT:
+	case MSG_HAVE:
+		return 0; /* to nothing that was asked */
 	case MSG_PROBED:
 		dispatch_shared_answered(p, &m->probed);
 		return 0;

@@ -64,6 +64,7 @@ say_hello(struct agent *a, struct err *e)
 	m.hello.zstd = a->options->zstd;
 	memcpy(m.hello.instance, a->instance, sizeof(a->instance));
 	m.hello.session = a->session;
+	m.hello.fetches = a->options->inputs != NULL;
 	if (agent_held(a, &m.hello.held, &m.hello.n_held, e) < 0)
 		return -1;
 	if ((rc = agent_try_send(a, &m, e)) == 0) {
@@ -233,6 +234,10 @@ handle(struct agent *a, struct msg *m, struct err *e)
 	case MSG_FAIL:
 	case MSG_POSTPONE:
 	case MSG_PROBED:
+	case MSG_ASK:
+	case MSG_WANT:
+	case MSG_PATHS:
+	case MSG_HAVE:
 		break;
 	}
 	log_line(LOG_WARNING, "%s: %s from the coordinator is out of place",
