@@ -154,6 +154,7 @@ sched_set_missing(struct scheduler *s, struct worker_id worker,
 
 	assert(job.v < s->n_jobs);
 	s->changed = true;
+	s->unable |= bytes == SCHED_UNABLE;
 	for (size_t i = 0; i < n; i++)
 		if (l->at[i].worker.v == worker.v) {
 			l->at[i].bytes = bytes;
