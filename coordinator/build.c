@@ -81,8 +81,10 @@ open_outputs(struct build *b, struct err *e)
 	if (metadata != NULL && metadata_check(metadata, e) < 0)
 		return -1;
 	for (size_t i = 0; i < b->options->n_outputs; i++) {
-		if (output_open(&b->options->outputs[i], b->scratch,
-			&b->output[i], e) < 0)
+		struct output_target target = b->options->outputs[i];
+
+		target.push = &b->options->push;
+		if (output_open(&target, b->scratch, &b->output[i], e) < 0)
 			return -1;
 		b->n_outputs++;
 	}
@@ -126,6 +128,7 @@ check_all_outside(const struct build *b, struct err *e)
 
 	for (size_t i = 0; i < b->options->n_outputs; i++)
 		if (b->options->outputs[i].kind != OUTPUT_NONE &&
+		    b->options->outputs[i].kind != OUTPUT_REGISTRY &&
 		    check_outside(b, b->options->outputs[i].path, e) < 0)
 			return -1;
 	return metadata == NULL ? 0 : check_outside(b, metadata, e);
@@ -406,6 +409,19 @@ take_results(struct build *b, struct err *e)
 	return 0;
 }
 
+static void
+tell_commits(const struct build *b)
+{
+	enum progress_mode mode = b->options->progress;
+
+	if (mode == PROGRESS_NONE || mode == PROGRESS_JSON)
+		return;
+	for (size_t i = 0; i < b->n_outputs; i++)
+		if (*output_said(b->output[i]) != '\0')
+			log_line(
+			    LOG_INFO, "pushed   %s", output_said(b->output[i]));
+}
+
 static int
 commit(struct build *b, struct err *e)
 {
@@ -418,6 +434,7 @@ commit(struct build *b, struct err *e)
 		if (output_commit(b->output[i], image,
 			b->output[i] == b->blobs ? NULL : b->blobs, e) < 0)
 			return -1;
+	tell_commits(b);
 	return 0;
 }
 

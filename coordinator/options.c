@@ -132,6 +132,27 @@ add_output(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+set_tls_verify(struct options *o, const char *arg, struct err *e)
+{
+	if (strcmp(arg, "true") != 0 && strcmp(arg, "false") != 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "--tls-verify: '%.40s' is neither true nor false", arg);
+	o->push.insecure = *arg == 'f';
+	return 0;
+}
+
+static int
+add_token_server(struct options *o, const char *arg, struct err *e)
+{
+	if (o->push.n_token_servers ==
+	    sizeof(o->push.token_servers) / sizeof(o->push.token_servers[0]))
+		return err_set(e, ERR_USAGE, 0,
+		    "--token-server %.200s: there are too many", arg);
+	o->push.token_servers[o->push.n_token_servers++] = arg;
+	return 0;
+}
+
+static int
 set_encoding(struct options *o, const char *arg, struct err *e)
 {
 	if (encoding_parse(arg, &o->encoding, e) < 0)
@@ -258,6 +279,10 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
     CALL(FOR_BUILD, "audit", required_argument, set_audit),
     CALL(FOR_BUILD, "to", required_argument, add_output),
+    TEXT(FOR_BUILD, "authfile", push.auth_file),
+    TEXT(FOR_BUILD, "cert-dir", push.cert_dir),
+    CALL(FOR_BUILD, "tls-verify", required_argument, set_tls_verify),
+    CALL(FOR_BUILD, "token-server", required_argument, add_token_server),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
@@ -450,6 +475,16 @@ take_key_file(struct options *o, struct err *e)
 	return 0;
 }
 
+/* Registries and the way there want small blobs. */
+static int
+default_encoding(struct options *o, struct err *e)
+{
+	for (size_t i = 0; i < o->n_outputs && !o->encoding_given; i++)
+		if (o->outputs[i].kind == OUTPUT_REGISTRY)
+			return encoding_parse("gzip", &o->encoding, e);
+	return 0;
+}
+
 int
 options_parse(int argc, char **argv, struct options *out, struct err *e)
 {
@@ -473,6 +508,7 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "arguments");
 	}
 	if (parse_arguments(argc - 1, argv + 1, &o, e) < 0 ||
+	    default_encoding(&o, e) < 0 ||
 	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||

@@ -11,6 +11,7 @@
 #include "cache_list.h"
 #include "encoding.h"
 #include "output.h"
+#include "push.h"
 #include "tar_header.h"
 
 struct err;
@@ -74,6 +75,7 @@ struct options {
 
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;
+	struct push_options push;
 	struct encoding encoding; /* of OCI layers */
 	bool encoding_given;
 	enum tar_dialect dialect;

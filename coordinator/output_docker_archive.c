@@ -290,8 +290,8 @@ static const struct output_ops docker_ops = {
 };
 
 int
-output_docker_archive_open(const char *path, struct scratch *scratch,
-    struct output **out, struct err *e)
+output_docker_archive_open(const struct output_target *target,
+    struct scratch *scratch, struct output **out, struct err *e)
 {
 	AUTO(own_freep) struct docker_archive *d = calloc(1, sizeof(*d));
 
@@ -299,7 +299,7 @@ output_docker_archive_open(const char *path, struct scratch *scratch,
 		return err_set(e, ERR_FATAL, errno, "docker-archive");
 	d->output.ops = &docker_ops;
 	d->output.scratch = scratch;
-	if (tar_out_open(path, scratch, &d->tar, e) < 0)
+	if (tar_out_open(target->path, scratch, &d->tar, e) < 0)
 		return -1;
 	d->output.needs_sizes = tar_out_file(d->tar) != NULL;
 	*out = &STEAL(&d)->output;
