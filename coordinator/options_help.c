@@ -64,6 +64,7 @@ static const char overview[] =
 "  quarry build [OPTION...] REQUEST.json | STORE-PATH...   build an image\n"
 "  quarry plan [OPTION...] REQUEST.json | STORE-PATH...    show its layers\n"
 "  quarry keygen FILE                                      make a key pair\n"
+"  quarry cache list|verify|prune                          layers made before\n"
 "  quarry help [COMMAND]                                   explain a command\n"
 "  quarry --version\n"
 "\n"
@@ -102,6 +103,13 @@ IMAGE
 "                          as GNU tar does (default: pax)\n"
 "  --metadata-file FILE    JSON: image ID, digests, sizes and times of layers;\n"
 "                          - is standard output\n"
+"\n"
+"  --cache DIR             layers made before, and where those that are made\n"
+"                          now are kept (default: $XDG_CACHE_HOME/quarry or\n"
+"                          ~/.cache/quarry, and only for compressed layers)\n"
+"  --cache-size SIZE       what is least recently used goes beyond it\n"
+"                          (default: 20G; K, M, G and T are powers of 1024)\n"
+"  --no-cache              make every layer, and keep none\n"
 "\n"
 "Registry:\n"
 "  --authfile FILE         users and passwords, as podman login and docker\n"
@@ -201,6 +209,31 @@ static const char keygen[] =
 "\n"
 STATUS;
 
+static const char cache[] =
+"Shows and clears the layers that were made before.\n"
+"\n"
+"Usage:\n"
+"  quarry cache list [--json]\n"
+"  quarry cache verify [--deep]\n"
+"  quarry cache prune [--cache-size SIZE] [--unused-days N]\n"
+"\n"
+"list shows layers, the last used first.  verify looks whether each has its\n"
+"blob, and removes what is damaged; the exit status is 1 if there was any.\n"
+"prune removes what no layer needs and, least recently used first, what is too\n"
+"much.  All may be used while builds run, which keep what they rely on.\n"
+"\n"
+"  --cache DIR             (default: $XDG_CACHE_HOME/quarry or\n"
+"                          ~/.cache/quarry)\n"
+"  --json                  list: JSON instead of a table\n"
+"  --deep                  verify: read and hash every blob\n"
+"  --cache-size SIZE       prune: what may stay (default: 20G; K, M, G and T\n"
+"                          are powers of 1024)\n"
+"  --unused-days N         prune: what was not used for N days goes\n"
+"\n"
+GENERAL
+"\n"
+STATUS;
+
 /* clang-format on */
 
 const char *
@@ -213,6 +246,8 @@ options_help(enum command command)
 		return plan;
 	case COMMAND_KEYGEN:
 		return keygen;
+	case COMMAND_CACHE:
+		return cache;
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
 		break;

@@ -14,6 +14,7 @@
 
 struct err;
 struct image;
+struct layer_cache;
 struct push_options;
 struct scratch;
 
@@ -42,6 +43,13 @@ struct output;
 
 int output_open(const struct output_target *target, struct scratch *scratch,
     struct output **out, struct err *e);
+
+/*
+ * One whose blobs are the layer cache's, which outlives it; others are given
+ * it at their commit.
+ */
+int output_cache_open(
+    const struct layer_cache *cache, struct output **out, struct err *e);
 
 /* Whether the output wants layers compressed (OCI) or as plain tar. */
 bool output_takes_blobs(const struct output *o);

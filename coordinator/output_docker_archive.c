@@ -126,7 +126,7 @@ make_files(struct docker_archive *d, const struct image *image, struct err *e)
 	for (size_t i = 0; i < d->n; i++) {
 		AUTO(own_closep) int fd = -1;
 
-		if (image->layer[i].kind == IMAGE_BASE)
+		if (image->layer[i].file != NULL)
 			continue;
 		if (asprintf(&d->layer[i].file, "%s/%zu", d->folder, i) < 0) {
 			d->layer[i].file = NULL;
@@ -199,7 +199,7 @@ put_layer(struct docker_archive *d, const struct image_layer *from,
 {
 	uint64_t size = from->result.tar_size;
 
-	if (from->kind == IMAGE_BASE)
+	if (from->file != NULL)
 		return tar_out_copy(
 		    d->tar, layer->name, from->file, from->result.size, e);
 	if (d->output.needs_sizes) {

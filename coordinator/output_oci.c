@@ -104,7 +104,7 @@ put_layers(struct oci *o, const struct image *image,
 			blobs_of != NULL ? blobs_of->blobs : o->output.blobs,
 			&file, e) < 0)
 			return -1;
-		if ((layer->kind == IMAGE_BASE || blobs_of != NULL) &&
+		if ((layer->file != NULL || blobs_of != NULL) &&
 		    copy_blob(o, file, &layer->result.digest,
 			layer->result.size, e) < 0)
 			return -1;
