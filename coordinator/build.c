@@ -19,6 +19,7 @@
 #include "image_json.h"
 #include "image_layers.h"
 #include "launch.h"
+#include "layer_cache_list.h"
 #include "layer_plan.h"
 #include "log.h"
 #include "metadata.h"
@@ -429,12 +430,32 @@ run(struct build *b, struct err *e)
 	return finish(b, e);
 }
 
+/* A cache that has grown too large loses what was not used for longest. */
+static void
+trim(const struct options *o)
+{
+	const struct layer_cache_bounds bounds = {
+	    .bytes = o->max_size, .unused = -1};
+	struct layer_cache_pruned gone;
+	struct err e = ERR_INIT;
+
+	if (layer_cache_prune(o->cache_dir, &bounds, &gone, &e) < 0)
+		log_line(LOG_WARNING, "%s", e.text);
+	else if (gone.records > 0)
+		log_line(
+		    LOG_DEBUG, "layer cache: %zu layers removed", gone.records);
+}
+
 int
 build_run(const struct options *options, struct err *e)
 {
 	struct build b = {.options = options, .start = monotime_ms()};
 	int rc = run(&b, e);
+	bool trims;
 
+	trims = rc == 0 && b.cache != NULL && b.n_jobs > 0;
 	build_end(&b);
+	if (trims)
+		trim(options);
 	return rc;
 }
