@@ -166,9 +166,12 @@ class Base(unittest.TestCase):
         kw.setdefault("stdout", subprocess.PIPE)
         kw.setdefault("stderr", subprocess.PIPE)
         program = kw.pop("program", [QUARRY])
-        if program == [QUARRY] and args[:1] == ("build",) and not self.cache:
-            args = ("build", "--no-cache") + args[1:]
-        p = subprocess.Popen(program + [os.fsencode(a) for a in args], **kw)
+        line = [os.fsencode(a) for a in (*program, *args)]
+        for i in range(1, len(line) if not self.cache else 0):
+            if line[i] == b"build" and line[i - 1] == os.fsencode(QUARRY):
+                line.insert(i + 1, b"--no-cache")
+                break
+        p = subprocess.Popen(line, **kw)
         self.running.append(p)
         return p
 
