@@ -125,7 +125,8 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->encoding = config->encoding;
 	d->audit = config->audit;
 	d->no_local = config->slots == 0;
-	if (getentropy(&d->session, sizeof(d->session)) < 0)
+	if (getentropy(&d->session, sizeof(d->session)) < 0 ||
+	    getentropy(&d->hash_seed, sizeof(d->hash_seed)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	d->session |= 1; /* never 0, which is none */
 	if ((d->child_fd = child_signals(config->keys != NULL, e)) < 0 ||
@@ -171,7 +172,7 @@ dispatch_free(struct dispatch *d)
 	free(d->started);
 	free(d->folder);
 	free(d->endpoint);
-	free(d->peer);
+	peers_free(d);
 	free(d);
 }
 

@@ -18,28 +18,6 @@
 
 #define PART_STEP_MS 20
 
-struct peer *
-peer_by_link(struct dispatch *d, const struct dispatch_from *from)
-{
-	const struct link_peer *link = &from->link;
-
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].via == from->via &&
-		    d->peer[i].link.len == link->len &&
-		    memcmp(d->peer[i].link.id, link->id, link->len) == 0)
-			return &d->peer[i];
-	return NULL;
-}
-
-struct peer *
-peer_by_worker(struct dispatch *d, struct worker_id worker)
-{
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].worker.v == worker.v)
-			return &d->peer[i];
-	return NULL;
-}
-
 void
 peer_gone(struct dispatch *d, struct peer *p, const char *why)
 {
@@ -55,7 +33,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
 		log_line(LOG_DEBUG, "%s", e.text);
-	*p = d->peer[--d->n_peers];
+	peer_remove(d, p);
 }
 
 void
@@ -388,7 +366,7 @@ dispatch_part(struct dispatch *d, int ms)
 
 		if (rc > 0 && m.type == MSG_BYE &&
 		    (p = peer_by_link(d, &from)) != NULL)
-			*p = d->peer[--d->n_peers];
+			peer_remove(d, p);
 		if (rc > 0)
 			msg_clear(&m);
 		else if (rc < 0 && e.kind != ERR_PEER)

@@ -1,6 +1,7 @@
 /*
  * Inside of dispatch: its state, and what its files call of each other.
- * dispatch.c starts, loops and ends; dispatch_join.c lets workers in;
+ * dispatch.c starts, loops and ends; dispatch_peers.c keeps the workers that
+ * are there, and dispatch_join.c lets them in;
  * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
@@ -14,6 +15,7 @@
 #include <sys/types.h>
 
 #include "encoding.h"
+#include "hash_index.h"
 #include "layer_spec.h"
 #include "link.h"
 #include "protocol.h"
@@ -77,8 +79,12 @@ struct dispatch {
 	int child_fd; /* signalfd for SIGCHLD, and SIGHUP where it means keys */
 	struct local_workers *local;
 	unsigned start_failures;
+	/* Looked up by dispatch_peers.c; in no order. */
 	struct peer *peer;
 	size_t n_peers, room_peers;
+	struct hash_index by_link, by_instance, by_worker;
+	struct hash_index by_token; /* of other machines' */
+	uint64_t hash_seed;	    /* secret: peers choose what is hashed */
 	uint64_t next_worker;
 
 	/* Of the run that is on. */
@@ -110,8 +116,23 @@ struct dispatch_from {
 	struct link_peer link;
 };
 
+/*
+ * dispatch_peers.c: finds peers in O(1), or NULL.  Adding and removing one
+ * moves others.
+ */
 struct peer *peer_by_link(struct dispatch *d, const struct dispatch_from *from);
 struct peer *peer_by_worker(struct dispatch *d, struct worker_id worker);
+struct peer *peer_by_instance(
+    struct dispatch *d, const struct link *via, const uint8_t *instance);
+struct peer *peer_by_token(struct dispatch *d, const uint8_t *token);
+/* Room for one more; then it can be added: *p is copied. */
+int peer_reserve(struct dispatch *d, struct err *e);
+struct peer *peer_add(struct dispatch *d, const struct peer *p);
+void peer_remove(struct dispatch *d, struct peer *p);
+/* It has a new connection, to the same socket. */
+void peer_relink(
+    struct dispatch *d, struct peer *p, const struct dispatch_from *from);
+void peers_free(struct dispatch *d);
 
 /* Forgets the peer; a local process is killed, and so replaced. */
 void peer_gone(struct dispatch *d, struct peer *p, const char *why);
