@@ -27,6 +27,7 @@
 #include "scratch.h"
 
 #define SILENT_MS 10000
+#define SILENCE_LOOK_MS 500 /* how often it is looked for before the start */
 #define LEASE_MS 120000
 #define POISON 3
 /* On one machine a second copy would wait for the same disks. */
@@ -370,6 +371,9 @@ may_begin(struct dispatch *d)
 static void
 drop_all_silent(struct dispatch *d)
 {
+	if (dispatch_now(d) < d->silence_at)
+		return;
+	d->silence_at = dispatch_now(d) + SILENCE_LOOK_MS;
 	for (size_t i = d->n_peers; i-- > 0;)
 		if (dispatch_now(d) - d->peer[i].heard >= SILENT_MS)
 			drop_silent(d, &d->peer[i]);
@@ -419,6 +423,7 @@ loop(struct dispatch *d, struct err *e)
 
 	for (;;) {
 		int64_t until = 1000, probe;
+		int n;
 		int tick = progress_tick(d->progress, monotime_ms());
 
 		come_round(d);
@@ -438,11 +443,13 @@ loop(struct dispatch *d, struct err *e)
 			until = tick;
 		if (until < 0)
 			until = 0;
-		if (poll(fds, 4, (int)until) < 0 && errno != EINTR)
+		if ((n = poll(fds, 4, (int)until)) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
 		dispatch_blobs_beat(d);
 		local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
-		if (replace(d, e) < 0 || dispatch_launch_check(d, e) < 0)
+		if ((n == 0 || fds[1].revents != 0) && replace(d, e) < 0)
+			return -1;
+		if (dispatch_launch_check(d, e) < 0)
 			return -1;
 	}
 }

@@ -28,7 +28,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 		sched_worker_gone(d->sched, dispatch_now(d), p->worker, why);
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
-	dispatch_shared_gone(p);
+	dispatch_shared_gone(d, p);
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
@@ -297,7 +297,7 @@ on_message(struct dispatch *d, const struct dispatch_from *from,
 	case MSG_WHO:
 		break;
 	case MSG_PROBED:
-		dispatch_shared_answered(p, &m->probed);
+		dispatch_shared_answered(d, p, &m->probed);
 		return 0;
 	}
 	log_line(LOG_WARNING,

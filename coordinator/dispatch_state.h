@@ -69,13 +69,14 @@ struct dispatch {
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
 	uint64_t session;
 	size_t min_workers;
-	unsigned audit; /* percent */
-	bool no_local;	/* none of this machine is to come */
-	bool begun;	/* so many have been there */
-	bool waiting;	/* too few are there, or nobody, */
-	size_t told;	/* and how many were there when that was said */
-	int64_t stood;	/* ms that this process stood still, in all */
-	int64_t looked; /* when the loop last came round */
+	unsigned audit;	    /* percent */
+	bool no_local;	    /* none of this machine is to come */
+	bool begun;	    /* so many have been there */
+	bool waiting;	    /* too few are there, or nobody, */
+	size_t told;	    /* and how many were there when that was said */
+	int64_t stood;	    /* ms that this process stood still, in all */
+	int64_t looked;	    /* when the loop last came round */
+	int64_t silence_at; /* when to look for silent ones, before the start */
 	int child_fd; /* signalfd for SIGCHLD, and SIGHUP where it means keys */
 	struct local_workers *local;
 	unsigned start_failures;
@@ -98,6 +99,8 @@ struct dispatch {
 	char *probe_in[LAYER_OUTPUTS_MAX]; /* in each of them */
 	bool unprobed; /* one is not to be found out about: nobody shares */
 	uint64_t next_probe;
+	size_t n_probing;   /* workers that are being found out about */
+	int64_t probe_at;   /* nothing is to be done for them earlier */
 	int64_t hold_until; /* work waits for probes; 0: nobody was there yet */
 	int64_t pull_beat;  /* when leases of pulls are renewed */
 	size_t n_jobs;
@@ -202,9 +205,10 @@ void dispatch_blobs_beat(struct dispatch *d);
  */
 int dispatch_shared_start(struct dispatch *d, struct err *e);
 void dispatch_shared_forget(struct dispatch *d);
-void dispatch_shared_joined(const struct dispatch *d, struct peer *p);
-void dispatch_shared_gone(struct peer *p);
-void dispatch_shared_answered(struct peer *p, const struct msg_probed *m);
+void dispatch_shared_joined(struct dispatch *d, struct peer *p);
+void dispatch_shared_gone(struct dispatch *d, struct peer *p);
+void dispatch_shared_answered(
+    struct dispatch *d, struct peer *p, const struct msg_probed *m);
 bool dispatch_shared_is(const struct peer *p);
 /* Whether work, at its start, waits for what probes find. */
 bool dispatch_shared_hold(struct dispatch *d);
