@@ -124,6 +124,10 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->progress = config->progress;
 	d->scratch = scratch;
 	d->encoding = config->encoding;
+	d->done = config->done;
+	d->done_arg = config->done_arg;
+	if (config->encoder != NULL)
+		snprintf(d->encoder, sizeof(d->encoder), "%s", config->encoder);
 	d->audit = config->audit;
 	d->no_local = config->slots == 0;
 	if (getentropy(&d->session, sizeof(d->session)) < 0 ||
@@ -182,6 +186,12 @@ dispatch_freep(struct dispatch **d)
 {
 	dispatch_free(*d);
 	*d = NULL;
+}
+
+const char *
+dispatch_encoder(const struct dispatch *d)
+{
+	return d->encoder;
 }
 
 /* Local workers that ended: their jobs go elsewhere, others take their place.

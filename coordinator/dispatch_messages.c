@@ -139,6 +139,8 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 	case SCHED_ACCEPTED:
 		dispatch_blobs_set_done(d, id);
 		job_done(d, worker, name, id, r);
+		if (d->done != NULL && !job->spec->measure)
+			return d->done(d->done_arg, job, e);
 		break;
 	case SCHED_DIFFERS:
 		return err_set(e, ERR_FATAL, 0,

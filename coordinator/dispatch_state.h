@@ -67,6 +67,8 @@ struct dispatch {
 	bool joined;		  /* one of another machine has been there */
 	struct encoding encoding; /* whose encoder must be everybody's */
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
+	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	void *done_arg;
 	uint64_t session;
 	size_t min_workers;
 	unsigned audit;	    /* percent */

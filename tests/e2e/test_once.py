@@ -42,7 +42,8 @@ class TestOnce(Base):
         calls = ",".join(sorted(set(READS + WRITES))
                          + ["open", "openat", "openat2", "mmap"])
         r = self.finish(self.start(
-            quarrytest.QUARRY, "build", "--progress", "none", "--name", "x",
+            quarrytest.QUARRY, "build", "--no-cache", "--progress", "none",
+            "--name", "x",
             "--closure", self.closure_file(self.store), "--store-root",
             self.store.root, *args,
             program=["strace", "-f", "-y", "-qq", "-s", "0", "-e",
