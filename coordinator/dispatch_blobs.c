@@ -91,16 +91,6 @@ dispatch_blobs_start(struct dispatch *d, struct err *e)
 	return 0;
 }
 
-static struct peer *
-peer_by_token(struct dispatch *d, const uint8_t *token)
-{
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].via == d->remote &&
-		    memcmp(d->peer[i].token, token, DATA_TOKEN_SIZE) == 0)
-			return &d->peer[i];
-	return NULL;
-}
-
 /* Whether the job's bytes have to come over the network. */
 bool
 dispatch_blobs_wanted(
