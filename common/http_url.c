@@ -175,6 +175,7 @@ is_private_4(uint32_t a)
 bool
 http_is_private(const char *address)
 {
+	static const unsigned char nat64[12] = {0, 0x64, 0xff, 0x9b};
 	struct in6_addr six;
 	struct in_addr four;
 	char text[64];
@@ -187,6 +188,11 @@ http_is_private(const char *address)
 	if (inet_pton(AF_INET6, text, &six) != 1)
 		return true; /* a socket of another kind is near */
 	if (IN6_IS_ADDR_V4MAPPED(&six) || IN6_IS_ADDR_V4COMPAT(&six)) {
+		memcpy(&four, six.s6_addr + 12, sizeof(four));
+		return is_private_4(ntohl(four.s_addr));
+	}
+	/* 64:ff9b::/96: an address of IPv4 behind NAT64. */
+	if (memcmp(six.s6_addr, nat64, sizeof(nat64)) == 0) {
 		memcpy(&four, six.s6_addr + 12, sizeof(four));
 		return is_private_4(ntohl(four.s_addr));
 	}

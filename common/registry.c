@@ -259,8 +259,16 @@ registry_call(struct registry *r, const struct registry_call *c,
 		    http_same_origin(c->url, r->base)) {
 			renewals++;
 			if (registry_auth_renew(r->auth, r->http, scope,
-				out->header[HTTP_CHALLENGE], header, e) < 0)
+				out->header[HTTP_CHALLENGE], header, e) == 0)
+				continue;
+			/* A token server that is away may be back soon. */
+			if (e->kind != ERR_RETRY || e->sys == EACCES ||
+			    tried + 1 == REGISTRY_TRIES)
 				return err_ctx(e, "%s", r->host);
+			renewals--;
+			err_clear(e);
+			if (registry_pause(r, tried++, out, e) < 0)
+				return -1;
 			continue;
 		}
 		/* 429 says that nothing was done. */
@@ -315,10 +323,10 @@ knock(struct http *http, const char *scheme, const char *server, char **base,
 
 int
 registry_find(const char *server, bool plain, const struct http_tls *tls,
-    const atomic_bool *cancel, char **base, struct err *e)
+    long stall_s, char **base, struct err *e)
 {
 	AUTO(http_freep) struct http *http = NULL;
-	const struct http_options options = {.tls = tls, .cancel = cancel};
+	const struct http_options options = {.tls = tls, .stall_s = stall_s};
 	enum http_fault fault;
 
 	if (http_new(&options, &http, e) < 0)

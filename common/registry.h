@@ -40,10 +40,11 @@ void registry_freep(struct registry **r);
 /*
  * Finds out how the server is spoken to: *base "https://SERVER", or, if it
  * speaks no TLS and `plain` allows that, "http://SERVER"; the caller's.
- * server: "HOST[:PORT]".  A bad certificate is never got round.
+ * server: "HOST[:PORT]"; stall_s as in registry_config.  A bad certificate is
+ * never got round.
  */
 int registry_find(const char *server, bool plain, const struct http_tls *tls,
-    const atomic_bool *cancel, char **base, struct err *e);
+    long stall_s, char **base, struct err *e);
 
 /* Whether the server is this machine, where plain HTTP goes over no wire. */
 bool registry_is_loopback(const char *server);

@@ -18,6 +18,7 @@
 #include "monotime.h"
 #include "own.h"
 #include "registry_challenge.h"
+#include "registry_retry.h"
 
 /* Who does not say how long his token is good means so long. */
 #define TOKEN_S 60
@@ -350,7 +351,7 @@ refused(const struct registry_auth *a, const struct http_answer *answer,
 			? "the token server refuses the user or password"
 			: "the token server wants a user and password: log in, "
 			  "or give --authfile");
-	return err_set(e, answer->status >= 500 ? ERR_RETRY : ERR_FATAL, 0,
+	return err_set(e, registry_retry_may(answer) ? ERR_RETRY : ERR_FATAL, 0,
 	    "the token server answers %ld", answer->status);
 }
 

@@ -18,6 +18,23 @@
 #define CHUNK ((uint64_t)4 << 20)
 #define CHUNK_MAX ((uint64_t)512 << 20)
 
+enum outcome {
+	DONE,	 /* the registry says that it has it */
+	OPEN,	 /* who knows: look whether it is there */
+	IN_PARTS /* not in one piece */
+};
+
+/* How one blob is uploaded, over all tries. */
+struct upload {
+	bool mount;    /* from another repository, if it can be */
+	bool parts;    /* by PATCH */
+	bool no_parts; /* it does not take that */
+	enum outcome outcome;
+	/* Why it is OPEN: what was said, and for people. */
+	struct http_answer answer;
+	struct err why;
+};
+
 /* An upload that goes on. */
 struct session {
 	char *url;     /* where */
@@ -30,12 +47,32 @@ session_clear(struct session *s)
 	own_freep(&s->url);
 }
 
+static void
+upload_clear(struct upload *u)
+{
+	http_answer_clear(&u->answer);
+}
+
+/* The answer, or none, that leaves it open is kept; e becomes unset. */
+static void
+leave_open(
+    struct registry *r, struct upload *u, struct http_answer *a, struct err *e)
+{
+	u->outcome = OPEN;
+	if (e->kind == ERR_NONE)
+		registry_refusal(r, "upload a blob", a, e);
+	u->why = *e;
+	err_clear(e);
+	http_answer_clear(&u->answer);
+	u->answer = *a;
+	*a = (struct http_answer){.size = -1};
+}
+
 /* Nothing that the registry did, or that trying again would change. */
 static bool
 failed_here(const struct http_answer *a)
 {
-	return a->fault != HTTP_BROKEN && a->fault != HTTP_NO_CONNECTION &&
-	    a->fault != HTTP_NO_TLS;
+	return a->fault == HTTP_ANSWERED || !registry_retry_may(a);
 }
 
 int
@@ -137,35 +174,30 @@ begin(struct registry *r, const struct registry_blob *b, const char *from,
 	return registry_refusal(r, "start an upload", &a, e);
 }
 
-enum outcome {
-	DONE,	 /* the registry says that it has it */
-	OPEN,	 /* who knows: look whether it is there */
-	IN_PARTS /* not in one piece */
-};
-
 /* What an answer to the last PUT means. */
 static int
-judge(struct registry *r, const struct registry_blob *b,
-    const struct http_answer *a, enum outcome *out, struct err *e)
+judge(struct registry *r, const struct registry_blob *b, struct upload *u,
+    struct http_answer *a, struct err *e)
 {
-	if (a->fault != HTTP_ANSWERED || registry_retry_may(a) ||
-	    a->status == 404 || a->status == 410)
-		*out = OPEN;
-	else if (a->status == 413 || a->status == 416 || a->status == 405)
-		*out = IN_PARTS;
-	else if (a->status / 100 != 2)
+	if (registry_retry_may(a) || a->status == 404 || a->status == 410) {
+		leave_open(r, u, a, e);
+		return 0;
+	}
+	if (!u->parts && !u->no_parts &&
+	    (a->status == 413 || a->status == 416 || a->status == 405)) {
+		u->outcome = IN_PARTS;
+		return 0;
+	}
+	if (a->status / 100 != 2)
 		return registry_refusal(r, "upload a blob", a, e);
-	else
-		*out = DONE;
-	return *out == DONE
-	    ? registry_check_digest(r, "upload a blob", a, b->digest, e)
-	    : 0;
+	u->outcome = DONE;
+	return registry_check_digest(r, "upload a blob", a, b->digest, e);
 }
 
 /* PUT: the whole blob, or nothing more, closes the upload. */
 static int
 put(struct registry *r, const struct registry_blob *b, const char *session,
-    bool whole, enum outcome *out, struct err *e)
+    bool whole, struct upload *u, struct err *e)
 {
 	AUTO(own_freep) char *url = NULL;
 	AUTO(http_answer_clear) struct http_answer a = {.size = -1};
@@ -186,14 +218,20 @@ put(struct registry *r, const struct registry_blob *b, const char *session,
 	}
 	if (registry_call(r, &c, &a, e) < 0 && failed_here(&a))
 		return -1;
-	err_clear(e);
-	return judge(r, b, &a, out, e);
+	return judge(r, b, u, &a, e);
+}
+
+/* As Google's does: "must use monolithic". */
+static bool
+refuses_parts(const struct http_answer *a)
+{
+	return a->status == 400 || a->status == 405 || a->status == 501;
 }
 
 /* PATCH, one after the other; s->url is where the next one goes. */
 static int
 patch(struct registry *r, const struct registry_blob *b, struct session *s,
-    enum outcome *out, struct err *e)
+    struct upload *u, struct err *e)
 {
 	for (uint64_t at = 0; at < b->size;) {
 		AUTO(http_answer_clear) struct http_answer a = {.size = -1};
@@ -214,10 +252,15 @@ patch(struct registry *r, const struct registry_blob *b, struct session *s,
 		c.header[c.n_headers++] = range;
 		if (registry_call(r, &c, &a, e) < 0 && failed_here(&a))
 			return -1;
-		err_clear(e);
-		if (a.fault != HTTP_ANSWERED || registry_retry_may(&a) ||
-		    a.status == 404 || a.status == 410 || a.status == 416) {
-			*out = OPEN;
+		if (at == 0 && e->kind == ERR_NONE && refuses_parts(&a)) {
+			u->parts = false;
+			u->no_parts = true;
+			leave_open(r, u, &a, e);
+			return 0;
+		}
+		if (registry_retry_may(&a) || a.status == 404 ||
+		    a.status == 410 || a.status == 416) {
+			leave_open(r, u, &a, e);
 			return 0;
 		}
 		if (a.status / 100 != 2)
@@ -226,45 +269,43 @@ patch(struct registry *r, const struct registry_blob *b, struct session *s,
 			return -1;
 		at += c.size;
 	}
-	return put(r, b, s->url, false, out, e);
+	return put(r, b, s->url, false, u, e);
 }
 
 /* From POST to the last answer, once. */
 static int
-upload(struct registry *r, const struct registry_blob *b, bool *parts,
-    bool *mount, enum outcome *out, struct err *e)
+upload(struct registry *r, const struct registry_blob *b, struct upload *u,
+    struct err *e)
 {
 	AUTO(session_clear) struct session s = {.url = NULL};
 
-	if (begin(r, b, *mount ? b->from : NULL, &s, e) < 0)
+	if (begin(r, b, u->mount ? b->from : NULL, &s, e) < 0)
 		return -1;
-	*out = DONE;
+	u->outcome = DONE;
 	if (s.url == NULL)
 		return 0;
-	*mount = false;
-	if (*parts)
-		return patch(r, b, &s, out, e);
-	if (put(r, b, s.url, true, out, e) < 0)
+	u->mount = false;
+	if (u->parts)
+		return patch(r, b, &s, u, e);
+	if (put(r, b, s.url, true, u, e) < 0)
 		return -1;
-	if (*out != IN_PARTS)
+	if (u->outcome != IN_PARTS)
 		return 0;
-	*parts = true;
+	u->parts = true;
 	if (begin(r, b, NULL, &s, e) < 0)
 		return -1;
-	return patch(r, b, &s, out, e);
+	return patch(r, b, &s, u, e);
 }
 
 int
 registry_push_blob(struct registry *r, const struct registry_blob *b,
     enum registry_way *way, struct err *e)
 {
-	bool there, parts = false;
+	AUTO(upload_clear)
+	struct upload u = {.mount = b->from != NULL, .answer = {.size = -1}};
+	bool there;
 
 	for (unsigned tried = 0;; tried++) {
-		struct http_answer none = {.size = -1};
-		bool mounted = b->from != NULL && tried == 0;
-		enum outcome outcome;
-
 		if (registry_has_blob(r, b->digest, b->size, &there, e) < 0)
 			return -1;
 		if (there) {
@@ -273,17 +314,17 @@ registry_push_blob(struct registry *r, const struct registry_blob *b,
 		}
 		if (tried == UPLOADS_MAX)
 			return err_set(e, ERR_RETRY, 0,
-			    "%s: an upload of %" PRIu64
-			    " bytes broke off %u times",
-			    r->host, b->size, tried);
-		if (tried > 0 && registry_pause(r, tried - 1, &none, e) < 0)
+			    "an upload of %" PRIu64
+			    " bytes broke off %u times: %.500s",
+			    b->size, tried, u.why.text);
+		if (tried > 0 && registry_pause(r, tried - 1, &u.answer, e) < 0)
 			return -1;
-		if (upload(r, b, &parts, &mounted, &outcome, e) < 0)
+		if (upload(r, b, &u, e) < 0)
 			return -1;
 		/* Some fail, and do not say that they want it in parts. */
-		parts |= tried > 0;
-		if (outcome == DONE) {
-			*way = mounted ? REGISTRY_MOUNTED : REGISTRY_UPLOADED;
+		u.parts |= tried > 0 && !u.no_parts;
+		if (u.outcome == DONE) {
+			*way = u.mount ? REGISTRY_MOUNTED : REGISTRY_UPLOADED;
 			return 0;
 		}
 	}

@@ -10,7 +10,9 @@ registry_retry_may(const struct http_answer *a)
 {
 	static const int statuses[] = {408, 429, 499, 500, 502, 503, 504, 522};
 
-	if (a->fault == HTTP_NO_CONNECTION || a->fault == HTTP_BROKEN)
+	/* Who spoke TLS before has only been cut off now. */
+	if (a->fault == HTTP_NO_CONNECTION || a->fault == HTTP_NO_TLS ||
+	    a->fault == HTTP_BROKEN)
 		return true;
 	if (a->fault != HTTP_ANSWERED)
 		return false;

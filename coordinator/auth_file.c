@@ -18,6 +18,7 @@
 
 #define HUB_KEY "https://index.docker.io/v1/"
 #define KEY_MAX 600
+#define CODED_MAX ((size_t)64 << 10)
 
 static void
 wipe(char **text)
@@ -39,12 +40,12 @@ auth_clear(struct auth *a)
 static int
 take_pair(const char *coded, struct auth *out)
 {
-	size_t len = strlen(coded), n;
+	size_t len = strnlen(coded, CODED_MAX + 1), n;
 	AUTO(own_freep) unsigned char *plain = malloc(len + 4);
 	char *colon;
 	int got;
 
-	if (plain == NULL || len % 4 != 0)
+	if (plain == NULL || len > CODED_MAX || len % 4 != 0)
 		return -1;
 	got = EVP_DecodeBlock(plain, (const unsigned char *)coded, (int)len);
 	if (got <= 0)
@@ -74,8 +75,8 @@ take_entry(const char *file, const char *key, const json_t *entry,
 	if (token != NULL && *token != '\0' &&
 	    (out->identity = strdup(token)) == NULL)
 		return err_set(e, ERR_FATAL, errno, "%s", file);
-	if (coded != NULL && *coded != '\0' && strlen(coded) < 65536 &&
-	    take_pair(coded, out) < 0 && out->identity == NULL)
+	if (coded != NULL && *coded != '\0' && take_pair(coded, out) < 0 &&
+	    out->identity == NULL)
 		return err_set(e, ERR_USAGE, 0,
 		    "%s: \"auth\" of \"%.200s\" is not USER:PASSWORD in base "
 		    "64",

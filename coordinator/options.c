@@ -68,6 +68,20 @@ set_audit(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+set_registry_timeout(struct options *o, const char *arg, struct err *e)
+{
+	size_t n = 0;
+
+	if (parse_count(arg, PUSH_STALL_S_MAX, "registry-timeout", &n, e) < 0)
+		return -1;
+	if (n == 0)
+		return err_set(
+		    e, ERR_USAGE, 0, "--registry-timeout 0: at least 1");
+	o->push.stall_s = (long)n;
+	return 0;
+}
+
+static int
 set_min_workers(struct options *o, const char *arg, struct err *e)
 {
 	return parse_count(
@@ -323,6 +337,8 @@ static const struct option_spec specs[] = {
     TEXT(FOR_BUILD, "cert-dir", push.cert_dir),
     CALL(FOR_BUILD, "tls-verify", required_argument, set_tls_verify),
     CALL(FOR_BUILD, "token-server", required_argument, add_token_server),
+    CALL(
+	FOR_BUILD, "registry-timeout", required_argument, set_registry_timeout),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),

@@ -120,6 +120,8 @@ IMAGE
 "                          (default: true)\n"
 "  --token-server HOST     a host besides the registry's own that may be sent\n"
 "                          the password for tokens; may be given several times\n"
+"  --registry-timeout N    give up an exchange that has stood still for N\n"
+"                          seconds, and try again (default: 60)\n"
 "\n"
 "Work:\n"
 "  --slots N               layers worked on at once (default: this machine's\n"

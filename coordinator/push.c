@@ -22,6 +22,7 @@ struct push {
 	char *base;
 	struct http_tls *tls;
 	struct registry_auth *auth;
+	long stall_s;
 };
 
 /* What all threads of one push_image share. */
@@ -69,6 +70,7 @@ session_new(struct push *p, const atomic_bool *cancel, struct registry **out,
 	    .auth = p->auth,
 	    .tls = p->tls,
 	    .cancel = cancel,
+	    .stall_s = p->stall_s,
 	};
 
 	return registry_new(&config, out, e);
@@ -103,10 +105,11 @@ push_open(const char *name, const struct push_options *o, struct push **out,
 	if (p->name.digest[0] != '\0')
 		return err_set(e, ERR_USAGE, 0,
 		    "a tag is wanted, not a digest, which comes out");
+	p->stall_s = o->stall_s;
 	server = registry_name_server(p->name.host);
 	plain = o->insecure || registry_is_loopback(server);
 	if (http_tls_new(o->cert_dir, !o->insecure, &p->tls, e) < 0 ||
-	    registry_find(server, plain, p->tls, NULL, &p->base, e) < 0)
+	    registry_find(server, plain, p->tls, o->stall_s, &p->base, e) < 0)
 		return -1;
 	if (o->insecure)
 		log_line(LOG_WARNING,

@@ -17,12 +17,14 @@
 struct err;
 struct push;
 
+#define PUSH_STALL_S_MAX 3600
 #define PUSH_THREADS 4 /* uploads at once; fewer where it says: too many */
 
 /* From the command line; borrowed, as are its strings. */
 struct push_options {
 	const char *auth_file; /* or NULL: where podman and docker look */
 	const char *cert_dir;  /* of authorities and a client's key; or NULL */
+	long stall_s;	       /* 0: HTTP_STALL_S */
 	bool insecure; /* certificates are not looked at, http is fine */
 	const char *token_servers[8]; /* further hosts that get the password */
 	size_t n_token_servers;
