@@ -251,7 +251,8 @@ send_job(struct dispatch *d, const struct sched_action *a)
 	}
 	if (job_send(p->via, &p->link, &job, d->base + a->job.v, a->attempt,
 		&e) < 0) {
-		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
+		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
+		    job.label, (unsigned long long)a->attempt, e.text);
 		peer_gone(d, p, "cannot be reached");
 	}
 }
@@ -266,7 +267,9 @@ send_cancel(struct dispatch *d, const struct sched_action *a)
 
 	/* What cannot be told runs in vain; its answer changes nothing. */
 	if (p != NULL && link_send(p->via, &p->link, &m, &e) < 0)
-		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
+		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: cancel: %s",
+		    p->name, d->job[a->job.v].label,
+		    (unsigned long long)a->attempt, e.text);
 }
 
 /* Bytes of one reason of several, and of one that is all. */
