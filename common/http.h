@@ -20,13 +20,10 @@ struct http_tls;
 #define HTTP_CONNECT_MS 10000
 /* So long without a byte either way, and the exchange has failed. */
 #define HTTP_STALL_S 60
-#define HTTP_HEADER_MAX                                                        \
-	((size_t)16 << 10)		  /* bytes of one value that is kept   \
-					   */
-#define HTTP_ANSWER_MAX ((size_t)8 << 20) /* bytes of a body that is wanted */
-#define HTTP_REFUSAL_MAX                                                       \
-	((size_t)16 << 10) /* of one that says what is wrong                   \
-			    */
+/* Bytes: of a header's value, of a body, and of one that says what is wrong. */
+#define HTTP_HEADER_MAX ((size_t)16 << 10)
+#define HTTP_ANSWER_MAX ((size_t)8 << 20)
+#define HTTP_REFUSAL_MAX ((size_t)16 << 10)
 #define HTTP_URL_MAX ((size_t)16 << 10)
 
 struct http_options {

@@ -9,6 +9,7 @@
 #include "err.h"
 #include "nearest.h"
 #include "options_check.h"
+#include "options_number.h"
 #include "own.h"
 
 #define FOR_BUILD 1u
@@ -31,26 +32,9 @@ struct option_spec {
 };
 
 static int
-parse_count(
-    const char *arg, size_t max, const char *what, size_t *out, struct err *e)
-{
-	unsigned long long v;
-	char *end;
-
-	errno = 0;
-	v = strtoull(arg, &end, 10);
-	if (*arg < '0' || *arg > '9' || *end != '\0' || errno != 0 || v < 1 ||
-	    v > max)
-		return err_set(e, ERR_USAGE, 0,
-		    "--%s: '%.40s' is not in 1 to %zu", what, arg, max);
-	*out = (size_t)v;
-	return 0;
-}
-
-static int
 set_slots(struct options *o, const char *arg, struct err *e)
 {
-	return parse_count(arg, OPTIONS_SLOTS_MAX, "slots", &o->slots, e);
+	return options_count(arg, OPTIONS_SLOTS_MAX, "slots", &o->slots, e);
 }
 
 static int
@@ -58,13 +42,14 @@ set_local_slots(struct options *o, const char *arg, struct err *e)
 {
 	if ((o->no_local_slots = strcmp(arg, "0") == 0))
 		return 0;
-	return parse_count(arg, OPTIONS_SLOTS_MAX, "local-slots", &o->slots, e);
+	return options_count(
+	    arg, OPTIONS_SLOTS_MAX, "local-slots", &o->slots, e);
 }
 
 static int
 set_audit(struct options *o, const char *arg, struct err *e)
 {
-	return parse_count(arg, 100, "audit", &o->audit, e);
+	return options_count(arg, 100, "audit", &o->audit, e);
 }
 
 static int
@@ -72,7 +57,7 @@ set_registry_timeout(struct options *o, const char *arg, struct err *e)
 {
 	size_t n = 0;
 
-	if (parse_count(arg, PUSH_STALL_S_MAX, "registry-timeout", &n, e) < 0)
+	if (options_count(arg, PUSH_STALL_S_MAX, "registry-timeout", &n, e) < 0)
 		return -1;
 	if (n == 0)
 		return err_set(
@@ -84,14 +69,14 @@ set_registry_timeout(struct options *o, const char *arg, struct err *e)
 static int
 set_min_workers(struct options *o, const char *arg, struct err *e)
 {
-	return parse_count(
+	return options_count(
 	    arg, OPTIONS_WORKERS_MAX, "min-workers", &o->min_workers, e);
 }
 
 static int
 set_workers(struct options *o, const char *arg, struct err *e)
 {
-	return parse_count(arg, OPTIONS_SLOTS_MAX, "workers", &o->workers, e);
+	return options_count(arg, OPTIONS_SLOTS_MAX, "workers", &o->workers, e);
 }
 
 static int
@@ -146,37 +131,16 @@ add_output(struct options *o, const char *arg, struct err *e)
 	return 0;
 }
 
-/* "500M", "20G"; bytes without a letter. */
 static int
 set_max_size(struct options *o, const char *arg, struct err *e)
 {
-	static const char letters[] = "KMGT";
-	unsigned long long v;
-	const char *letter;
-	unsigned shift = 0;
-	char *end;
-
-	errno = 0;
-	v = strtoull(arg, &end, 10);
-	if (*end != '\0' && (letter = strchr(letters, *end)) != NULL &&
-	    end[1] == '\0') {
-		shift = 10 * (unsigned)(letter - letters + 1);
-		end++;
-	}
-	if (*arg < '0' || *arg > '9' || *end != '\0' || errno != 0 ||
-	    v > UINT64_MAX >> shift)
-		return err_set(e, ERR_USAGE, 0,
-		    "--cache-size: '%.40s' is no size: bytes, or with K, M, G "
-		    "or T",
-		    arg);
-	o->max_size = (uint64_t)v << shift;
-	return 0;
+	return options_size(arg, "cache-size", &o->max_size, e);
 }
 
 static int
 set_unused_days(struct options *o, const char *arg, struct err *e)
 {
-	return parse_count(
+	return options_count(
 	    arg, OPTIONS_DAYS_MAX, "unused-days", &o->unused_days, e);
 }
 
