@@ -230,9 +230,11 @@ static void
 test_versions(void **state)
 {
 	(void)state;
-	assert_memory_equal(encoder_version(ENCODING_GZIP), "libdeflate 1.", 13);
+	assert_memory_equal(
+	    encoder_version(ENCODING_GZIP), "libdeflate 1.", 13);
 	assert_memory_equal(encoder_version(ENCODING_ZSTD), "zstd 1.", 7);
-	assert_string_equal(encoder_version(ENCODING_ZSTD) + 5, ZSTD_versionString());
+	assert_string_equal(
+	    encoder_version(ENCODING_ZSTD) + 5, ZSTD_versionString());
 }
 
 int
