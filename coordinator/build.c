@@ -190,6 +190,7 @@ start_workers(struct build *b, struct err *e)
 	    .listen = o->listen,
 	    .keys = o->workers_keys,
 	    .plain = o->listen_plain,
+	    .no_locality = o->no_locality,
 	    .min_workers = o->min_workers,
 	    .audit = (unsigned)o->audit,
 	};

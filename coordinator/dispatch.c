@@ -136,6 +136,7 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->session |= 1; /* never 0, which is none */
 	if ((d->child_fd = child_signals(config->keys != NULL, e)) < 0 ||
 	    listen_here(d, e) < 0 || dispatch_remote_open(d, config, e) < 0 ||
+	    dispatch_locality_open(d, config, e) < 0 ||
 	    start_workers(d, config, e) < 0 ||
 	    dispatch_launch_start(d, config, e) < 0)
 		return -1;
@@ -160,6 +161,7 @@ dispatch_free(struct dispatch *d)
 		}
 	}
 	dispatch_shared_forget(d);
+	dispatch_locality_free(d);
 	dispatch_part(d, GRACE_MS);
 	if (d->local != NULL)
 		local_workers_end(d->local, GRACE_MS);
@@ -435,12 +437,13 @@ loop(struct dispatch *d, struct err *e)
 	};
 
 	for (;;) {
-		int64_t until = 1000, probe;
+		int64_t until = 1000, probe, answer;
 		int n;
 		int tick = progress_tick(d->progress, monotime_ms());
 
 		come_round(d);
-		if (settle(d, e) < 0)
+		if (dispatch_locality_tick(d, &answer, e) < 0 ||
+		    settle(d, e) < 0)
 			return -1;
 		if (sched_open(d->sched) == 0)
 			return 0;
@@ -450,6 +453,8 @@ loop(struct dispatch *d, struct err *e)
 		probe = dispatch_shared_tick(d);
 		if (probe != INT64_MAX && probe - monotime_ms() < until)
 			until = probe - monotime_ms();
+		if (answer != INT64_MAX && answer - monotime_ms() < until)
+			until = answer - monotime_ms();
 		if (until > 1000)
 			until = 1000;
 		if (tick >= 0 && tick < until)
@@ -510,11 +515,8 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 			return -1;
 		bytes += job[i].weight;
 	}
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (sched_worker_up(d->sched, dispatch_now(d),
-			d->peer[i].worker, d->peer[i].slots, d->peer[i].name,
-			e) < 0)
-			return -1;
+	if (dispatch_locality_start(d, e) < 0)
+		return -1;
 	progress_totals(d->progress, n, bytes);
 	return 0;
 }

@@ -56,6 +56,7 @@ struct dispatch_config {
 	const char *keys;	     /* file or folder of theirs, or NULL */
 	bool plain;		     /* without keys beyond this machine */
 	struct launch *launch;	     /* starts some of them, or NULL */
+	bool no_locality;	     /* workers' stores do not matter */
 	size_t min_workers;	     /* work begins when so many are there */
 	unsigned audit; /* percent of jobs that two workers must agree on */
 };

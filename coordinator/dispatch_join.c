@@ -50,6 +50,7 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 	    .link = from->link,
 	    .worker = {d->next_worker},
 	    .slots = (size_t)hello->slots,
+	    .fetches = hello->fetches,
 	    .heard = dispatch_now(d),
 	};
 	struct peer *p = &new;
@@ -65,10 +66,9 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 	if (from->via == d->remote &&
 	    blob_fetch_worker(d->fetch, p->name, p->link.key, p->token, e) < 0)
 		return -1;
-	if (sched_worker_up(
-		d->sched, dispatch_now(d), p->worker, p->slots, p->name, e) < 0)
-		return -1;
 	p = peer_add(d, &new);
+	if (dispatch_locality_joined(d, p, e) < 0)
+		return -1;
 	dispatch_shared_joined(d, p);
 	d->next_worker++;
 	d->start_failures = 0;
@@ -203,6 +203,7 @@ dispatch_hello(struct dispatch *d, const struct dispatch_from *from,
 		    sizeof(m.welcome.token));
 	}
 	dispatch_say(from, &m);
+	dispatch_locality_ask(d, peer_by_link(d, from));
 	if (in_vain && hello->session == d->session)
 		cancel_held(from, hello);
 	return 0;

@@ -29,6 +29,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
 	dispatch_shared_gone(d, p);
+	dispatch_locality_gone(d, p);
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
@@ -180,6 +181,9 @@ on_done(
 	if (!dispatch_job_of(d, m->job, &id) ||
 	    !check_result(d, p, id, false, &m->result))
 		return 0;
+	if (m->result.fetched > 0)
+		sched_fetched(d->sched, p->worker, m->result.fetched,
+		    (int64_t)(m->result.fetch_us / 1000));
 	/* Not from one that was never asked: others' results would wait. */
 	if (dispatch_blobs_wanted(d, p, id) && !dispatch_blobs_done(d, id) &&
 	    sched_given(d->sched, p->worker, id, m->attempt))
@@ -256,6 +260,28 @@ on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
 	peer_gone(d, p, "left");
 }
 
+/* lie: what it does, or NULL. */
+static void
+drop_liar(struct dispatch *d, struct peer *p, const char *lie)
+{
+	if (lie == NULL)
+		return;
+	log_line(LOG_WARNING, "worker %s %s: dropped", p->name, lie);
+	peer_gone(d, p, "broke the protocol");
+}
+
+static int
+on_have(
+    struct dispatch *d, struct peer *p, const struct msg_have *m, struct err *e)
+{
+	const char *lie;
+
+	if (dispatch_locality_have(d, p, m, &lie, e) < 0)
+		return -1;
+	drop_liar(d, p, lie);
+	return 0;
+}
+
 static int
 on_message(struct dispatch *d, const struct dispatch_from *from,
     const struct msg *m, struct err *e)
@@ -301,8 +327,10 @@ on_message(struct dispatch *d, const struct dispatch_from *from,
 	case MSG_PATHS:
 		break;
 	case MSG_WANT:
+		drop_liar(d, p, dispatch_locality_want(d, p, &m->want));
+		return 0;
 	case MSG_HAVE:
-		return 0; /* to nothing that was asked */
+		return on_have(d, p, &m->have, e);
 	case MSG_PROBED:
 		dispatch_shared_answered(d, p, &m->probed);
 		return 0;

@@ -5,7 +5,8 @@
  * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
- * command start them.  For these alone.
+ * command start them; dispatch_locality.c asks who has which store paths.  For
+ * these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -27,6 +28,8 @@ struct dispatch_job;
 struct dispatch_pull;
 struct err;
 struct launch;
+struct locality;
+struct peer_stock;
 struct shared_probe;
 struct zap;
 
@@ -43,7 +46,9 @@ struct peer {
 	size_t probing; /* which folder */
 	struct shared_probe *probe;
 	unsigned twice; /* how often another one said that it is this one */
-	struct worker_id worker; /* also its index in the progress display */
+	bool fetches;	/* it has binary caches */
+	struct peer_stock *stock; /* which store paths it has, or not yet */
+	struct worker_id worker;  /* also its index in the progress display */
 	char name[64];
 	size_t slots;
 	pid_t local; /* its process if it is a local one, else 0 */
@@ -85,6 +90,7 @@ struct dispatch {
 	/* Looked up by dispatch_peers.c; in no order. */
 	struct peer *peer;
 	size_t n_peers, room_peers;
+	struct locality *locality; /* what is asked of them all */
 	struct hash_index by_link, by_instance, by_worker;
 	struct hash_index by_token; /* of other machines' */
 	uint64_t hash_seed;	    /* secret: peers choose what is hashed */
@@ -216,6 +222,32 @@ bool dispatch_shared_is(const struct peer *p);
 bool dispatch_shared_hold(struct dispatch *d);
 /* Goes on with all probes; when to call again. */
 int64_t dispatch_shared_tick(struct dispatch *d);
+
+/*
+ * dispatch_locality.c: asks workers which store paths they have, so that jobs
+ * go where their bytes are, and not where they cannot be had; one question a
+ * list, which is a digest to a worker that knows it.  A new worker of another
+ * machine is the scheduler's as soon as it has answered, or soon.  Memory: a
+ * bit for each path and for each store that differs.
+ */
+int dispatch_locality_open(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+void dispatch_locality_free(struct dispatch *d);
+/* At the start of a run: gives the scheduler all workers. */
+int dispatch_locality_start(struct dispatch *d, struct err *e);
+/* A new worker: the scheduler gets to know it, now or later. */
+int dispatch_locality_joined(struct dispatch *d, struct peer *p, struct err *e);
+/* Whoever is new or back is asked, after WELCOME. */
+void dispatch_locality_ask(struct dispatch *d, struct peer *p);
+void dispatch_locality_gone(struct dispatch *d, struct peer *p);
+/* Does not wait any longer for answers; *next: when to call again. */
+int dispatch_locality_tick(struct dispatch *d, int64_t *next, struct err *e);
+/* NULL, or what a worker did that says so. */
+const char *dispatch_locality_want(
+    struct dispatch *d, struct peer *p, const struct msg_want *m);
+/* The same in *bad. */
+int dispatch_locality_have(struct dispatch *d, struct peer *p,
+    const struct msg_have *m, const char **bad, struct err *e);
 
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,

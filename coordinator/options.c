@@ -290,6 +290,7 @@ static const struct option_spec specs[] = {
     FLAG(FOR_BUILD, "listen-without-keys", listen_plain),
     CALL(FOR_BUILD, "local-slots", required_argument, set_local_slots),
     CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
+    FLAG(FOR_BUILD, "no-locality", no_locality),
     CALL(FOR_BUILD, "audit", required_argument, set_audit),
     CALL(FOR_BUILD, "to", required_argument, add_output),
     TEXT(FOR_BUILD | FOR_CACHE, "cache", cache_dir),

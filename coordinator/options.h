@@ -75,6 +75,7 @@ struct options {
 	bool listen_plain;	  /* without keys, beyond this machine */
 	bool no_local_slots;	  /* all work is theirs */
 	size_t min_workers;	  /* work begins when so many are there */
+	bool no_locality;	  /* jobs go anywhere */
 	size_t audit;		  /* percent of layers that are made twice */
 
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];

@@ -145,6 +145,8 @@ IMAGE
 "  --listen-without-keys   let everybody join who can reach the endpoint\n"
 "  --local-slots N         as --slots; 0: all work is done elsewhere\n"
 "  --min-workers N         begin when N workers are there\n"
+"  --no-locality           do not ask workers which store paths they have: any\n"
+"                          may get any layer\n"
 "  --audit PERCENT         have so many layers made twice, by two workers, and\n"
 "                          compare\n"
 "  --substituter URL       a Nix binary cache (http://, https://, file:///)\n"

@@ -160,6 +160,9 @@ sched_set_missing(struct scheduler *s, struct worker_id worker,
 			l->at[i].bytes = bytes;
 			return 0;
 		}
+	/* Nothing, or too late. */
+	if (bytes == 0 || j->state > JOB_LEASED)
+		return 0;
 	/* Doubles at powers of two. */
 	if ((n & (n - 1)) == 0) {
 		size_t room = n == 0 ? 1 : 2 * n;
