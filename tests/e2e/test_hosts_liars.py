@@ -40,7 +40,8 @@ class Plain(Base):
 
     def end_workers(self):
         for p in self.running:
-            if p.args[0] == quarrytest.WORKER and p.poll() is None:
+            if (p.args[0] == os.fsencode(quarrytest.WORKER)
+                    and p.poll() is None):
                 wait_for(lambda: hosts.blocks(p.pid, signal.SIGTERM), PATIENCE)
                 p.terminate()
                 self.assertEqual(p.wait(timeout=PATIENCE), 0)
