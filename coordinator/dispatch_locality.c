@@ -356,11 +356,15 @@ dispatch_locality_start(struct dispatch *d, struct err *e)
 	return 0;
 }
 
-/* A question of an earlier connection, say: what is said of it is ignored. */
+/*
+ * A question of an earlier connection, or one that was answered: messages may
+ * be doubled.  What is said of it is ignored.
+ */
 static bool
-is_old(const struct peer_stock *k, uint64_t number)
+is_over(const struct peer_stock *k, uint64_t number)
 {
-	return number > 0 && number < k->asked;
+	return number > 0 &&
+	    (number < k->asked || (number == k->asked && !k->on));
 }
 
 const char *
@@ -373,15 +377,16 @@ dispatch_locality_want(
 	struct msg out = {.type = MSG_PATHS};
 	uint64_t key[MSG_PATHS_MAX];
 
-	if (is_old(k, m->ask))
+	if (is_over(k, m->ask))
 		return NULL;
-	if (m->ask != k->asked || !k->on || k->came > 0)
+	if (m->ask != k->asked)
 		return "wants a list of store paths that nobody offered";
-	/* A part of it may be there from before. */
-	if (m->first >= l->n || (k->wanted && m->first != k->told))
-		return "wants a part of a list twice, or of none";
-	/* That list was of another run, and is not wanted any more. */
-	if (l->closure == NULL)
+	/* A part of it may be there from before; then one follows the other. */
+	if (m->first >= l->n || (k->wanted && m->first > k->told))
+		return "wants a part of a list that is not its turn, or of "
+		       "none";
+	/* Doubled; or the list was of another run. */
+	if ((k->wanted && m->first < k->told) || l->closure == NULL)
 		return NULL;
 	out.paths = (struct msg_paths){
 	    .ask = m->ask, .first = m->first, .key = key, .n = MSG_PATHS_MAX};
@@ -394,15 +399,15 @@ dispatch_locality_want(
 	return NULL;
 }
 
-/* Whether it is the next part: exactly as long as it should be. */
+/* Whether the next part is exactly as long as it should be. */
 static bool
-is_next(const struct locality *l, const struct peer_stock *k,
+is_whole(const struct locality *l, const struct peer_stock *k,
     const struct msg_have *m)
 {
 	size_t left = l->n_bits - k->came;
 	size_t n = left < MSG_BITS_MAX ? left : MSG_BITS_MAX;
 
-	if (m->first != 8 * (uint64_t)k->came || m->n != n)
+	if (m->n != n)
 		return false;
 	/* No bit beyond the last path. */
 	return m->n < left || l->n % 8 == 0 ||
@@ -434,9 +439,9 @@ dispatch_locality_have(struct dispatch *d, struct peer *p,
 	struct peer_stock *k = p->stock;
 
 	*bad = NULL;
-	if (is_old(k, m->ask))
+	if (is_over(k, m->ask))
 		return 0;
-	if (m->ask != k->asked || !k->on) {
+	if (m->ask != k->asked) {
 		*bad = "tells of store paths that nobody asked for";
 		return 0;
 	}
@@ -446,7 +451,14 @@ dispatch_locality_have(struct dispatch *d, struct peer *p,
 		end_question(k);
 		return bring_up(d, p, e);
 	}
-	if (!is_next(l, k, m)) {
+	/* Doubled; or a part is lost, and with it the answer. */
+	if (m->first < 8 * (uint64_t)k->came)
+		return 0;
+	if (m->first > 8 * (uint64_t)k->came) {
+		end_question(k);
+		return bring_up(d, p, e);
+	}
+	if (!is_whole(l, k, m)) {
 		*bad = "tells of more or fewer store paths than were asked for";
 		return 0;
 	}
