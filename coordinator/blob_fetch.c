@@ -1,5 +1,6 @@
 #include "blob_fetch.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,6 +85,7 @@ blob_fetch_defaults(struct blob_fetch_config *config)
 		.silent_ms = BLOB_FETCH_SILENT_MS,
 		.tries = BLOB_FETCH_TRIES},
 	    .shown_ms = BLOB_FETCH_SHOWN_MS,
+	    .hello_ms = DATA_HELLO_MS,
 	};
 }
 
@@ -99,6 +101,32 @@ set_welcome(struct blob_fetch *f)
 		snprintf(f->welcome, sizeof(f->welcome), "%s", bound);
 }
 
+static int
+listen_for_workers(void *ctx, const struct blob_fetch_config *config,
+    struct blob_fetch *f, struct err *e)
+{
+	if (link_listen_data(ctx, config->endpoint, config->keys, &f->link, e) <
+	    0)
+		return -1;
+	set_welcome(f);
+	return 0;
+}
+
+static int
+connect_to_server(void *ctx, const struct blob_fetch_config *config,
+    struct blob_fetch *f, struct err *e)
+{
+	const struct blob_fetch_server *server = config->server;
+
+	if (blob_source_server(server->name, server->token, &f->server, e) < 0)
+		return -1;
+	f->sources = f->server;
+	f->hello.every_ms = config->hello_ms;
+	memcpy(f->hello.token, server->token, sizeof(f->hello.token));
+	return link_connect_data(
+	    ctx, config->endpoint, config->keys, &f->link, e);
+}
+
 int
 blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
     struct blob_fetch **out, struct err *e)
@@ -111,6 +139,7 @@ blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
 	f->config = *config;
 	f->config.endpoint = NULL;
 	f->config.keys = NULL;
+	f->config.server = NULL;
 	f->commands_end = &f->commands;
 	f->tasks_end = &f->tasks;
 	f->done_end = &f->done;
@@ -119,11 +148,11 @@ blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
 	f->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (f->wake_fd < 0 || f->done_fd < 0)
 		return err_set(e, ERR_FATAL, errno, "data socket");
-	if (write_behind_new(&f->behind, e) < 0 ||
-	    link_listen_data(ctx, config->endpoint, config->keys, &f->link, e) <
-		0)
+	if (write_behind_new(&f->behind, e) < 0)
 		return -1;
-	set_welcome(f);
+	if (config->server != NULL ? connect_to_server(ctx, config, f, e) < 0
+				   : listen_for_workers(ctx, config, f, e) < 0)
+		return -1;
 	/* The socket is the thread's from here on, until it is joined. */
 	if ((rc = quiet_thread(&f->thread, blob_fetch_thread, f)) != 0)
 		return err_set(e, ERR_FATAL, rc, "data socket's thread");
@@ -217,6 +246,7 @@ blob_fetch_worker(struct blob_fetch *f, const char *name, const char *key,
 {
 	struct command c = {.kind = COMMAND_WORKER};
 
+	assert(f->server == NULL);
 	if (blob_source_new(name, key, &c.source, e) < 0)
 		return -1;
 	/* Once it is put it is the thread's. */
@@ -234,6 +264,7 @@ blob_fetch_worker_gone(
 {
 	struct command c = {.kind = COMMAND_GONE};
 
+	assert(f->server == NULL);
 	memcpy(c.token, token, sizeof(c.token));
 	return put(f, &c, e);
 }

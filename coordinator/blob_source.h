@@ -1,7 +1,8 @@
 /*
- * Inside of blob_fetch: the workers that may come to the data socket, by token
- * and by connection, and what they have been told to release but have not
- * confirmed.  The fetch's thread alone, but for blob_source_new and _free.
+ * Inside of blob_fetch: whom layers come from, the workers that may come to
+ * the data socket, by token and by connection, or the one server; and what
+ * they have been told to release but have not confirmed.  The fetch's thread
+ * alone, but for blob_source_new, _server and _free.
  */
 #ifndef BLOB_SOURCE_H
 #define BLOB_SOURCE_H
@@ -24,6 +25,7 @@ struct blob_release {
 
 struct blob_source {
 	uint8_t token[DATA_TOKEN_SIZE];
+	const char *what; /* "worker" or "server" */
 	char name[BLOB_SOURCE_NAME_MAX];
 	char key[CURVE_KEY_LEN + 1]; /* that its connection must have */
 	struct link_peer peer;
@@ -34,9 +36,12 @@ struct blob_source {
 	struct blob_source *next;
 };
 
-/* Makes the token. */
+/* A worker; makes the token. */
 int blob_source_new(
     const char *name, const char *key, struct blob_source **out, struct err *e);
+/* The server that gave the token. */
+int blob_source_server(const char *name, const uint8_t *token,
+    struct blob_source **out, struct err *e);
 void blob_source_free(struct blob_source *s);
 
 struct blob_source *blob_source_by_token(
