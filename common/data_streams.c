@@ -6,8 +6,8 @@
 
 #include "own.h"
 
-static void
-stream_close(struct data_stream *t)
+void
+data_stream_forget(struct data_stream *t)
 {
 	own_closep(&t->fd);
 	*t = (struct data_stream){.fd = -1};
@@ -25,7 +25,7 @@ void
 data_streams_close(struct data_streams *s)
 {
 	for (size_t i = 0; i < DATA_STREAMS_MAX; i++)
-		stream_close(&s->stream[i]);
+		data_stream_forget(&s->stream[i]);
 }
 
 static struct data_stream *
@@ -63,7 +63,7 @@ free_stream(struct data_streams *s)
 			oldest = t;
 	}
 	if (oldest != NULL)
-		stream_close(oldest);
+		data_stream_forget(oldest);
 	return oldest;
 }
 
@@ -111,8 +111,8 @@ data_streams_pull(struct data_streams *s, const struct data_msg_pull *m)
 		stream_start(t, m);
 		return t->fd < 0 ? t : NULL;
 	}
-	if (t->failed)
-		return NULL;
+	if (t->fd < 0)
+		return NULL; /* that it has failed is said once */
 	if (m->offset != t->at + t->chunks * DATA_CHUNK ||
 	    t->chunks + m->chunks > DATA_WINDOW_MAX) {
 		err_set(&why, ERR_RETRY, 0,
@@ -133,7 +133,7 @@ data_streams_release(struct data_streams *s, const struct data_id *id)
 
 	for (unsigned form = DATA_TAR; form <= DATA_BLOB; form++)
 		if ((t = find_stream(s, id, (enum data_form)form)) != NULL)
-			stream_close(t);
+			data_stream_forget(t);
 }
 
 bool

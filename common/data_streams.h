@@ -53,6 +53,8 @@ struct data_stream *data_streams_pull(
 void data_stream_open(struct data_stream *t, int fd, uint64_t size);
 /* There is no more to be had of it: the other end is told why. */
 void data_stream_fail(struct data_stream *t, const struct err *why);
+/* As if it had not been asked for; it will be again. */
+void data_stream_forget(struct data_stream *t);
 
 /* Nothing more is owed for the id. */
 void data_streams_release(struct data_streams *s, const struct data_id *id);

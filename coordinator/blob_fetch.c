@@ -5,35 +5,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "blob_check.h"
 #include "blob_fetch_state.h"
 #include "blob_source.h"
+#include "data_endpoint.h"
 #include "link.h"
 #include "own.h"
 #include "quiet_thread.h"
+#include "wake_fd.h"
 #include "write_behind.h"
-
-void
-blob_fetch_wake(int fd)
-{
-	const uint64_t one = 1;
-
-	/* Fails only where 2^64 - 1 wake-ups are unread. */
-	if (write(fd, &one, sizeof(one)) < 0)
-		errno = 0;
-}
-
-void
-blob_fetch_quiet(int fd)
-{
-	uint64_t n;
-
-	if (read(fd, &n, sizeof(n)) < 0)
-		errno = 0;
-}
 
 /* Lists of tasks: one way, with the place of the last pointer. */
 
@@ -89,18 +71,6 @@ blob_fetch_defaults(struct blob_fetch_config *config)
 	};
 }
 
-static void
-set_welcome(struct blob_fetch *f)
-{
-	const char *bound = link_endpoint(f->link);
-
-	if (strncmp(bound, "tcp://", strlen("tcp://")) == 0)
-		snprintf(f->welcome, sizeof(f->welcome), "tcp://*%s",
-		    strrchr(bound, ':'));
-	else
-		snprintf(f->welcome, sizeof(f->welcome), "%s", bound);
-}
-
 static int
 listen_for_workers(void *ctx, const struct blob_fetch_config *config,
     struct blob_fetch *f, struct err *e)
@@ -108,7 +78,8 @@ listen_for_workers(void *ctx, const struct blob_fetch_config *config,
 	if (link_listen_data(ctx, config->endpoint, config->keys, &f->link, e) <
 	    0)
 		return -1;
-	set_welcome(f);
+	data_endpoint_welcome(
+	    link_endpoint(f->link), f->welcome, sizeof(f->welcome));
 	return 0;
 }
 
@@ -144,8 +115,8 @@ blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
 	f->tasks_end = &f->tasks;
 	f->done_end = &f->done;
 	pthread_mutex_init(&f->lock, NULL);
-	f->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	f->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	f->wake_fd = wake_fd_new();
+	f->done_fd = wake_fd_new();
 	if (f->wake_fd < 0 || f->done_fd < 0)
 		return err_set(e, ERR_FATAL, errno, "data socket");
 	if (write_behind_new(&f->behind, e) < 0)
@@ -169,7 +140,7 @@ blob_fetch_free(struct blob_fetch *f)
 	if (f->started) {
 		pthread_mutex_lock(&f->lock);
 		f->stop = true;
-		blob_fetch_wake(f->wake_fd);
+		wake_fd_set(f->wake_fd);
 		pthread_mutex_unlock(&f->lock);
 		pthread_join(f->thread, NULL);
 	}
@@ -235,7 +206,7 @@ put(struct blob_fetch *f, const struct command *command, struct err *e)
 	pthread_mutex_lock(&f->lock);
 	*f->commands_end = c;
 	f->commands_end = &c->next;
-	blob_fetch_wake(f->wake_fd);
+	wake_fd_set(f->wake_fd);
 	pthread_mutex_unlock(&f->lock);
 	return 0;
 }
@@ -247,7 +218,7 @@ blob_fetch_worker(struct blob_fetch *f, const char *name, const char *key,
 	struct command c = {.kind = COMMAND_WORKER};
 
 	assert(f->server == NULL);
-	if (blob_source_new(name, key, &c.source, e) < 0)
+	if (blob_source_new("worker", name, key, &c.source, e) < 0)
 		return -1;
 	/* Once it is put it is the thread's. */
 	memcpy(token, c.source->token, DATA_TOKEN_SIZE);
@@ -304,7 +275,7 @@ blob_fetch_take(struct blob_fetch *f, struct blob_outcome *out)
 	if ((task = f->done) != NULL)
 		task_unlink(&f->done, &f->done_end, task);
 	if (f->done == NULL)
-		blob_fetch_quiet(f->done_fd);
+		wake_fd_clear(f->done_fd);
 	pthread_mutex_unlock(&f->lock);
 	if (task == NULL)
 		return false;

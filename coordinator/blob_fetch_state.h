@@ -67,10 +67,6 @@ struct blob_fetch {
 	struct err broken;	  /* ends every request, once it is set */
 };
 
-/* Makes an eventfd readable, or not so any more. */
-void blob_fetch_wake(int fd);
-void blob_fetch_quiet(int fd);
-
 /* A list of tasks has a head, and the place of its last pointer. */
 void task_push(struct task ***end, struct task *task);
 void task_unlink(struct task **head, struct task ***end, struct task *task);

@@ -10,6 +10,7 @@
 #include "link.h"
 #include "monotime.h"
 #include "own.h"
+#include "wake_fd.h"
 
 /* Messages between two looks at everything else. */
 #define BATCH 64
@@ -92,7 +93,7 @@ finish(struct blob_fetch *f, struct task *task, const struct err *why)
 	pthread_mutex_lock(&f->lock);
 	task_unlink(&f->tasks, &f->tasks_end, task);
 	task_push(&f->done_end, task);
-	blob_fetch_wake(f->done_fd);
+	wake_fd_set(f->done_fd);
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -192,7 +193,7 @@ take_commands(struct blob_fetch *f)
 	bool stop;
 
 	pthread_mutex_lock(&f->lock);
-	blob_fetch_quiet(f->wake_fd);
+	wake_fd_clear(f->wake_fd);
 	c = f->commands;
 	f->commands = NULL;
 	f->commands_end = &f->commands;

@@ -25,17 +25,17 @@ make(const char *what, const char *name, struct err *e)
 }
 
 int
-blob_source_new(
-    const char *name, const char *key, struct blob_source **out, struct err *e)
+blob_source_new(const char *what, const char *name, const char *key,
+    struct blob_source **out, struct err *e)
 {
-	struct blob_source *s = make("worker", name, e);
+	struct blob_source *s = make(what, name, e);
 
 	if (s == NULL)
 		return -1;
 	snprintf(s->key, sizeof(s->key), "%s", key);
 	if (getentropy(s->token, sizeof(s->token)) < 0) {
 		free(s);
-		return err_set(e, ERR_FATAL, errno, "worker %s: token", name);
+		return err_set(e, ERR_FATAL, errno, "%s %s: token", what, name);
 	}
 	*out = s;
 	return 0;

@@ -6,8 +6,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "data_hello.h"
 #include "data_protocol.h"
@@ -18,6 +16,7 @@
 #include "own.h"
 #include "quiet_thread.h"
 #include "spool.h"
+#include "wake_fd.h"
 
 /* Between attempts to send what could not be sent. */
 #define RETRY_MS 20
@@ -158,16 +157,13 @@ static void *
 serve_thread(void *arg)
 {
 	struct blob_serve *s = arg;
-	const uint64_t one = 1;
 
 	if (serve_loop(s, &s->err) < 0)
 		err_ctx(&s->err, "data socket");
 	data_streams_close(&s->streams);
 	link_close(s->link, 0);
 	atomic_store(&s->ended, true);
-	/* Fails only where 2^64 - 1 wake-ups are unread. */
-	if (write(s->ended_fd, &one, sizeof(one)) < 0)
-		return NULL;
+	wake_fd_set(s->ended_fd);
 	return NULL;
 }
 
@@ -193,8 +189,8 @@ blob_serve_new(void *ctx, const struct blob_serve_config *config,
 	s->hello.every_ms = config->hello_ms;
 	memcpy(s->hello.token, config->token, sizeof(s->hello.token));
 	data_streams_init(&s->streams);
-	s->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	s->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	s->stop_fd = wake_fd_new();
+	s->ended_fd = wake_fd_new();
 	s->chunk = malloc(DATA_CHUNK);
 	if (s->stop_fd < 0 || s->ended_fd < 0 || s->chunk == NULL) {
 		err_set(e, ERR_FATAL, errno, "data socket");
@@ -237,14 +233,10 @@ blob_serve_check(struct blob_serve *s, struct err *e)
 bool
 blob_serve_stop(struct blob_serve *s, int timeout_ms)
 {
-	const uint64_t one = 1;
-
 	if (s == NULL)
 		return true;
 	atomic_store(&s->stop, true);
-	/* Fails only where 2^64 - 1 wake-ups are unread. */
-	if (write(s->stop_fd, &one, sizeof(one)) < 0)
-		errno = 0;
+	wake_fd_set(s->stop_fd);
 	if (!monotime_wait(s->ended_fd, timeout_ms))
 		return false;
 	pthread_join(s->thread, NULL);
