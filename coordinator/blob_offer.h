@@ -9,7 +9,7 @@
  * then its files must not change.  Whether a file is sound is for the client
  * to find out, who hashes what comes; one that it finds damaged it drops.
  *
- * Memory: one chunk, and BLOB_OFFER_QUEUE of them for a client that reads
+ * Memory: one chunk, and LINK_OFFERS_QUEUE of them for a client that reads
  * slowly, whatever it asks for.  It is tried again now and then; others do not
  * wait for it.  What a client must not do ends in a failure of its own pulls.
  *
@@ -28,8 +28,7 @@
 struct blob_offer;
 struct link_keys;
 
-#define BLOB_OFFER_QUEUE 16 /* chunks in libzmq's queue, of a client */
-#define BLOB_OFFER_FILES 2  /* of an offer: one a form at most */
+#define BLOB_OFFER_FILES 2 /* of an offer: one a form at most */
 
 /* A form of the layer, and where it is. */
 struct blob_offer_file {
