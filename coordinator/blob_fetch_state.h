@@ -61,7 +61,8 @@ struct blob_fetch {
 	struct blob_source *sources;
 	struct blob_source *server; /* the only one, where it connects */
 	struct data_hello hello;    /* said to the server */
-	bool greeted;		    /* it has answered one */
+	bool greeted;		    /* it has answered one, */
+	bool unanswered;	    /* but not the last one, which it should */
 	struct write_behind *behind;
 	size_t n_pulls, n_checks; /* that are on */
 	struct err broken;	  /* ends every request, once it is set */

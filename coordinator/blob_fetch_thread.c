@@ -242,17 +242,19 @@ on_hello(struct blob_fetch *f, const struct link_peer *peer,
 	if (blob_source_tie(f->sources, s, peer) || s == f->server)
 		restart(f, s);
 	f->greeted = true;
+	f->unanswered = false;
 	release_again(f, s);
 }
 
 /*
  * Where something could not be sent, and this can, there is a connection
- * again: maybe the same, of which the server would say nothing.
+ * again.  Of a new one the server will say so; of the same one, whose queue
+ * was full, it says nothing until the next time.
  */
 static int
 say_hello(struct blob_fetch *f, struct err *e)
 {
-	const struct link_peer server = {.len = 0};
+	const struct link_peer same = {.len = 0};
 	int rc;
 
 	if (f->server == NULL)
@@ -260,8 +262,10 @@ say_hello(struct blob_fetch *f, struct err *e)
 	rc = data_hello_say(&f->hello, f->link, monotime_ms(), e);
 	if (rc <= 0)
 		return rc;
-	if (f->greeted && blob_source_tie(f->sources, f->server, &server))
+	if (f->greeted && f->unanswered &&
+	    blob_source_tie(f->sources, f->server, &same))
 		restart(f, f->server);
+	f->unanswered = !f->server->connected;
 	release_again(f, f->server);
 	return 0;
 }

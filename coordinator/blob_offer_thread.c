@@ -305,12 +305,17 @@ receive(struct blob_offer *o, struct err *e)
 			*e = why;
 			return -1;
 		}
-		if (rc < 0)
+		/* What is pulled may have been offered just now. */
+		if (!take_orders(o))
+			rc = 0;
+		else if (rc < 0)
 			on_fault(
 			    o, blob_source_by_peer(o->clients, &peer), &why);
 		else
 			on_message(o, &peer, &m);
 		data_msg_clear(&m);
+		if (rc == 0)
+			return 0; /* it is time to end */
 	}
 	return 1;
 }

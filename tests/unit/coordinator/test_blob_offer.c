@@ -8,12 +8,16 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -150,22 +154,29 @@ teardown(void **state)
 }
 
 static void
-connect_client(
-    struct fixture *f, struct client *c, const struct link_keys *keys)
+connect_at(struct fixture *f, struct client *c, const char *endpoint,
+    const struct link_keys *keys)
 {
 	const struct blob_fetch_server server = {"here", c->token};
 	struct blob_fetch_config config;
 	struct err e = ERR_INIT;
 
 	blob_fetch_defaults(&config);
-	config.endpoint = blob_offer_endpoint(f->offer);
+	config.endpoint = endpoint;
 	config.keys = keys;
 	config.server = &server;
 	config.pace.silent_ms = 200;
-	config.pace.tries = 4;
+	config.pace.tries = 10;
 	config.hello_ms = 50;
 	if (blob_fetch_new(f->ctx, &config, &c->fetch, &e) < 0)
 		fail_msg("%s", e.text);
+}
+
+static void
+connect_client(
+    struct fixture *f, struct client *c, const struct link_keys *keys)
+{
+	connect_at(f, c, blob_offer_endpoint(f->offer), keys);
 }
 
 static void
@@ -322,6 +333,105 @@ test_keys(void **state)
 	pull(f, &f->a, 1);
 	outcome(&f->a, ERR_NONE, "");
 	event(f, &f->a, BLOB_OFFER_COMMITTED);
+}
+
+/* Between both ends: every connection ends after so many bytes down. */
+struct proxy {
+	char listen[80], upstream[64];
+	uint64_t cut_after;
+	int fd;
+	atomic_int cuts;
+	atomic_bool stop;
+};
+
+static int
+unix_socket(const char *path, bool listening)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
+	if (!listening) {
+		assert_int_equal(
+		    connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+		return fd;
+	}
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	return fd;
+}
+
+static void
+carry(struct proxy *p, int client, int server)
+{
+	static uint8_t buf[65536];
+	uint64_t down = 0;
+
+	while (!atomic_load(&p->stop) && down < p->cut_after) {
+		struct pollfd fds[] = {
+		    {client, POLLIN, 0}, {server, POLLIN, 0}};
+
+		poll(fds, 2, 50);
+		for (int i = 0; i < 2; i++) {
+			ssize_t n;
+
+			if (fds[i].revents == 0)
+				continue;
+			n = read(fds[i].fd, buf, sizeof(buf));
+			if (n <= 0 ||
+			    send(fds[1 - i].fd, buf, (size_t)n, MSG_NOSIGNAL) !=
+				n)
+				return;
+			if (i == 1)
+				down += (uint64_t)n;
+		}
+	}
+}
+
+static void *
+proxy_thread(void *arg)
+{
+	struct proxy *p = arg;
+
+	while (!atomic_load(&p->stop)) {
+		int client, server;
+
+		if (!monotime_wait(p->fd, 50))
+			continue;
+		client = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC);
+		server = unix_socket(p->upstream, false);
+		carry(p, client, server);
+		atomic_fetch_add(&p->cuts, 1);
+		close(client);
+		close(server);
+	}
+	return NULL;
+}
+
+/* Cut in the middle of chunks, again and again: what came stays. */
+static void
+test_cut(void **state)
+{
+	struct fixture *f = *state;
+	struct proxy p = {.cut_after = 4000000};
+	char endpoint[100];
+	pthread_t thread;
+
+	snprintf(p.listen, sizeof(p.listen), "%s/p", f->folder);
+	snprintf(p.upstream, sizeof(p.upstream), "%s/d", f->folder);
+	snprintf(endpoint, sizeof(endpoint), "ipc://%s", p.listen);
+	p.fd = unix_socket(p.listen, true);
+	assert_int_equal(pthread_create(&thread, NULL, proxy_thread, &p), 0);
+	connect_at(f, &f->a, endpoint, NULL);
+	offer(f, &f->a, 1);
+	pull(f, &f->a, 1);
+	monotime_wait(blob_fetch_fd(f->a.fetch), 8000);
+	atomic_store(&p.stop, true);
+	pthread_join(thread, NULL);
+	close(p.fd);
+	outcome(&f->a, ERR_NONE, "");
+	/* No connection is spent on what had come before. */
+	assert_in_range(atomic_load(&p.cuts), 4, 6);
 }
 
 /* Sockets of the test's own. */
@@ -511,6 +621,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_wrong_token, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_keys, setup_keys, teardown),
 	    cmocka_unit_test_setup_teardown(test_credit, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_cut, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_reset, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_slow, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_withdraw, setup, teardown),
