@@ -18,28 +18,6 @@
 
 #define PART_STEP_MS 20
 
-struct peer *
-peer_by_link(struct dispatch *d, const struct dispatch_from *from)
-{
-	const struct link_peer *link = &from->link;
-
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].via == from->via &&
-		    d->peer[i].link.len == link->len &&
-		    memcmp(d->peer[i].link.id, link->id, link->len) == 0)
-			return &d->peer[i];
-	return NULL;
-}
-
-struct peer *
-peer_by_worker(struct dispatch *d, struct worker_id worker)
-{
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].worker.v == worker.v)
-			return &d->peer[i];
-	return NULL;
-}
-
 void
 peer_gone(struct dispatch *d, struct peer *p, const char *why)
 {
@@ -50,12 +28,12 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 		sched_worker_gone(d->sched, dispatch_now(d), p->worker, why);
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
-	dispatch_shared_gone(p);
+	dispatch_shared_gone(d, p);
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
 		log_line(LOG_DEBUG, "%s", e.text);
-	*p = d->peer[--d->n_peers];
+	peer_remove(d, p);
 }
 
 void
@@ -161,6 +139,8 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 	case SCHED_ACCEPTED:
 		dispatch_blobs_set_done(d, id);
 		job_done(d, worker, name, id, r);
+		if (d->done != NULL && !job->spec->measure)
+			return d->done(d->done_arg, job, e);
 		break;
 	case SCHED_DIFFERS:
 		return err_set(e, ERR_FATAL, 0,
@@ -319,7 +299,7 @@ on_message(struct dispatch *d, const struct dispatch_from *from,
 	case MSG_WHO:
 		break;
 	case MSG_PROBED:
-		dispatch_shared_answered(p, &m->probed);
+		dispatch_shared_answered(d, p, &m->probed);
 		return 0;
 	}
 	log_line(LOG_WARNING,
@@ -388,7 +368,7 @@ dispatch_part(struct dispatch *d, int ms)
 
 		if (rc > 0 && m.type == MSG_BYE &&
 		    (p = peer_by_link(d, &from)) != NULL)
-			*p = d->peer[--d->n_peers];
+			peer_remove(d, p);
 		if (rc > 0)
 			msg_clear(&m);
 		else if (rc < 0 && e.kind != ERR_PEER)
