@@ -88,7 +88,8 @@ scan_blobs(struct cache_scan *s, struct err *e)
 		if (add_blob(s, &blob, e) < 0)
 			return -1;
 	}
-	qsort(s->blob, s->n_blobs, sizeof(*s->blob), digest_cmp);
+	if (s->n_blobs > 0)
+		qsort(s->blob, s->n_blobs, sizeof(*s->blob), digest_cmp);
 	return 0;
 }
 
@@ -157,7 +158,9 @@ scan_records(struct cache_scan *s, struct err *e)
 	while ((entry = readdir(d)) != NULL)
 		if (add_record(s, entry->d_name, e) < 0)
 			return -1;
-	qsort(s->list.entry, s->list.n, sizeof(*s->list.entry), used_cmp);
+	if (s->list.n > 0)
+		qsort(
+		    s->list.entry, s->list.n, sizeof(*s->list.entry), used_cmp);
 	for (size_t i = 0; i < s->list.n; i++) {
 		struct layer_cache_entry *l = &s->list.entry[i];
 		struct cached_blob *blob =

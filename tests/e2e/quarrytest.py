@@ -166,10 +166,11 @@ class Base(unittest.TestCase):
         kw.setdefault("stdout", subprocess.PIPE)
         kw.setdefault("stderr", subprocess.PIPE)
         program = kw.pop("program", [QUARRY])
-        line = [os.fsencode(a) for a in (*program, *args)]
+        line = program + [os.fsencode(a) for a in args]
         for i in range(1, len(line) if not self.cache else 0):
-            if line[i] == b"build" and line[i - 1] == os.fsencode(QUARRY):
-                line.insert(i + 1, b"--no-cache")
+            if line[i] == b"build" and os.fsencode(line[i - 1]) == \
+                    os.fsencode(QUARRY):
+                line.insert(i + 1, "--no-cache")
                 break
         p = subprocess.Popen(line, **kw)
         self.running.append(p)
