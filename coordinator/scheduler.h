@@ -51,7 +51,9 @@
  * that are missing there by its bandwidth, the wait for a slot, and the work
  * itself.  A job is
  * held back for a better worker as long as that one, with what is held back
- * for it already, costs less; at most the transfer's time, and 60 s.  So many
+ * for it already, costs less; at most the transfer's time and 1 s, and 60 s.
+ * Before a worker fetches, it does what it has; but for a job that takes
+ * longer than all that is queued.  So many
  * jobs are at once that 32,768 workers are looked at for them, at least 64.
  * A worker that can never have what a job needs (SCHED_UNABLE) gets the job
  * only if nobody else could, and no audit; rather one that was set aside is
@@ -107,6 +109,7 @@ struct sched_config {
 #define SCHED_STRAGGLE_MS 5000
 #define SCHED_BANDWIDTH 100000 /* bytes/ms, until anybody's is known */
 #define SCHED_HOLD_MS 60000
+#define SCHED_HOLD_LEAST_MS 1000
 #define SCHED_HELD_MIN 64
 #define SCHED_HELD_LOOKS 32768
 #define SCHED_UNABLE UINT64_MAX

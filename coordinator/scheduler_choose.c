@@ -217,33 +217,70 @@ held_max(const struct scheduler *s)
 	return most > SCHED_HELD_MIN ? (unsigned)most : SCHED_HELD_MIN;
 }
 
-/* NULL: none can, or it is held back for a better one; then *held grows. */
-static struct worker *
-choose_near(struct scheduler *s, int64_t now, struct job *j, unsigned *held)
+/* A job that is to be fetched for: once nobody with room has better to do. */
+struct fallback {
+	uint64_t job;
+	struct worker *w; /* NULL: none */
+};
+
+/* All would wait for it in the end. */
+static bool
+is_critical(const struct scheduler *s, const struct job *j, struct worker *w)
+{
+	double rate = s->rate.ms > 0 ? s->rate.bytes / s->rate.ms : 0;
+
+	return rate > 0 &&
+	    transfer_ms(s, w) + time_needed(s, w, j->weight) >=
+	    whole_ms(s->queued / (rate * (double)s->slots));
+}
+
+/* Until when w has to wait for it. */
+static bool
+hold(struct scheduler *s, int64_t now, struct job *j, struct worker *better,
+    int64_t transfer)
 {
 	struct locality *l = j->locality;
-	struct worker *w, *better;
-	int64_t transfer;
 
-	look_at(s, l);
-	if ((w = cheapest(s, now, j, true)) == NULL)
-		return NULL;
-	transfer = transfer_ms(s, w);
-	if (transfer == 0 || *held >= held_max(s) ||
-	    (better = cheapest(s, now, j, false)) == w)
-		return w;
+	transfer += SCHED_HOLD_LEAST_MS;
 	if (l->held_until == 0)
 		l->held_until =
 		    now + (transfer < SCHED_HOLD_MS ? transfer : SCHED_HOLD_MS);
 	if (now >= l->held_until)
-		return w;
-	++*held;
+		return false;
 	if (better->pass != s->pass)
 		better->promised = 0;
 	better->pass = s->pass;
 	better->promised += time_needed(s, better, j->weight);
 	if (l->held_until < s->place_at)
 		s->place_at = l->held_until;
+	return true;
+}
+
+/* NULL: none can, or it is held back for a better one; then *held grows. */
+static struct worker *
+choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
+    struct fallback *f)
+{
+	struct job *j = &s->job[id];
+	struct worker *w, *better;
+	int64_t transfer;
+
+	look_at(s, j->locality);
+	if ((w = cheapest(s, now, j, true)) == NULL)
+		return NULL;
+	transfer = transfer_ms(s, w);
+	if (transfer == 0)
+		return w;
+	if (*held >= held_max(s))
+		return f->w == NULL ? w : NULL;
+	++*held;
+	if ((better = cheapest(s, now, j, false)) != w &&
+	    hold(s, now, j, better, transfer))
+		return NULL;
+	if (is_critical(s, j, w))
+		return w;
+	if (f->w == NULL)
+		*f = (struct fallback){id, w};
 	return NULL;
 }
 
@@ -280,6 +317,7 @@ choose_from(
     struct scheduler *s, int64_t now, struct job_queue *q, uint64_t *job)
 {
 	uint64_t id = job_queue_first(q), below = 0;
+	struct fallback f = {.w = NULL};
 	unsigned held = 0;
 	struct worker *w;
 
@@ -294,14 +332,18 @@ choose_from(
 			continue;
 		}
 		w = j->locality == NULL ? any_with_room(s, now, j)
-					: choose_near(s, now, j, &held);
+					: choose_near(s, now, id, &held, &f);
 		if (w != NULL) {
 			*job = id;
 			return w;
 		}
+		/* Enough was looked at. */
+		if (f.w != NULL && held >= held_max(s))
+			break;
 		id = job_queue_after(q, j->weight, id);
 	}
-	return NULL;
+	*job = f.job;
+	return f.w;
 }
 
 struct worker *

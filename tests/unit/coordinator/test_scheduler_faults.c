@@ -454,16 +454,16 @@ locality_waits_no_longer_than_the_transfer(void **state)
 				     s, (struct worker_id){w}, j, 200 * MB, &e),
 		    0);
 	expect(s, 1000, SCHED_SEND, 2, 0);
-	/* Worker 0 has no room any more: job 3 is held back for it 2 s. */
+	/* Worker 0 has no room any more: job 3 is held back for it, 3 s. */
 	j = add(s, 20 * MB);
 	for (uint64_t w = 1; w < 3; w++)
 		assert_int_equal(sched_set_missing(
 				     s, (struct worker_id){w}, j, 200 * MB, &e),
 		    0);
 	expect_nothing(s, 1000);
-	assert_int_equal(sched_deadline(s), 3000);
-	expect_nothing(s, 2999);
-	expect(s, 3000, SCHED_SEND, 3, 2);
+	assert_int_equal(sched_deadline(s), 4000);
+	expect_nothing(s, 3999);
+	expect(s, 4000, SCHED_SEND, 3, 2);
 	/* A link that is known to be slow counts. */
 	sched_fetched(s, (struct worker_id){2}, MB, 1000);
 	sched_free(s);
@@ -500,6 +500,45 @@ locality_counts_what_it_holds_back(void **state)
 		missing(s, 1, (struct job_id){j}, 550 * MB);
 	/* 3 s, 4.9 s; 6.7 s are more than fetching. */
 	expect(s, 1000, SCHED_SEND, 4, 1);
+	sched_free(s);
+}
+
+/* A worker does what it has before it fetches. */
+static void
+locality_comes_before_fetching(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	up(s, 0, 0, 1);
+	missing(s, 0, add(s, 9), MB);
+	add(s, 8);
+	add(s, 7);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	expect(s, 0, SCHED_SEND, 2, 0);
+	assert_int_equal(done(s, 0, 1, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	sched_free(s);
+}
+
+/* But not before what takes longer than all the rest. */
+static void
+locality_does_not_keep_all_waiting(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	up(s, 0, 0, 1);
+	sched_measured(s, (struct worker_id){0}, 100 * MB, 10000);
+	add(s, 20 * MB);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	assert_int_equal(sched_done(s, 2000, (struct worker_id){0},
+			     (struct job_id){0}, 1, &one),
+	    SCHED_ACCEPTED);
+	/* 1 s of work, and 10 s of fetching; 1 s of work besides. */
+	missing(s, 0, add(s, 11 * MB), 1000 * MB);
+	add(s, 10 * MB);
+	expect(s, 2000, SCHED_SEND, 1, 0);
 	sched_free(s);
 }
 
@@ -735,6 +774,8 @@ main(void)
 	    cmocka_unit_test(draining_workers_end_their_jobs),
 	    cmocka_unit_test(locality_waits_no_longer_than_the_transfer),
 	    cmocka_unit_test(locality_counts_what_it_holds_back),
+	    cmocka_unit_test(locality_comes_before_fetching),
+	    cmocka_unit_test(locality_does_not_keep_all_waiting),
 	    cmocka_unit_test(who_cannot_is_not_asked),
 	    cmocka_unit_test(who_cannot_comes_last),
 	    cmocka_unit_test(who_cannot_audits_nothing),
