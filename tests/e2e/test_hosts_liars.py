@@ -40,7 +40,7 @@ class Plain(Base):
 
     def end_workers(self):
         for p in self.running:
-            if (p.args[0] == os.fsencode(quarrytest.WORKER)
+            if (os.fsencode(p.args[0]) == os.fsencode(quarrytest.WORKER)
                     and p.poll() is None):
                 wait_for(lambda: hosts.blocks(p.pid, signal.SIGTERM), PATIENCE)
                 p.terminate()
