@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <jansson.h>
-#include <openssl/crypto.h>
 
 #include "digest.h"
 #include "err.h"
@@ -18,6 +17,7 @@
 #include "registry_auth.h"
 #include "registry_retry.h"
 #include "registry_state.h"
+#include "secret.h"
 
 #define STEP_MS 100 /* how soon a cancelled pause ends */
 #define RENEWALS_MAX 2
@@ -181,14 +181,6 @@ registry_pause(struct registry *r, unsigned tried, const struct http_answer *a,
 	return 0;
 }
 
-static void
-wipe(char **text)
-{
-	if (*text != NULL)
-		OPENSSL_cleanse(*text, strlen(*text));
-	own_freep(text);
-}
-
 static int
 scope_of(const struct registry *r, const char *from, char **out, struct err *e)
 {
@@ -225,7 +217,7 @@ exchange(struct registry *r, const struct registry_call *c, const char *scope,
 	int rc;
 
 	memcpy(header, c->header, c->n_headers * sizeof(*header));
-	wipe(refused);
+	secret_wipep(refused);
 	/* What is ours is for the registry, not for where it sends us. */
 	if (own && registry_auth_header(r->auth, scope, refused, e) < 0)
 		return -1;
@@ -243,7 +235,7 @@ registry_call(struct registry *r, const struct registry_call *c,
     struct http_answer *out, struct err *e)
 {
 	AUTO(own_freep) char *scope = NULL;
-	AUTO(wipe) char *header = NULL;
+	AUTO(secret_wipep) char *header = NULL;
 	unsigned renewals = 0;
 
 	*out = (struct http_answer){.size = -1};

@@ -10,7 +10,6 @@
 #include <strings.h>
 
 #include <jansson.h>
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "err.h"
@@ -19,6 +18,7 @@
 #include "own.h"
 #include "registry_challenge.h"
 #include "registry_retry.h"
+#include "secret.h"
 
 /* Who does not say how long his token is good means so long. */
 #define TOKEN_S 60
@@ -55,15 +55,6 @@ static int
 no_memory(struct err *e)
 {
 	return err_set(e, ERR_FATAL, ENOMEM, "registry");
-}
-
-/* Secrets do not stay in freed memory. */
-static void
-wipe(char **text)
-{
-	if (*text != NULL)
-		OPENSSL_cleanse(*text, strlen(*text));
-	own_freep(text);
 }
 
 static int
@@ -116,16 +107,16 @@ registry_auth_free(struct registry_auth *a)
 		return;
 	for (size_t i = 0; i < a->n_tokens; i++) {
 		free(a->token[i].scope);
-		wipe(&a->token[i].header);
+		secret_wipep(&a->token[i].header);
 	}
 	free(a->token);
 	for (size_t i = 0; i < a->n_realms; i++)
 		free(a->realm[i]);
 	free(a->realm);
-	wipe(&a->user);
-	wipe(&a->password);
-	wipe(&a->identity);
-	wipe(&a->given);
+	secret_wipep(&a->user);
+	secret_wipep(&a->password);
+	secret_wipep(&a->identity);
+	secret_wipep(&a->given);
 	free(a->base);
 	pthread_mutex_destroy(&a->lock);
 	free(a);
@@ -141,8 +132,8 @@ registry_auth_freep(struct registry_auth **a)
 static int
 basic_header(const struct registry_auth *a, char **out, struct err *e)
 {
-	AUTO(wipe) char *plain = NULL;
-	AUTO(wipe) char *coded = NULL;
+	AUTO(secret_wipep) char *plain = NULL;
+	AUTO(secret_wipep) char *coded = NULL;
 	int len;
 
 	if (a->user == NULL || a->password == NULL)
@@ -301,7 +292,7 @@ keep_token(struct registry_auth *a, const char *scope, const char *token,
 			return -1;
 		a->n_tokens++;
 	}
-	wipe(&t->header);
+	secret_wipep(&t->header);
 	if (asprintf(&t->header, "Authorization: Bearer %s", token) < 0) {
 		t->header = NULL;
 		t->until = 0;
@@ -360,7 +351,7 @@ static int
 oauth_body(
     const struct registry_auth *a, const char *query, char **out, struct err *e)
 {
-	AUTO(wipe) char *escaped = NULL;
+	AUTO(secret_wipep) char *escaped = NULL;
 
 	if (http_escape(a->identity, &escaped, e) < 0)
 		return -1;
@@ -379,8 +370,8 @@ fetch_token(struct registry_auth *a, struct http *http, const char *scope,
 {
 	AUTO(own_freep) char *query = NULL;
 	AUTO(own_freep) char *url = NULL;
-	AUTO(wipe) char *basic = NULL;
-	AUTO(wipe) char *body = NULL;
+	AUTO(secret_wipep) char *basic = NULL;
+	AUTO(secret_wipep) char *body = NULL;
 	AUTO(http_answer_clear) struct http_answer answer = {.size = -1};
 	const char *header[2] = {"Accept: application/json"};
 	struct http_request r = {
@@ -418,7 +409,7 @@ static int
 renew(struct registry_auth *a, struct http *http, const char *scope,
     const char *challenge, const char *had, struct err *e)
 {
-	AUTO(wipe) char *now = NULL;
+	AUTO(secret_wipep) char *now = NULL;
 	struct registry_challenge c;
 
 	if (current_header(a, scope, &now, e) < 0)

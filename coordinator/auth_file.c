@@ -15,25 +15,18 @@
 #include "err.h"
 #include "json_file.h"
 #include "own.h"
+#include "secret.h"
 
 #define HUB_KEY "https://index.docker.io/v1/"
 #define KEY_MAX 600
 #define CODED_MAX ((size_t)64 << 10)
 
-static void
-wipe(char **text)
-{
-	if (*text != NULL)
-		OPENSSL_cleanse(*text, strlen(*text));
-	own_freep(text);
-}
-
 void
 auth_clear(struct auth *a)
 {
-	wipe(&a->user);
-	wipe(&a->password);
-	wipe(&a->identity);
+	secret_wipep(&a->user);
+	secret_wipep(&a->password);
+	secret_wipep(&a->identity);
 }
 
 /* "auth": base 64 of USER:PASSWORD. */

@@ -29,8 +29,8 @@ print_line(const struct layer_cache_entry *l)
 	human_bytes(l->result.size, size);
 	if (localtime_r(&used, &tm) != NULL)
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M", &tm);
-	printf("%.12s  %s  %10s  %s%s\n", key, when, l->good ? size : "-",
-	    l->good ? digest : "damaged", "");
+	printf("%.12s  %s  %10s  %s\n", key, when, l->good ? size : "-",
+	    l->good ? digest : "damaged");
 }
 
 static int

@@ -139,8 +139,14 @@ pin(struct layer_cache *c, const struct layer_result *r)
 	    (linkat(c->at.trash, hex, c->pin_fd, hex, 0) < 0 &&
 		errno != EEXIST))
 		return false;
-	return fstatat(c->pin_fd, hex, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    S_ISREG(st.st_mode) && (uint64_t)st.st_size == r->size;
+	if (fstatat(c->pin_fd, hex, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
+	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == r->size)
+		return true;
+	/* Damaged: it must not be in the way of the one that is made. */
+	unlinkat(c->at.blobs, hex, 0);
+	unlinkat(c->pin_fd, hex, 0);
+	return false;
 }
 
 bool

@@ -122,6 +122,7 @@ layer_cache_prune(const char *folder, const struct layer_cache_bounds *bounds,
 	if (cache_scan_new(folder, &s, e) < 0)
 		return -1;
 	layer_cache_sweep(&s.at);
+	layer_cache_sweep_temps(s.at.layers);
 	alone = is_alone(&s);
 	empty_trash(&s, alone, out);
 	out->records = choose_records(&s, bounds);
@@ -191,8 +192,7 @@ layer_cache_verify(const char *folder, bool deep,
 	}
 	for (size_t i = 0; i < s.list.n; i++) {
 		const struct layer_cache_entry *l = &s.list.entry[i];
-		const struct cached_blob *b =
-		    l->good ? cache_scan_blob(&s, &l->result.digest) : NULL;
+		struct cached_blob *b = cache_scan_blob(&s, &l->result.digest);
 		char name[DIGEST_HEX_LEN + 1], path[8192];
 
 		if (b != NULL && b->size == l->result.size) {
@@ -203,6 +203,8 @@ layer_cache_verify(const char *folder, bool deep,
 		snprintf(path, sizeof(path), "%s/layers/%s", s.at.folder, name);
 		if (b == NULL)
 			told(path, "it is damaged, or its blob is gone");
+		else if (b->size != UINT64_MAX)
+			condemn(&s, b, told, "it has another size");
 		remove_record(&s, &l->key);
 		(*bad)++;
 	}

@@ -40,6 +40,9 @@ int layer_cache_pin_new(const struct layer_cache_folders *f,
 /* Removes the pins of builds that are no more. */
 void layer_cache_sweep(const struct layer_cache_folders *f);
 
+/* Removes what a killed build had not named yet. */
+void layer_cache_sweep_temps(int folder);
+
 /* Removes a build's pins and their lock, as far as they are there. */
 void layer_cache_unpin(int pins, const char *name);
 

@@ -115,3 +115,19 @@ layer_cache_sweep(const struct layer_cache_folders *f)
 	else if (fd >= 0)
 		close(fd);
 }
+
+void
+layer_cache_sweep_temps(int folder)
+{
+	int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *entry;
+
+	while (d != NULL && (entry = readdir(d)) != NULL)
+		if (entry->d_name[0] == '.')
+			sweep_one(folder, entry->d_name);
+	if (d != NULL)
+		closedir(d);
+	else if (fd >= 0)
+		close(fd);
+}

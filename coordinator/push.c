@@ -330,6 +330,7 @@ push_image(struct push *p, const struct push_image *image,
 		log_line(LOG_WARNING,
 		    "%s has lost a blob that it had: it is sent again",
 		    p->base);
+		run.counts.there = run.counts.mounted = 0; /* seen again */
 		rc = push_once(&run, r, &again, e);
 	}
 	if (rc == 0 && again)
