@@ -10,6 +10,15 @@
 #define TCP "tcp://"
 #define ANY TCP "*:"
 
+void
+data_endpoint_welcome(const char *bound, char *out, size_t size)
+{
+	if (strncmp(bound, TCP, strlen(TCP)) == 0)
+		snprintf(out, size, TCP "*%s", strrchr(bound, ':'));
+	else
+		snprintf(out, size, "%s", bound);
+}
+
 int
 data_endpoint(const char *control, const char *data, char **out, struct err *e)
 {

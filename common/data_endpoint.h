@@ -6,7 +6,16 @@
 #ifndef DATA_ENDPOINT_H
 #define DATA_ENDPOINT_H
 
+#include <stddef.h>
+
 struct err;
+
+/*
+ * What WELCOME says of a socket that is bound at the endpoint: TCP without a
+ * host, since who connects knows best by which name or address it sees this
+ * machine.
+ */
+void data_endpoint_welcome(const char *bound, char *out, size_t size);
 
 /*
  * data, where a TCP host of "*" is replaced by that of control, the endpoint

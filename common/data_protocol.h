@@ -1,22 +1,25 @@
 /*
- * How a worker that does not share the output's folder hands over a layer that
- * it has made.  A second ROUTER at the coordinator and a second DEALER a
- * worker, so that control messages never wait behind a layer; a table of its
- * own, with numbers that protocol.h does not have, so that no socket takes
- * what belongs to the other.  W a worker, C the coordinator:
+ * How layers are handed over between machines that do not share the output's
+ * folder: by a worker to its coordinator, and by a server to its clients.  A
+ * second pair of sockets, so that control messages never wait behind a layer;
+ * a table of its own, with numbers that protocol.h does not have, so that no
+ * socket takes what belongs to the other.  W hands over, C gets, N is the one
+ * of them that connects (a worker, a client), L the one that listens:
  *
- *	worker   = *( W:DATA_HELLO ) at least every DATA_HELLO_MS
- *	transfer = 1*( C:PULL *( W:CHUNK ) [ W:PULL_FAIL ] )
- *	release  = 1*( C:COMMITTED / C:DROP ) W:RELEASED
+ *	connection = *( N:DATA_HELLO ) at least every DATA_HELLO_MS
+ *	transfer   = 1*( C:PULL *( W:CHUNK ) [ W:PULL_FAIL ] )
+ *	release    = 1*( C:COMMITTED / C:DROP ) W:RELEASED
  *
  * DATA_HELLO has the token of the WELCOME on the control socket: it ties both
- * connections together, and a new connection to the old one.  The receiver
- * drives: a PULL asks for some chunks from an offset on, and no chunk comes
- * that was not asked for.  Chunk N of a file has exactly the bytes from
- * N * DATA_CHUNK on, DATA_CHUNK of them or up to the file's end.  Anything may
- * be lost with a connection; the coordinator then asks again, under a new pull
- * number, from where it is.  A worker keeps its file until COMMITTED or DROP,
- * which are repeated until RELEASED answers them.
+ * connections together, and a new connection to the old one.  A server answers
+ * the first one of a connection with the same, which tells the client that
+ * what it asked for before may be lost.  The receiver drives: a PULL asks for
+ * some chunks from an offset on, and no chunk comes that was not asked for.
+ * Chunk N of a file has exactly the bytes from N * DATA_CHUNK on, DATA_CHUNK
+ * of them or up to the file's end.  Anything may be lost with a connection;
+ * the receiver then asks again, under a new pull number, from where it is.
+ * Files are kept until COMMITTED or DROP, which are repeated until RELEASED
+ * answers them.
  *
  * Encoding and decoding are usable in any thread; a struct data_msg belongs to
  * one.
@@ -37,11 +40,11 @@
 #define DATA_HELLO_MS 1000
 
 /*
- * Credit, in chunks: of one transfer, and of all of one worker's together.
- * Queues hold more than a worker's credit, so they are never full.
+ * Credit, in chunks: of one transfer, and of all of one worker's or client's.
+ * A worker's queues hold more than that, so they are never full.
  */
 #define DATA_WINDOW_MAX 16
-#define DATA_TRANSFERS_MAX 4 /* of one worker at a time */
+#define DATA_TRANSFERS_MAX 4 /* of one such at a time */
 #define DATA_CREDIT_MAX (DATA_WINDOW_MAX * DATA_TRANSFERS_MAX)
 
 enum data_form {
@@ -51,7 +54,7 @@ enum data_form {
 
 /*	constant           no.  body       direction, meaning */
 #define DATA_MSG_TYPES(X)                                                      \
-	X(DATA_MSG_HELLO, 65, data_hello) /* W>C whose connection this is */   \
+	X(DATA_MSG_HELLO, 65, data_hello) /* N>L whose connection this is */   \
 	X(DATA_MSG_PULL, 66, pull)	  /* C>W send these chunks */          \
 	X(DATA_MSG_CHUNK, 67, chunk)	  /* W>C one of them */                \
 	X(DATA_MSG_PULL_FAIL, 68, pull_fail) /* W>C they cannot be had */      \

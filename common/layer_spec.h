@@ -83,6 +83,8 @@ struct layer_result {
 	uint64_t size;	       /* bytes of the blob */
 	uint64_t entries;      /* in the tar */
 	uint64_t bytes_read;   /* from files */
+	uint64_t fetched;      /* from binary caches: bytes of NARs */
+	uint64_t fetch_us;     /* how long these were waited for */
 };
 
 #endif

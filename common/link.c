@@ -39,6 +39,8 @@ struct option {
 	int name, value;
 };
 
+enum use { USE_CONTROL, USE_DATA, USE_OFFERS };
+
 /*
  * No ZMTP heartbeats: with a reader slower than its sender they cut healthy
  * connections and lose what was queued; messages of our own tell who lives.
@@ -83,6 +85,12 @@ static const struct option data_ends[] = {
     {ZMQ_MAXMSGSIZE, (int)DATA_MSG_SIZE_MAX},
     {ZMQ_SNDHWM, 2 * DATA_CREDIT_MAX},
     {ZMQ_RCVHWM, 2 * DATA_CREDIT_MAX},
+};
+
+/* What comes to who offers is small, and who reads slowly costs little. */
+static const struct option offers_end[] = {
+    {ZMQ_MAXMSGSIZE, 4096},
+    {ZMQ_SNDHWM, LINK_OFFERS_QUEUE},
 };
 
 #define N_OF(a) (sizeof(a) / sizeof((a)[0]))
@@ -169,7 +177,7 @@ check_safe(const char *endpoint, bool router, const struct link_keys *keys,
 
 /* Makes the socket and sets its options. */
 static int
-link_new(void *ctx, const char *endpoint, bool router, bool data,
+link_new(void *ctx, const char *endpoint, bool router, enum use use,
     const struct link_keys *given, struct link **out, struct err *e)
 {
 	static const struct link_keys none = {NULL, NULL, false};
@@ -182,7 +190,7 @@ link_new(void *ctx, const char *endpoint, bool router, bool data,
 	if ((l = calloc(1, sizeof(*l))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "socket");
 	l->router = router;
-	l->data = data;
+	l->data = use != USE_CONTROL;
 	zmq_msg_init(&l->held);
 	msgpack_sbuffer_init(&l->out);
 	l->socket = zmq_socket(ctx, router ? ZMQ_ROUTER : ZMQ_DEALER);
@@ -198,7 +206,11 @@ link_new(void *ctx, const char *endpoint, bool router, bool data,
 		return -1;
 	if (keys->own != NULL && set_keys(l, keys, e) < 0)
 		return -1;
-	if (data && set_options(l, data_ends, N_OF(data_ends), e) < 0)
+	if (use != USE_CONTROL &&
+	    set_options(l, data_ends, N_OF(data_ends), e) < 0)
+		return -1;
+	if (use == USE_OFFERS &&
+	    set_options(l, offers_end, N_OF(offers_end), e) < 0)
 		return -1;
 	*out = STEAL(&l);
 	return 0;
@@ -219,12 +231,12 @@ plain_address(char *endpoint)
 
 static int
 listen_on(void *ctx, const char *endpoint, const struct link_keys *keys,
-    bool data, struct link **out, struct err *e)
+    enum use use, struct link **out, struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
 	size_t size;
 
-	if (link_new(ctx, endpoint, true, data, keys, &l, e) < 0)
+	if (link_new(ctx, endpoint, true, use, keys, &l, e) < 0)
 		return err_ctx(e, "listen on %s", endpoint);
 	if (zmq_bind(l->socket, endpoint) != 0) {
 		link_fault(e, ERR_FATAL, endpoint);
@@ -246,23 +258,30 @@ int
 link_listen(void *ctx, const char *endpoint, const struct link_keys *keys,
     struct link **out, struct err *e)
 {
-	return listen_on(ctx, endpoint, keys, false, out, e);
+	return listen_on(ctx, endpoint, keys, USE_CONTROL, out, e);
 }
 
 int
 link_listen_data(void *ctx, const char *endpoint, const struct link_keys *keys,
     struct link **out, struct err *e)
 {
-	return listen_on(ctx, endpoint, keys, true, out, e);
+	return listen_on(ctx, endpoint, keys, USE_DATA, out, e);
+}
+
+int
+link_listen_offers(void *ctx, const char *endpoint,
+    const struct link_keys *keys, struct link **out, struct err *e)
+{
+	return listen_on(ctx, endpoint, keys, USE_OFFERS, out, e);
 }
 
 static int
 connect_to(void *ctx, const char *endpoint, const struct link_keys *keys,
-    bool data, struct link **out, struct err *e)
+    enum use use, struct link **out, struct err *e)
 {
 	AUTO(link_closep) struct link *l = NULL;
 
-	if (link_new(ctx, endpoint, false, data, keys, &l, e) < 0)
+	if (link_new(ctx, endpoint, false, use, keys, &l, e) < 0)
 		return err_ctx(e, "connect to %s", endpoint);
 	if (zmq_connect(l->socket, endpoint) != 0) {
 		link_fault(e, ERR_USAGE, endpoint);
@@ -276,14 +295,14 @@ int
 link_connect(void *ctx, const char *endpoint, const struct link_keys *keys,
     struct link **out, struct err *e)
 {
-	return connect_to(ctx, endpoint, keys, false, out, e);
+	return connect_to(ctx, endpoint, keys, USE_CONTROL, out, e);
 }
 
 int
 link_connect_data(void *ctx, const char *endpoint, const struct link_keys *keys,
     struct link **out, struct err *e)
 {
-	return connect_to(ctx, endpoint, keys, true, out, e);
+	return connect_to(ctx, endpoint, keys, USE_DATA, out, e);
 }
 
 void

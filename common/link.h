@@ -69,6 +69,14 @@ int link_connect_data(void *ctx, const char *endpoint,
     const struct link_keys *keys, struct link **out, struct err *e);
 
 /*
+ * As link_listen_data, for who hands over: of what is sent LINK_OFFERS_QUEUE
+ * messages are held for a peer at most, and link_send_data says EAGAIN then.
+ */
+#define LINK_OFFERS_QUEUE 16
+int link_listen_offers(void *ctx, const char *endpoint,
+    const struct link_keys *keys, struct link **out, struct err *e);
+
+/*
  * Closes.  linger_ms: how long messages that were sent may still leave (0:
  * dropped at once).  A listening end removes its socket's file.
  */

@@ -1,4 +1,5 @@
-/* Time that only goes forward (CLOCK_MONOTONIC), in milliseconds. */
+/* Time that only goes forward (CLOCK_MONOTONIC), in milliseconds or
+ * microseconds. */
 #ifndef MONOTIME_H
 #define MONOTIME_H
 
@@ -7,6 +8,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
+
+static inline int64_t
+monotime_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
 
 static inline int64_t
 monotime_ms(void)

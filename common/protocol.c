@@ -68,12 +68,13 @@ get_hello(struct wire_in *in, struct msg_hello *m)
 	wire_get_bytes(in, m->instance, sizeof(m->instance));
 	m->session = wire_get_uint(in, UINT64_MAX);
 	get_held(in, m);
+	m->fetches = wire_get_bool(in);
 }
 
 static void
 put_hello(struct wire_out *out, const struct msg_hello *m)
 {
-	put_head(out, MSG_HELLO, 10);
+	put_head(out, MSG_HELLO, 11);
 	wire_put_uint(out, m->protocol);
 	wire_put_str(out, m->program);
 	wire_put_str(out, m->host);
@@ -84,6 +85,7 @@ put_hello(struct wire_out *out, const struct msg_hello *m)
 	wire_put_bytes(out, m->instance, sizeof(m->instance));
 	wire_put_uint(out, m->session);
 	put_held(out, m);
+	wire_put_bool(out, m->fetches);
 }
 
 static void
@@ -406,12 +408,14 @@ get_done(struct wire_in *in, struct msg_done *m)
 	m->result.entries = wire_get_uint(in, INT64_MAX);
 	m->result.bytes_read = wire_get_uint(in, INT64_MAX);
 	m->cpu_us = wire_get_uint(in, INT64_MAX);
+	m->result.fetched = wire_get_uint(in, INT64_MAX);
+	m->result.fetch_us = wire_get_uint(in, INT64_MAX);
 }
 
 static void
 put_done(struct wire_out *out, const struct msg_done *m)
 {
-	put_head(out, MSG_DONE, 9);
+	put_head(out, MSG_DONE, 11);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	put_digest(out, &m->result.diff_id);
@@ -421,6 +425,8 @@ put_done(struct wire_out *out, const struct msg_done *m)
 	wire_put_uint(out, m->result.entries);
 	wire_put_uint(out, m->result.bytes_read);
 	wire_put_uint(out, m->cpu_us);
+	wire_put_uint(out, m->result.fetched);
+	wire_put_uint(out, m->result.fetch_us);
 }
 
 static void

@@ -3,17 +3,18 @@
  * coordinator, one DEALER a worker, one message a frame: a msgpack array
  * [type, field, ...] of exact arity.  W a worker, C the coordinator:
  *
- *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / probe / W:BEAT )
+ *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / probe / ask / W:BEAT )
  *	         [ W:BYE(1) ] ( W:BYE(0) / C:BYE ) )
  *	worker =/ C:WHO in between; the worker begins again with HELLO
  *	job    = C:JOB *( C:ITEMS / C:ENTRIES ) *( W:BEAT )
  *	         ( W:SIZED / W:DONE / W:FAIL / W:POSTPONE )
  *	job   =/ C:CANCEL in between; the worker answers FAIL or is too late
  *	probe  = C:PROBE W:PROBED
+ *	ask    = C:ASK *( W:WANT C:PATHS ) *W:HAVE
  *	W:BYE  = 1: no new jobs, please; 0: it has left and holds nothing
  *	C:BYE  = the build is over: workers that it started end.  It is answered
  *	         by W:BYE(0), for which C waits a little: a socket that is
- *closed with unread messages takes what it has sent with it
+ * closed with unread messages takes what it has sent with it
  *
  * A connection that breaks and comes back is a new peer to the coordinator:
  * it answers whatever it hears with WHO.  HELLO's instance tells that it is
@@ -26,8 +27,11 @@
  * never travel here: where the worker cannot write them into the output they
  * are pulled from its spool on a second socket, see data_protocol.h.  PROBE
  * asks a worker to answer in a file, so that the coordinator finds out
- * whether both see the same folder.  Messages may be lost at any time: the
- * scheduler's table is the memory of a job, no queue is.
+ * whether both see the same folder.  ASK names a list of store paths by its
+ * digest and asks which of them the worker's store has, for locality.  A
+ * worker that does not know the list WANTs it, part by part; HAVE is a bit for
+ * each path.  A later ASK takes the place of an earlier one.  Messages may be
+ * lost at any time: the scheduler's table is the memory of a job, no queue is.
  *
  * Clients of a coordinator that stays up speak to a ROUTER of its own, with
  * other keys.  To client K the server S is one worker that takes all jobs:
@@ -62,7 +66,7 @@
 #include "layer_spec.h"
 #include "probe.h"
 
-#define PROTOCOL_VERSION 3
+#define PROTOCOL_VERSION 4
 
 /* Limits; a message beyond them is a fault of the peer. */
 #define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
@@ -76,6 +80,9 @@
 #define MSG_HELD_MAX 32768
 #define MSG_PROBE_KEY_SIZE PROBE_KEY_SIZE
 #define MSG_INSTANCE_SIZE 16
+#define MSG_LIST_MAX ((uint64_t)16 << 20) /* store paths that ASK asks for */
+#define MSG_PATHS_MAX 8192		  /* of them in a message */
+#define MSG_BITS_MAX ((size_t)64 << 10)	  /* bytes of bits in a message */
 #define MSG_STATE_MAX ((size_t)768 << 10) /* bytes of STATE's text */
 
 /*	constant      no. body     direction, meaning */
@@ -96,10 +103,14 @@
 	X(MSG_PROBE, 14, probe)	      /* C>W do we share this folder? */       \
 	X(MSG_PROBED, 15, probed)     /* W>C the answer is in the folder */    \
 	X(MSG_WHO, 16, who)	  /* C>W I do not know you: HELLO, please */   \
-	X(MSG_CLIENT, 17, client) /* K>S first: who, versions, image */        \
-	X(MSG_MADE, 18, made)	  /* S>K who did the job that is done */       \
-	X(MSG_STATUS, 19, status) /* K>S how are things? */                    \
-	X(MSG_STATE, 20, state)	  /* S>K so they are, as JSON */
+	X(MSG_ASK, 17, ask)	  /* C>W which of these paths have you? */     \
+	X(MSG_WANT, 18, want)	  /* W>C this part of the list, please */      \
+	X(MSG_PATHS, 19, paths)	  /* C>W a part of the list */                 \
+	X(MSG_HAVE, 20, have)	  /* W>C a part of the answer */               \
+	X(MSG_CLIENT, 21, client) /* K>S first: who, versions, image */        \
+	X(MSG_MADE, 22, made)	  /* S>K who did the job that is done */       \
+	X(MSG_STATUS, 23, status) /* K>S how are things? */                    \
+	X(MSG_STATE, 24, state)	  /* S>K so they are, as JSON */
 
 enum msg_type {
 #define X(name, no, body) name = no,
@@ -123,6 +134,7 @@ struct msg_hello {
 	uint64_t session;	  /* of the WELCOME that it had last; 0: none */
 	struct msg_attempt *held; /* of that session: will be answered */
 	size_t n_held;
+	bool fetches; /* it can get store paths from binary caches */
 };
 
 struct msg_welcome {
@@ -214,6 +226,34 @@ struct msg_who {
 	char nothing; /* it has no fields */
 };
 
+struct msg_ask {
+	uint64_t ask;	       /* echoed in what follows */
+	struct digest list;    /* SHA-256 of all keys, as PATHS carries them */
+	uint64_t n;	       /* how many they are */
+	const char *store_dir; /* as in struct layer_spec */
+	const char *store_root;
+};
+
+struct msg_want {
+	uint64_t ask;
+	uint64_t first; /* how many it has so far */
+};
+
+struct msg_paths {
+	uint64_t ask;
+	uint64_t first;
+	uint64_t *key; /* store_path_key of each; on the wire 8 bytes each */
+	size_t n;      /* 1 to MSG_PATHS_MAX */
+};
+
+struct msg_have {
+	uint64_t ask;
+	uint64_t sys;	/* 0; else errno, and nobody knows */
+	uint64_t first; /* of which path the first bit is; a multiple of 8 */
+	uint8_t *bits;	/* lowest first */
+	size_t n;	/* bytes */
+};
+
 struct msg_client {
 	uint64_t protocol;   /* PROTOCOL_VERSION */
 	const char *program; /* QUARRY_VERSION */
@@ -267,6 +307,10 @@ struct msg {
 		struct msg_probe probe;
 		struct msg_probed probed;
 		struct msg_who who;
+		struct msg_ask ask;
+		struct msg_want want;
+		struct msg_paths paths;
+		struct msg_have have;
 		struct msg_client client;
 		struct msg_made made;
 		struct msg_status status;
@@ -284,8 +328,8 @@ int msg_decode(const void *data, size_t len, struct msg *out, struct err *e);
 void msg_clear(struct msg *m);
 
 /*
- * Encodes m; *out is appended to (the caller cleared it).  ERR_FATAL: out of
- * memory or larger than MSG_SIZE_MAX.
+ * Encodes m; *out is appended to (the caller cleared it).  ERR_FATAL:
+ * out of memory or larger than MSG_SIZE_MAX.
  */
 int msg_encode(const struct msg *m, msgpack_sbuffer *out, struct err *e);
 

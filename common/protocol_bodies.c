@@ -1,8 +1,10 @@
 #include "protocol_bodies.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "protocol.h"
+#include "store_path.h"
 #include "wire.h"
 
 #define TEXT_MAX (ERR_TEXT_MAX - 1)
@@ -96,6 +98,108 @@ put_probed(struct wire_out *out, const struct msg_probed *m)
 	wire_put_uint(out, m->probe);
 	wire_put_uint(out, m->sys);
 	wire_put_str(out, m->text);
+}
+
+void
+get_ask(struct wire_in *in, struct msg_ask *m)
+{
+	m->ask = wire_get_uint(in, UINT64_MAX);
+	wire_get_bytes(in, m->list.b, sizeof(m->list.b));
+	m->n = wire_get_uint(in, MSG_LIST_MAX);
+	if (!in->bad && m->n == 0)
+		wire_fault(in, "is 0, below 1");
+	m->store_dir = wire_get_str(in, MSG_PATH_MAX);
+	if (!in->bad && *m->store_dir != '/')
+		wire_fault(in, "is not an absolute path");
+	m->store_root = wire_get_str(in, MSG_PATH_MAX);
+}
+
+void
+put_ask(struct wire_out *out, const struct msg_ask *m)
+{
+	wire_put_array(out, 6);
+	wire_put_uint(out, MSG_ASK);
+	wire_put_uint(out, m->ask);
+	wire_put_bytes(out, m->list.b, sizeof(m->list.b));
+	wire_put_uint(out, m->n);
+	wire_put_str(out, m->store_dir);
+	wire_put_str(out, m->store_root);
+}
+
+void
+get_want(struct wire_in *in, struct msg_want *m)
+{
+	m->ask = wire_get_uint(in, UINT64_MAX);
+	m->first = wire_get_uint(in, MSG_LIST_MAX - 1);
+}
+
+void
+put_want(struct wire_out *out, const struct msg_want *m)
+{
+	wire_put_array(out, 3);
+	wire_put_uint(out, MSG_WANT);
+	wire_put_uint(out, m->ask);
+	wire_put_uint(out, m->first);
+}
+
+void
+get_paths(struct wire_in *in, struct msg_paths *m)
+{
+	const void *data;
+	size_t len;
+
+	m->ask = wire_get_uint(in, UINT64_MAX);
+	m->first = wire_get_uint(in, MSG_LIST_MAX - 1);
+	data = wire_get_bin(in, MSG_PATHS_MAX * STORE_PATH_KEY_SIZE, &len);
+	if (!in->bad && (len == 0 || len % STORE_PATH_KEY_SIZE != 0))
+		wire_fault(in, "has %zu bytes, no whole keys", len);
+	m->n = in->bad ? 0 : len / STORE_PATH_KEY_SIZE;
+	m->key = wire_alloc(in, m->n, sizeof(*m->key));
+	if (!in->bad)
+		store_path_keys_get(data, m->n, m->key);
+}
+
+void
+put_paths(struct wire_out *out, const struct msg_paths *m)
+{
+	uint8_t data[MSG_PATHS_MAX * STORE_PATH_KEY_SIZE];
+
+	assert(m->n <= MSG_PATHS_MAX);
+	store_path_keys_put(m->key, m->n, data);
+	wire_put_array(out, 4);
+	wire_put_uint(out, MSG_PATHS);
+	wire_put_uint(out, m->ask);
+	wire_put_uint(out, m->first);
+	wire_put_bytes(out, data, m->n * STORE_PATH_KEY_SIZE);
+}
+
+void
+get_have(struct wire_in *in, struct msg_have *m)
+{
+	const void *data;
+
+	m->ask = wire_get_uint(in, UINT64_MAX);
+	m->sys = wire_get_uint(in, ERRNO_MAX);
+	m->first = wire_get_uint(in, MSG_LIST_MAX - 1);
+	if (!in->bad && m->first % 8 != 0)
+		wire_fault(in, "is no multiple of 8");
+	data = wire_get_bin(in, MSG_BITS_MAX, &m->n);
+	if (!in->bad && (m->sys != 0) != (m->n == 0))
+		wire_fault(in, m->n == 0 ? "is empty" : "is not empty");
+	m->bits = wire_alloc(in, m->n, 1);
+	if (!in->bad && m->n > 0)
+		memcpy(m->bits, data, m->n);
+}
+
+void
+put_have(struct wire_out *out, const struct msg_have *m)
+{
+	wire_put_array(out, 5);
+	wire_put_uint(out, MSG_HAVE);
+	wire_put_uint(out, m->ask);
+	wire_put_uint(out, m->sys);
+	wire_put_uint(out, m->first);
+	wire_put_bytes(out, m->bits, m->n);
 }
 
 void

@@ -5,14 +5,18 @@
 #ifndef PROTOCOL_BODIES_H
 #define PROTOCOL_BODIES_H
 
+struct msg_ask;
 struct msg_client;
+struct msg_have;
 struct msg_hello;
 struct msg_made;
+struct msg_paths;
 struct msg_postpone;
 struct msg_probe;
 struct msg_probed;
 struct msg_state;
 struct msg_status;
+struct msg_want;
 struct wire_in;
 struct wire_out;
 
@@ -25,6 +29,14 @@ void get_probe(struct wire_in *in, struct msg_probe *m);
 void put_probe(struct wire_out *out, const struct msg_probe *m);
 void get_probed(struct wire_in *in, struct msg_probed *m);
 void put_probed(struct wire_out *out, const struct msg_probed *m);
+void get_ask(struct wire_in *in, struct msg_ask *m);
+void put_ask(struct wire_out *out, const struct msg_ask *m);
+void get_want(struct wire_in *in, struct msg_want *m);
+void put_want(struct wire_out *out, const struct msg_want *m);
+void get_paths(struct wire_in *in, struct msg_paths *m);
+void put_paths(struct wire_out *out, const struct msg_paths *m);
+void get_have(struct wire_in *in, struct msg_have *m);
+void put_have(struct wire_out *out, const struct msg_have *m);
 void get_client(struct wire_in *in, struct msg_client *m);
 void put_client(struct wire_out *out, const struct msg_client *m);
 void get_made(struct wire_in *in, struct msg_made *m);

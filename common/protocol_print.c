@@ -10,9 +10,9 @@ print_hello(const struct msg_hello *m, char *out, size_t size)
 	snprintf(out, size,
 	    "protocol %" PRIu64 " program %s host %s pid %" PRIu64
 	    " slots %" PRIu64 " gzip '%s' zstd '%s' session %" PRIx64
-	    " holds %zu",
+	    " holds %zu%s",
 	    m->protocol, m->program, m->host, m->pid, m->slots, m->gzip,
-	    m->zstd, m->session, m->n_held);
+	    m->zstd, m->session, m->n_held, m->fetches ? " fetches" : "");
 }
 
 static void
@@ -90,9 +90,9 @@ print_done(const struct msg_done *m, char *out, size_t size)
 	digest_hex(&m->result.diff_id, hex);
 	snprintf(out, size,
 	    "%" PRIu64 " attempt %" PRIu64 " diff_id %s tar_size %" PRIu64
-	    " size %" PRIu64 " cpu_us %" PRIu64,
+	    " size %" PRIu64 " cpu_us %" PRIu64 " fetched %" PRIu64,
 	    m->job, m->attempt, hex, m->result.tar_size, m->result.size,
-	    m->cpu_us);
+	    m->cpu_us, m->result.fetched);
 }
 
 static void
@@ -133,6 +133,38 @@ print_who(const struct msg_who *m, char *out, size_t size)
 {
 	(void)m;
 	snprintf(out, size, "are you");
+}
+
+static void
+print_ask(const struct msg_ask *m, char *out, size_t size)
+{
+	char hex[DIGEST_HEX_LEN + 1];
+
+	digest_hex(&m->list, hex);
+	snprintf(out, size, "%" PRIu64 " list %.16s n %" PRIu64 " %s%s", m->ask,
+	    hex, m->n, m->store_root, m->store_dir);
+}
+
+static void
+print_want(const struct msg_want *m, char *out, size_t size)
+{
+	snprintf(
+	    out, size, "%" PRIu64 " from %" PRIu64 " on", m->ask, m->first);
+}
+
+static void
+print_paths(const struct msg_paths *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 " first %" PRIu64 " n %zu", m->ask,
+	    m->first, m->n);
+}
+
+static void
+print_have(const struct msg_have *m, char *out, size_t size)
+{
+	snprintf(out, size,
+	    "%" PRIu64 " sys %" PRIu64 " first %" PRIu64 " bytes %zu", m->ask,
+	    m->sys, m->first, m->n);
 }
 
 static void

@@ -100,3 +100,32 @@ store_path_name(const char *path)
 {
 	return store_path_base(path) + STORE_PATH_HASH_LEN + 1;
 }
+
+/* FNV-1a. */
+uint64_t
+store_path_key(const char *base)
+{
+	uint64_t key = UINT64_C(0xcbf29ce484222325);
+
+	for (; *base != '\0'; base++)
+		key = (key ^ (unsigned char)*base) * UINT64_C(0x100000001b3);
+	return key;
+}
+
+void
+store_path_keys_put(const uint64_t *key, size_t n, uint8_t *out)
+{
+	for (size_t i = 0; i < n; i++)
+		for (int b = 0; b < STORE_PATH_KEY_SIZE; b++)
+			*out++ = (uint8_t)(key[i] >> (56 - 8 * b));
+}
+
+void
+store_path_keys_get(const uint8_t *in, size_t n, uint64_t *key)
+{
+	for (size_t i = 0; i < n; i++) {
+		key[i] = 0;
+		for (int b = 0; b < STORE_PATH_KEY_SIZE; b++)
+			key[i] = key[i] << 8 | *in++;
+	}
+}

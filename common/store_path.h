@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct err;
 
@@ -40,5 +41,16 @@ const char *store_path_base(const char *path);
 
 /* The NAME of a checked store path. */
 const char *store_path_name(const char *path);
+
+/*
+ * Store paths in lists that are long: 8 bytes for HASH-NAME.  HASH is random
+ * enough that two paths of one key are not met; what is decided by keys must
+ * still be no more than a hint.
+ */
+#define STORE_PATH_KEY_SIZE 8
+uint64_t store_path_key(const char *base);
+/* n keys, big-endian. */
+void store_path_keys_put(const uint64_t *key, size_t n, uint8_t *out);
+void store_path_keys_get(const uint8_t *in, size_t n, uint64_t *key);
 
 #endif

@@ -1,38 +1,21 @@
 #include "blob_fetch.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "blob_check.h"
 #include "blob_fetch_state.h"
 #include "blob_source.h"
+#include "data_endpoint.h"
 #include "link.h"
 #include "own.h"
 #include "quiet_thread.h"
+#include "wake_fd.h"
 #include "write_behind.h"
-
-void
-blob_fetch_wake(int fd)
-{
-	const uint64_t one = 1;
-
-	/* Fails only where 2^64 - 1 wake-ups are unread. */
-	if (write(fd, &one, sizeof(one)) < 0)
-		errno = 0;
-}
-
-void
-blob_fetch_quiet(int fd)
-{
-	uint64_t n;
-
-	if (read(fd, &n, sizeof(n)) < 0)
-		errno = 0;
-}
 
 /* Lists of tasks: one way, with the place of the last pointer. */
 
@@ -84,19 +67,35 @@ blob_fetch_defaults(struct blob_fetch_config *config)
 		.silent_ms = BLOB_FETCH_SILENT_MS,
 		.tries = BLOB_FETCH_TRIES},
 	    .shown_ms = BLOB_FETCH_SHOWN_MS,
+	    .hello_ms = DATA_HELLO_MS,
 	};
 }
 
-static void
-set_welcome(struct blob_fetch *f)
+static int
+listen_for_workers(void *ctx, const struct blob_fetch_config *config,
+    struct blob_fetch *f, struct err *e)
 {
-	const char *bound = link_endpoint(f->link);
+	if (link_listen_data(ctx, config->endpoint, config->keys, &f->link, e) <
+	    0)
+		return -1;
+	data_endpoint_welcome(
+	    link_endpoint(f->link), f->welcome, sizeof(f->welcome));
+	return 0;
+}
 
-	if (strncmp(bound, "tcp://", strlen("tcp://")) == 0)
-		snprintf(f->welcome, sizeof(f->welcome), "tcp://*%s",
-		    strrchr(bound, ':'));
-	else
-		snprintf(f->welcome, sizeof(f->welcome), "%s", bound);
+static int
+connect_to_server(void *ctx, const struct blob_fetch_config *config,
+    struct blob_fetch *f, struct err *e)
+{
+	const struct blob_fetch_server *server = config->server;
+
+	if (blob_source_server(server->name, server->token, &f->server, e) < 0)
+		return -1;
+	f->sources = f->server;
+	f->hello.every_ms = config->hello_ms;
+	memcpy(f->hello.token, server->token, sizeof(f->hello.token));
+	return link_connect_data(
+	    ctx, config->endpoint, config->keys, &f->link, e);
 }
 
 int
@@ -111,19 +110,20 @@ blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
 	f->config = *config;
 	f->config.endpoint = NULL;
 	f->config.keys = NULL;
+	f->config.server = NULL;
 	f->commands_end = &f->commands;
 	f->tasks_end = &f->tasks;
 	f->done_end = &f->done;
 	pthread_mutex_init(&f->lock, NULL);
-	f->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	f->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	f->wake_fd = wake_fd_new();
+	f->done_fd = wake_fd_new();
 	if (f->wake_fd < 0 || f->done_fd < 0)
 		return err_set(e, ERR_FATAL, errno, "data socket");
-	if (write_behind_new(&f->behind, e) < 0 ||
-	    link_listen_data(ctx, config->endpoint, config->keys, &f->link, e) <
-		0)
+	if (write_behind_new(&f->behind, e) < 0)
 		return -1;
-	set_welcome(f);
+	if (config->server != NULL ? connect_to_server(ctx, config, f, e) < 0
+				   : listen_for_workers(ctx, config, f, e) < 0)
+		return -1;
 	/* The socket is the thread's from here on, until it is joined. */
 	if ((rc = quiet_thread(&f->thread, blob_fetch_thread, f)) != 0)
 		return err_set(e, ERR_FATAL, rc, "data socket's thread");
@@ -140,7 +140,7 @@ blob_fetch_free(struct blob_fetch *f)
 	if (f->started) {
 		pthread_mutex_lock(&f->lock);
 		f->stop = true;
-		blob_fetch_wake(f->wake_fd);
+		wake_fd_set(f->wake_fd);
 		pthread_mutex_unlock(&f->lock);
 		pthread_join(f->thread, NULL);
 	}
@@ -206,7 +206,7 @@ put(struct blob_fetch *f, const struct command *command, struct err *e)
 	pthread_mutex_lock(&f->lock);
 	*f->commands_end = c;
 	f->commands_end = &c->next;
-	blob_fetch_wake(f->wake_fd);
+	wake_fd_set(f->wake_fd);
 	pthread_mutex_unlock(&f->lock);
 	return 0;
 }
@@ -217,7 +217,8 @@ blob_fetch_worker(struct blob_fetch *f, const char *name, const char *key,
 {
 	struct command c = {.kind = COMMAND_WORKER};
 
-	if (blob_source_new(name, key, &c.source, e) < 0)
+	assert(f->server == NULL);
+	if (blob_source_new("worker", name, key, &c.source, e) < 0)
 		return -1;
 	/* Once it is put it is the thread's. */
 	memcpy(token, c.source->token, DATA_TOKEN_SIZE);
@@ -234,6 +235,7 @@ blob_fetch_worker_gone(
 {
 	struct command c = {.kind = COMMAND_GONE};
 
+	assert(f->server == NULL);
 	memcpy(c.token, token, sizeof(c.token));
 	return put(f, &c, e);
 }
@@ -273,7 +275,7 @@ blob_fetch_take(struct blob_fetch *f, struct blob_outcome *out)
 	if ((task = f->done) != NULL)
 		task_unlink(&f->done, &f->done_end, task);
 	if (f->done == NULL)
-		blob_fetch_quiet(f->done_fd);
+		wake_fd_clear(f->done_fd);
 	pthread_mutex_unlock(&f->lock);
 	if (task == NULL)
 		return false;

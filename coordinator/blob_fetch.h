@@ -5,6 +5,10 @@
  * worker shares the output's folder, reads again what it wrote there.  What
  * comes of each request is taken with blob_fetch_take.
  *
+ * A client of a server does the same the other way round: the fetch connects
+ * to the server's data socket (blob_offer.h), and all its requests are for
+ * what that offers.
+ *
  * Memory: transfers * window * DATA_CHUNK for what is on its way, besides the
  * requests themselves.  A worker that sends more than it was asked for is cut
  * off by its requests, and its queue holds 2 * DATA_CREDIT_MAX chunks.
@@ -30,25 +34,38 @@ struct link_keys;
 #define BLOB_FETCH_TRIES 3
 #define BLOB_FETCH_SHOWN_MS 10000 /* until a shared folder shows a file */
 
+/* Where a client gets layers from. */
+struct blob_fetch_server {
+	const char *name;     /* for errors: "server NAME"; copied */
+	const uint8_t *token; /* DATA_TOKEN_SIZE bytes, of WELCOME; copied */
+};
+
 struct blob_fetch_config {
 	const char *endpoint;	      /* see endpoint.h; not kept */
 	const struct link_keys *keys; /* or NULL; not kept */
-	size_t transfers;	      /* at a time, 1 or more */
+	/*
+	 * NULL: the fetch listens at endpoint, for workers.  Else it connects
+	 * there, requests have the server's token, and neither
+	 * blob_fetch_worker nor blob_fetch_worker_gone is for it.  Not kept.
+	 */
+	const struct blob_fetch_server *server;
+	size_t transfers; /* at a time, 1 or more */
 	struct blob_pace pace;
 	int64_t shown_ms;
+	int hello_ms; /* to a server: DATA_HELLO_MS */
 };
 
 /* What all but tests want. */
 void blob_fetch_defaults(struct blob_fetch_config *config);
 
-/* Binds the socket, starts the thread. */
+/* Binds or connects the socket, starts the thread. */
 int blob_fetch_new(void *ctx, const struct blob_fetch_config *config,
     struct blob_fetch **out, struct err *e);
 /* Ends the thread, after the write or fsync that it is in; gives up all. */
 void blob_fetch_free(struct blob_fetch *f);
 void blob_fetch_freep(struct blob_fetch **f);
 
-/* As it is bound, ports filled in. */
+/* As it is bound, ports filled in; "" where it connects. */
 const char *blob_fetch_endpoint(const struct blob_fetch *f);
 
 /*

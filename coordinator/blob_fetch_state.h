@@ -11,6 +11,7 @@
 #include <stdbool.h>
 
 #include "blob_fetch.h"
+#include "data_hello.h"
 #include "endpoint.h"
 #include "err.h"
 
@@ -58,14 +59,14 @@ struct blob_fetch {
 	/* The thread's. */
 	struct link *link;
 	struct blob_source *sources;
+	struct blob_source *server; /* the only one, where it connects */
+	struct data_hello hello;    /* said to the server */
+	bool greeted;		    /* it has answered one, */
+	bool unanswered;	    /* but not the last one, which it should */
 	struct write_behind *behind;
 	size_t n_pulls, n_checks; /* that are on */
 	struct err broken;	  /* ends every request, once it is set */
 };
-
-/* Makes an eventfd readable, or not so any more. */
-void blob_fetch_wake(int fd);
-void blob_fetch_quiet(int fd);
 
 /* A list of tasks has a head, and the place of its last pointer. */
 void task_push(struct task ***end, struct task *task);

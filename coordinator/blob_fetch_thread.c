@@ -10,6 +10,7 @@
 #include "link.h"
 #include "monotime.h"
 #include "own.h"
+#include "wake_fd.h"
 
 /* Messages between two looks at everything else. */
 #define BATCH 64
@@ -82,7 +83,8 @@ finish(struct blob_fetch *f, struct task *task, const struct err *why)
 	if (why->kind != ERR_NONE) {
 		task->err = *why;
 		if (task->source != NULL && why->kind != ERR_FATAL)
-			err_ctx(&task->err, "worker %s", task->source->name);
+			err_ctx(&task->err, "%s %s", task->source->what,
+			    task->source->name);
 	}
 	if (task->source != NULL && task->request.way == BLOB_PULL)
 		release(
@@ -91,7 +93,7 @@ finish(struct blob_fetch *f, struct task *task, const struct err *why)
 	pthread_mutex_lock(&f->lock);
 	task_unlink(&f->tasks, &f->tasks_end, task);
 	task_push(&f->done_end, task);
-	blob_fetch_wake(f->done_fd);
+	wake_fd_set(f->done_fd);
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -191,7 +193,7 @@ take_commands(struct blob_fetch *f)
 	bool stop;
 
 	pthread_mutex_lock(&f->lock);
-	blob_fetch_quiet(f->wake_fd);
+	wake_fd_clear(f->wake_fd);
 	c = f->commands;
 	f->commands = NULL;
 	f->commands_end = &f->commands;
@@ -209,6 +211,26 @@ take_commands(struct blob_fetch *f)
 /* Messages. */
 
 static void
+release_again(struct blob_fetch *f, struct blob_source *s)
+{
+	for (size_t i = 0; i < s->n_releases && i < RELEASES_AGAIN; i++)
+		tell_release(f, s, &s->release[i]);
+}
+
+/* What was asked for on the connection before may be lost. */
+static void
+restart(struct blob_fetch *f, const struct blob_source *s)
+{
+	for (struct task *t = f->tasks; t != NULL; t = t->next)
+		if (t->source == s && t->transfer != NULL)
+			blob_transfer_restart(t->transfer);
+}
+
+/*
+ * A worker says whose its connection is; a server, that it knows this one,
+ * which is new.
+ */
+static void
 on_hello(struct blob_fetch *f, const struct link_peer *peer,
     const struct data_msg_data_hello *m)
 {
@@ -217,12 +239,35 @@ on_hello(struct blob_fetch *f, const struct link_peer *peer,
 	/* A token alone is not enough where keys say who somebody is. */
 	if (s == NULL || strcmp(s->key, peer->key) != 0)
 		return;
-	if (blob_source_tie(f->sources, s, peer))
-		for (struct task *t = f->tasks; t != NULL; t = t->next)
-			if (t->source == s && t->transfer != NULL)
-				blob_transfer_restart(t->transfer);
-	for (size_t i = 0; i < s->n_releases && i < RELEASES_AGAIN; i++)
-		tell_release(f, s, &s->release[i]);
+	if (blob_source_tie(f->sources, s, peer) || s == f->server)
+		restart(f, s);
+	f->greeted = true;
+	f->unanswered = false;
+	release_again(f, s);
+}
+
+/*
+ * Where something could not be sent, and this can, there is a connection
+ * again.  Of a new one the server will say so; of the same one, whose queue
+ * was full, it says nothing until the next time.
+ */
+static int
+say_hello(struct blob_fetch *f, struct err *e)
+{
+	const struct link_peer same = {.len = 0};
+	int rc;
+
+	if (f->server == NULL)
+		return 0;
+	rc = data_hello_say(&f->hello, f->link, monotime_ms(), e);
+	if (rc <= 0)
+		return rc;
+	if (f->greeted && f->unanswered &&
+	    blob_source_tie(f->sources, f->server, &same))
+		restart(f, f->server);
+	f->unanswered = !f->server->connected;
+	release_again(f, f->server);
+	return 0;
 }
 
 static void
@@ -285,7 +330,7 @@ receive(struct blob_fetch *f, struct err *e)
 {
 	for (int i = 0; i < BATCH; i++) {
 		struct err why = ERR_INIT;
-		struct link_peer peer;
+		struct link_peer peer = {.len = 0};
 		struct data_msg m;
 		int rc = link_recv_data(f->link, &peer, &m, &why);
 
@@ -439,6 +484,8 @@ wait_for_work(struct blob_fetch *f)
 	    {link_fd(f->link), POLLIN, 0}, {f->wake_fd, POLLIN, 0}};
 	int64_t now = monotime_ms(), until = now + WAIT_MAX_MS;
 
+	if (f->server != NULL && f->hello.next < until)
+		until = f->hello.next;
 	for (const struct task *task = f->tasks; task != NULL;
 	     task = task->next) {
 		int64_t at = until;
@@ -452,8 +499,10 @@ wait_for_work(struct blob_fetch *f)
 		until = at < until ? at : until;
 	}
 	/* A socket that has failed would be readable for ever. */
-	if (f->broken.kind != ERR_NONE)
+	if (f->broken.kind != ERR_NONE) {
 		fds[0].fd = -1;
+		until = now + WAIT_MAX_MS;
+	}
 	poll(fds, 2, until > now ? (int)(until - now) : 0);
 }
 
@@ -479,7 +528,7 @@ blob_fetch_thread(void *arg)
 		if (f->broken.kind == ERR_NONE) {
 			start_tasks(f);
 			/* Last before sleeping: see link_recv. */
-			if ((rc = receive(f, &e)) < 0)
+			if (say_hello(f, &e) < 0 || (rc = receive(f, &e)) < 0)
 				break_down(f, &e);
 			else
 				busy = work(f, rc == 0) || rc > 0;

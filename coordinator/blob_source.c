@@ -10,20 +10,46 @@
 
 #include "err.h"
 
-int
-blob_source_new(
-    const char *name, const char *key, struct blob_source **out, struct err *e)
+static struct blob_source *
+make(const char *what, const char *name, struct err *e)
 {
 	struct blob_source *s = calloc(1, sizeof(*s));
 
-	if (s == NULL)
-		return err_set(e, ERR_FATAL, errno, "worker %s", name);
+	if (s == NULL) {
+		err_set(e, ERR_FATAL, errno, "%s %s", what, name);
+		return NULL;
+	}
+	s->what = what;
 	snprintf(s->name, sizeof(s->name), "%s", name);
+	return s;
+}
+
+int
+blob_source_new(const char *what, const char *name, const char *key,
+    struct blob_source **out, struct err *e)
+{
+	struct blob_source *s = make(what, name, e);
+
+	if (s == NULL)
+		return -1;
 	snprintf(s->key, sizeof(s->key), "%s", key);
 	if (getentropy(s->token, sizeof(s->token)) < 0) {
 		free(s);
-		return err_set(e, ERR_FATAL, errno, "worker %s: token", name);
+		return err_set(e, ERR_FATAL, errno, "%s %s: token", what, name);
 	}
+	*out = s;
+	return 0;
+}
+
+int
+blob_source_server(const char *name, const uint8_t *token,
+    struct blob_source **out, struct err *e)
+{
+	struct blob_source *s = make("server", name, e);
+
+	if (s == NULL)
+		return -1;
+	memcpy(s->token, token, sizeof(s->token));
 	*out = s;
 	return 0;
 }

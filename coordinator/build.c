@@ -8,14 +8,18 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "build_cache.h"
+#include "build_state.h"
 #include "closure.h"
 #include "curve_key.h"
 #include "dispatch.h"
+#include "encoder_version.h"
 #include "err.h"
 #include "file_place.h"
 #include "image_json.h"
 #include "image_layers.h"
 #include "launch.h"
+#include "layer_cache_list.h"
 #include "layer_plan.h"
 #include "log.h"
 #include "metadata.h"
@@ -30,33 +34,11 @@
 #include "scratch.h"
 #include "store_path.h"
 
-#define LABEL_MAX 128
 #define LAYERS_OF_ALL_ENGINES 125 /* Docker 20.10 takes no more */
 /* Where workers may join that --launch starts, unless --listen says. */
 #define LISTEN_ANYWHERE "tcp://*:*"
 /* Our own descriptors, beside one for each worker. */
 #define DESCRIPTORS 32
-
-/* One build; the parts are made in this order and freed in the reverse. */
-struct build {
-	const struct options *options;
-	int64_t start; /* ms */
-	struct scratch *scratch;
-	struct progress *progress;
-	struct output *output[OPTIONS_OUTPUTS_MAX];
-	size_t n_outputs;
-	struct output *blobs; /* the output that workers write blobs to */
-	struct image_layers *layers;
-	struct dispatch *dispatch;
-	struct curve_key key; /* ours, while sockets are made */
-	struct launch *launch;
-
-	/* One job and spec a layer that is not the base's. */
-	struct dispatch_job *job;
-	struct layer_spec *spec;
-	char (*label)[LABEL_MAX];
-	size_t n_jobs, first; /* job i makes layer first + i */
-};
 
 static void
 build_end(struct build *b)
@@ -65,12 +47,15 @@ build_end(struct build *b)
 	launch_free(b->launch);
 	for (size_t i = 0; i < b->n_outputs; i++)
 		output_free(b->output[i]);
+	output_free(b->to_cache);
 	image_layers_free(b->layers);
+	build_cache_free(b->cache);
 	progress_free(b->progress);
 	scratch_free(b->scratch);
 	free(b->job);
 	free(b->spec);
 	free(b->label);
+	free(b->layer);
 }
 
 static int
@@ -81,8 +66,10 @@ open_outputs(struct build *b, struct err *e)
 	if (metadata != NULL && metadata_check(metadata, e) < 0)
 		return -1;
 	for (size_t i = 0; i < b->options->n_outputs; i++) {
-		if (output_open(&b->options->outputs[i], b->scratch,
-			&b->output[i], e) < 0)
+		struct output_target target = b->options->outputs[i];
+
+		target.push = &b->options->push;
+		if (output_open(&target, b->scratch, &b->output[i], e) < 0)
 			return -1;
 		b->n_outputs++;
 	}
@@ -126,6 +113,7 @@ check_all_outside(const struct build *b, struct err *e)
 
 	for (size_t i = 0; i < b->options->n_outputs; i++)
 		if (b->options->outputs[i].kind != OUTPUT_NONE &&
+		    b->options->outputs[i].kind != OUTPUT_REGISTRY &&
 		    check_outside(b, b->options->outputs[i].path, e) < 0)
 			return -1;
 	return metadata == NULL ? 0 : check_outside(b, metadata, e);
@@ -202,11 +190,20 @@ start_workers(struct build *b, struct err *e)
 	    .listen = o->listen,
 	    .keys = o->workers_keys,
 	    .plain = o->listen_plain,
+	    .no_locality = o->no_locality,
 	    .min_workers = o->min_workers,
 	    .audit = (unsigned)o->audit,
 	};
+	bool encodes = build_cache_encoding(o).kind != ENCODING_NONE;
 	int rc;
 
+	if (b->cache != NULL) {
+		config.done = build_job_done;
+		config.done_arg = b;
+	}
+	/* All layers of an image are made by the same library. */
+	if (b->known > 0 && encodes)
+		config.encoder = encoder_version(o->encoding.kind);
 	if (config.workers == 0)
 		config.workers = 1;
 	if (config.slots == 0 && !o->no_local_slots)
@@ -228,68 +225,6 @@ start_workers(struct build *b, struct err *e)
 	rc = dispatch_new(&config, b->scratch, &b->dispatch, e);
 	curve_key_clear(&b->key); /* the socket has it */
 	return rc;
-}
-
-/* "layer 7 (glibc-2.38)", "layer 100 (bash-5.2 and 370 more)". */
-static void
-label(const struct build *b, size_t i, char out[static LABEL_MAX])
-{
-	const struct image_layer *l = &b->layers->image.layer[b->first + i];
-
-	if (l->kind == IMAGE_ROOT)
-		snprintf(out, LABEL_MAX, "layer %zu (root)", b->first + i + 1);
-	else if (l->n_paths == 0)
-		snprintf(out, LABEL_MAX, "layer %zu (empty)", b->first + i + 1);
-	else if (l->n_paths == 1)
-		snprintf(out, LABEL_MAX, "layer %zu (%.80s)", b->first + i + 1,
-		    store_path_name(l->paths[0]));
-	else
-		snprintf(out, LABEL_MAX, "layer %zu (%.60s and %zu more)",
-		    b->first + i + 1, store_path_name(l->paths[0]),
-		    l->n_paths - 1);
-}
-
-static void
-describe_job(struct build *b, size_t i)
-{
-	const struct image_layers *l = b->layers;
-	struct dispatch_job *job = &b->job[i];
-	struct layer_spec *spec = &b->spec[i];
-
-	image_layers_spec(l, b->options, spec);
-	job->spec = spec;
-	job->label = b->label[i];
-	label(b, i, b->label[i]);
-	if (i + 1 < b->n_jobs) {
-		spec->source = LAYER_FROM_STORE;
-		job->closure = l->closure;
-		job->path = l->plan->layer[i].path;
-		job->n = l->plan->layer[i].n;
-		job->weight = l->plan->layer[i].nar_size;
-	} else if (l->root != NULL) {
-		spec->source = LAYER_FROM_ENTRIES;
-		job->entry = l->root->entry;
-		job->n = l->root->n;
-		job->weight = l->root->n * TAR_BLOCK;
-	} else {
-		spec->source = LAYER_FROM_FILE;
-		spec->file = l->root_file;
-	}
-}
-
-static int
-describe_jobs(struct build *b, struct err *e)
-{
-	b->n_jobs = b->layers->plan->n + 1;
-	b->first = b->layers->image.n_layers - b->n_jobs;
-	b->job = calloc(b->n_jobs, sizeof(*b->job));
-	b->spec = calloc(b->n_jobs, sizeof(*b->spec));
-	b->label = calloc(b->n_jobs, sizeof(*b->label));
-	if (b->job == NULL || b->spec == NULL || b->label == NULL)
-		return err_set(e, ERR_FATAL, errno, "jobs");
-	for (size_t i = 0; i < b->n_jobs; i++)
-		describe_job(b, i);
-	return 0;
 }
 
 /*
@@ -347,7 +282,7 @@ measure(struct build *b, struct err *e)
 	for (size_t i = 0; i < b->n_jobs; i++) {
 		b->spec[i].measure = false;
 		b->job[i].weight = b->job[i].result.tar_size;
-		b->layers->image.layer[b->first + i].result.tar_size =
+		b->layers->image.layer[b->layer[i]].result.tar_size =
 		    b->job[i].result.tar_size;
 	}
 	return 0;
@@ -357,8 +292,12 @@ measure(struct build *b, struct err *e)
 static int
 place(struct build *b, struct err *e)
 {
-	bool encoded = false;
-
+	if (b->to_cache != NULL) {
+		b->blobs = b->to_cache;
+		for (size_t i = 0; i < b->n_jobs; i++)
+			output_sink(b->blobs, b->layer[i],
+			    &b->spec[i].outputs[b->spec[i].n_outputs++]);
+	}
 	for (size_t o = 0; o < b->n_outputs; o++) {
 		struct output *output = b->output[o];
 
@@ -371,16 +310,11 @@ place(struct build *b, struct err *e)
 		for (size_t i = 0; i < b->n_jobs; i++) {
 			struct layer_spec *spec = &b->spec[i];
 
-			if (output_sink(output, b->first + i,
+			if (output_sink(output, b->layer[i],
 				&spec->outputs[spec->n_outputs]))
 				spec->n_outputs++;
 		}
-		encoded |= output_takes_blobs(output) ||
-		    b->options->outputs[o].kind == OUTPUT_NONE;
 	}
-	/* A docker-archive holds plain tars: nobody would see the blobs. */
-	for (size_t i = 0; i < b->n_jobs && !encoded; i++)
-		b->spec[i].encoding = (struct encoding){ENCODING_NONE, 0};
 	return 0;
 }
 
@@ -390,7 +324,7 @@ take_results(struct build *b, struct err *e)
 	const struct digest *want = &b->layers->root_digest;
 
 	for (size_t i = 0; i < b->n_jobs; i++) {
-		struct image_layer *l = &b->layers->image.layer[b->first + i];
+		struct image_layer *l = &b->layers->image.layer[b->layer[i]];
 
 		l->result = b->job[i].result;
 		l->seconds = b->job[i].seconds;
@@ -406,6 +340,19 @@ take_results(struct build *b, struct err *e)
 	return 0;
 }
 
+static void
+tell_commits(const struct build *b)
+{
+	enum progress_mode mode = b->options->progress;
+
+	if (mode == PROGRESS_NONE || mode == PROGRESS_JSON)
+		return;
+	for (size_t i = 0; i < b->n_outputs; i++)
+		if (*output_said(b->output[i]) != '\0')
+			log_line(
+			    LOG_INFO, "pushed   %s", output_said(b->output[i]));
+}
+
 static int
 commit(struct build *b, struct err *e)
 {
@@ -418,6 +365,7 @@ commit(struct build *b, struct err *e)
 		if (output_commit(b->output[i], image,
 			b->output[i] == b->blobs ? NULL : b->blobs, e) < 0)
 			return -1;
+	tell_commits(b);
 	return 0;
 }
 
@@ -468,7 +416,7 @@ run(struct build *b, struct err *e)
 		b->options, b->scratch, b->progress, &b->layers, e) < 0 ||
 	    check_all_outside(b, e) < 0 ||
 	    image_layers_make(b->layers, b->options, e) < 0 ||
-	    describe_jobs(b, e) < 0)
+	    build_describe_jobs(b, e) < 0)
 		return -1;
 	warn(b);
 	if (start_workers(b, e) < 0 || measure(b, e) < 0 || place(b, e) < 0)
@@ -483,12 +431,32 @@ run(struct build *b, struct err *e)
 	return finish(b, e);
 }
 
+/* A cache that has grown too large loses what was not used for longest. */
+static void
+trim(const struct options *o)
+{
+	const struct layer_cache_bounds bounds = {
+	    .bytes = o->max_size, .unused = -1};
+	struct layer_cache_pruned gone;
+	struct err e = ERR_INIT;
+
+	if (layer_cache_prune(o->cache_dir, &bounds, &gone, &e) < 0)
+		log_line(LOG_WARNING, "%s", e.text);
+	else if (gone.records > 0)
+		log_line(
+		    LOG_DEBUG, "layer cache: %zu layers removed", gone.records);
+}
+
 int
 build_run(const struct options *options, struct err *e)
 {
 	struct build b = {.options = options, .start = monotime_ms()};
 	int rc = run(&b, e);
+	bool trims;
 
+	trims = rc == 0 && b.cache != NULL && b.n_jobs > 0;
 	build_end(&b);
+	if (trims)
+		trim(options);
 	return rc;
 }

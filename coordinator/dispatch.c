@@ -27,6 +27,7 @@
 #include "scratch.h"
 
 #define SILENT_MS 10000
+#define SILENCE_LOOK_MS 500 /* how often it is looked for before the start */
 #define LEASE_MS 120000
 #define POISON 3
 /* On one machine a second copy would wait for the same disks. */
@@ -123,13 +124,19 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->progress = config->progress;
 	d->scratch = scratch;
 	d->encoding = config->encoding;
+	d->done = config->done;
+	d->done_arg = config->done_arg;
+	if (config->encoder != NULL)
+		snprintf(d->encoder, sizeof(d->encoder), "%s", config->encoder);
 	d->audit = config->audit;
 	d->no_local = config->slots == 0;
-	if (getentropy(&d->session, sizeof(d->session)) < 0)
+	if (getentropy(&d->session, sizeof(d->session)) < 0 ||
+	    getentropy(&d->hash_seed, sizeof(d->hash_seed)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	d->session |= 1; /* never 0, which is none */
 	if ((d->child_fd = child_signals(config->keys != NULL, e)) < 0 ||
 	    listen_here(d, e) < 0 || dispatch_remote_open(d, config, e) < 0 ||
+	    dispatch_locality_open(d, config, e) < 0 ||
 	    start_workers(d, config, e) < 0 ||
 	    dispatch_launch_start(d, config, e) < 0)
 		return -1;
@@ -154,6 +161,7 @@ dispatch_free(struct dispatch *d)
 		}
 	}
 	dispatch_shared_forget(d);
+	dispatch_locality_free(d);
 	dispatch_part(d, GRACE_MS);
 	if (d->local != NULL)
 		local_workers_end(d->local, GRACE_MS);
@@ -171,7 +179,7 @@ dispatch_free(struct dispatch *d)
 	free(d->started);
 	free(d->folder);
 	free(d->endpoint);
-	free(d->peer);
+	peers_free(d);
 	free(d);
 }
 
@@ -180,6 +188,12 @@ dispatch_freep(struct dispatch **d)
 {
 	dispatch_free(*d);
 	*d = NULL;
+}
+
+const char *
+dispatch_encoder(const struct dispatch *d)
+{
+	return d->encoder;
 }
 
 /* Local workers that ended: their jobs go elsewhere, others take their place.
@@ -239,7 +253,8 @@ send_job(struct dispatch *d, const struct sched_action *a)
 	}
 	if (job_send(p->via, &p->link, &job, d->base + a->job.v, a->attempt,
 		&e) < 0) {
-		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
+		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
+		    job.label, (unsigned long long)a->attempt, e.text);
 		peer_gone(d, p, "cannot be reached");
 	}
 }
@@ -254,7 +269,9 @@ send_cancel(struct dispatch *d, const struct sched_action *a)
 
 	/* What cannot be told runs in vain; its answer changes nothing. */
 	if (p != NULL && link_send(p->via, &p->link, &m, &e) < 0)
-		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
+		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: cancel: %s",
+		    p->name, d->job[a->job.v].label,
+		    (unsigned long long)a->attempt, e.text);
 }
 
 /* Bytes of one reason of several, and of one that is all. */
@@ -369,6 +386,9 @@ may_begin(struct dispatch *d)
 static void
 drop_all_silent(struct dispatch *d)
 {
+	if (dispatch_now(d) < d->silence_at)
+		return;
+	d->silence_at = dispatch_now(d) + SILENCE_LOOK_MS;
 	for (size_t i = d->n_peers; i-- > 0;)
 		if (dispatch_now(d) - d->peer[i].heard >= SILENT_MS)
 			drop_silent(d, &d->peer[i]);
@@ -417,11 +437,13 @@ loop(struct dispatch *d, struct err *e)
 	};
 
 	for (;;) {
-		int64_t until = 1000, probe;
+		int64_t until = 1000, probe, answer;
+		int n;
 		int tick = progress_tick(d->progress, monotime_ms());
 
 		come_round(d);
-		if (settle(d, e) < 0)
+		if (dispatch_locality_tick(d, &answer, e) < 0 ||
+		    settle(d, e) < 0)
 			return -1;
 		if (sched_open(d->sched) == 0)
 			return 0;
@@ -431,17 +453,21 @@ loop(struct dispatch *d, struct err *e)
 		probe = dispatch_shared_tick(d);
 		if (probe != INT64_MAX && probe - monotime_ms() < until)
 			until = probe - monotime_ms();
+		if (answer != INT64_MAX && answer - monotime_ms() < until)
+			until = answer - monotime_ms();
 		if (until > 1000)
 			until = 1000;
 		if (tick >= 0 && tick < until)
 			until = tick;
 		if (until < 0)
 			until = 0;
-		if (poll(fds, 4, (int)until) < 0 && errno != EINTR)
+		if ((n = poll(fds, 4, (int)until)) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
 		dispatch_blobs_beat(d);
 		local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
-		if (replace(d, e) < 0 || dispatch_launch_check(d, e) < 0)
+		if ((n == 0 || fds[1].revents != 0) && replace(d, e) < 0)
+			return -1;
+		if (dispatch_launch_check(d, e) < 0)
 			return -1;
 	}
 }
@@ -489,11 +515,8 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 			return -1;
 		bytes += job[i].weight;
 	}
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (sched_worker_up(d->sched, dispatch_now(d),
-			d->peer[i].worker, d->peer[i].slots, d->peer[i].name,
-			e) < 0)
-			return -1;
+	if (dispatch_locality_start(d, e) < 0)
+		return -1;
 	progress_totals(d->progress, n, bytes);
 	return 0;
 }

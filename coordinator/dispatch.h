@@ -45,6 +45,10 @@ struct dispatch_config {
 	const struct cache_list *caches; /* that local workers may ask */
 	struct progress *progress;
 	struct encoding encoding; /* of blobs */
+	const char *encoder; /* that workers must have, or NULL: the first's */
+	/* Told of each job that is done and verified, but for measured ones. */
+	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	void *done_arg;
 
 	/* Workers of other machines; borrowed until dispatch_free. */
 	const char *listen;	     /* where they may join, or NULL */
@@ -52,6 +56,7 @@ struct dispatch_config {
 	const char *keys;	     /* file or folder of theirs, or NULL */
 	bool plain;		     /* without keys beyond this machine */
 	struct launch *launch;	     /* starts some of them, or NULL */
+	bool no_locality;	     /* workers' stores do not matter */
 	size_t min_workers;	     /* work begins when so many are there */
 	unsigned audit; /* percent of jobs that two workers must agree on */
 };
@@ -68,6 +73,9 @@ int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
  */
 int dispatch_run(
     struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e);
+
+/* Of the workers that were there: encoder_version.h; "": nobody was. */
+const char *dispatch_encoder(const struct dispatch *d);
 
 /* Sends the workers home and waits for the local ones, then kills. */
 void dispatch_free(struct dispatch *d);

@@ -91,16 +91,6 @@ dispatch_blobs_start(struct dispatch *d, struct err *e)
 	return 0;
 }
 
-static struct peer *
-peer_by_token(struct dispatch *d, const uint8_t *token)
-{
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].via == d->remote &&
-		    memcmp(d->peer[i].token, token, DATA_TOKEN_SIZE) == 0)
-			return &d->peer[i];
-	return NULL;
-}
-
 /* Whether the job's bytes have to come over the network. */
 bool
 dispatch_blobs_wanted(
@@ -166,7 +156,9 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
 			*e = bad;
 			return -1;
 		}
-		log_line(LOG_WARNING, "worker %s: %s", p->name, bad.text);
+		log_line(LOG_WARNING, "worker %s: attempt %llu of %s: %s",
+		    p->name, (unsigned long long)attempt, d->job[id.v].label,
+		    bad.text);
 		peer_gone(d, p, bad.text);
 		return 0;
 	}
@@ -211,7 +203,9 @@ pull_failed(struct dispatch *d, struct peer *p, struct job_id id,
 		*e = o->err;
 		return -1;
 	}
-	log_line(LOG_WARNING, "%s: %s", d->job[id.v].label, o->err.text);
+	log_line(LOG_WARNING, "worker %s: attempt %llu of %s: %s",
+	    d->pull[id.v].name, (unsigned long long)o->id.attempt,
+	    d->job[id.v].label, o->err.text);
 	if (p == NULL)
 		return 0; /* its jobs went elsewhere when it did */
 	if (o->err.kind == ERR_PEER) {

@@ -45,24 +45,18 @@ static int
 peer_new(struct dispatch *d, const struct dispatch_from *from,
     const struct msg_hello *hello, struct err *e)
 {
-	struct peer *p;
-
-	if (d->n_peers == d->room_peers) {
-		size_t room = d->room_peers == 0 ? 16 : 2 * d->room_peers;
-
-		if ((p = realloc(d->peer, room * sizeof(*p))) == NULL)
-			return err_set(e, ERR_FATAL, errno, "workers");
-		d->peer = p;
-		d->room_peers = room;
-	}
-	p = &d->peer[d->n_peers];
-	*p = (struct peer){
+	struct peer new = {
 	    .via = from->via,
 	    .link = from->link,
 	    .worker = {d->next_worker},
 	    .slots = (size_t)hello->slots,
+	    .fetches = hello->fetches,
 	    .heard = dispatch_now(d),
 	};
+	struct peer *p = &new;
+
+	if (peer_reserve(d, e) < 0)
+		return -1;
 	snprintf(p->name, sizeof(p->name), "%.40s/%llu", hello->host,
 	    (unsigned long long)hello->pid);
 	memcpy(p->instance, hello->instance, sizeof(p->instance));
@@ -72,25 +66,14 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 	if (from->via == d->remote &&
 	    blob_fetch_worker(d->fetch, p->name, p->link.key, p->token, e) < 0)
 		return -1;
-	if (sched_worker_up(
-		d->sched, dispatch_now(d), p->worker, p->slots, p->name, e) < 0)
+	p = peer_add(d, &new);
+	if (dispatch_locality_joined(d, p, e) < 0)
 		return -1;
 	dispatch_shared_joined(d, p);
-	d->n_peers++;
 	d->next_worker++;
 	d->start_failures = 0;
 	progress_worker_up(d->progress, (size_t)p->worker.v, p->name);
 	return 0;
-}
-
-static struct peer *
-peer_by_instance(struct dispatch *d, const struct msg_hello *hello)
-{
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (memcmp(d->peer[i].instance, hello->instance,
-			sizeof(hello->instance)) == 0)
-			return &d->peer[i];
-	return NULL;
 }
 
 /* The leases of a worker that is back, but for those that it holds. */
@@ -135,8 +118,7 @@ take_over(struct dispatch *d, struct peer *p, const struct dispatch_from *from,
 		    : "the same worker is here already";
 		return 0;
 	}
-	p->via = from->via;
-	p->link = from->link;
+	peer_relink(d, p, from);
 	p->heard = now;
 	p->twice = 0;
 	log_line(LOG_INFO, "worker %s is back", p->name);
@@ -171,7 +153,7 @@ let_in(struct dispatch *d, const struct dispatch_from *from,
 		p->heard = dispatch_now(d);
 		return take_back(d, p, hello, e);
 	}
-	if ((p = peer_by_instance(d, hello)) != NULL)
+	if ((p = peer_by_instance(d, from->via, hello->instance)) != NULL)
 		return take_over(d, p, from, hello, why, e);
 	*in_vain = true;
 	return peer_new(d, from, hello, e);
@@ -221,6 +203,7 @@ dispatch_hello(struct dispatch *d, const struct dispatch_from *from,
 		    sizeof(m.welcome.token));
 	}
 	dispatch_say(from, &m);
+	dispatch_locality_ask(d, peer_by_link(d, from));
 	if (in_vain && hello->session == d->session)
 		cancel_held(from, hello);
 	return 0;

@@ -18,28 +18,6 @@
 
 #define PART_STEP_MS 20
 
-struct peer *
-peer_by_link(struct dispatch *d, const struct dispatch_from *from)
-{
-	const struct link_peer *link = &from->link;
-
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].via == from->via &&
-		    d->peer[i].link.len == link->len &&
-		    memcmp(d->peer[i].link.id, link->id, link->len) == 0)
-			return &d->peer[i];
-	return NULL;
-}
-
-struct peer *
-peer_by_worker(struct dispatch *d, struct worker_id worker)
-{
-	for (size_t i = 0; i < d->n_peers; i++)
-		if (d->peer[i].worker.v == worker.v)
-			return &d->peer[i];
-	return NULL;
-}
-
 void
 peer_gone(struct dispatch *d, struct peer *p, const char *why)
 {
@@ -50,12 +28,13 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 		sched_worker_gone(d->sched, dispatch_now(d), p->worker, why);
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
-	dispatch_shared_gone(p);
+	dispatch_shared_gone(d, p);
+	dispatch_locality_gone(d, p);
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
 		log_line(LOG_DEBUG, "%s", e.text);
-	*p = d->peer[--d->n_peers];
+	peer_remove(d, p);
 }
 
 void
@@ -161,6 +140,8 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 	case SCHED_ACCEPTED:
 		dispatch_blobs_set_done(d, id);
 		job_done(d, worker, name, id, r);
+		if (d->done != NULL && !job->spec->measure)
+			return d->done(d->done_arg, job, e);
 		break;
 	case SCHED_DIFFERS:
 		return err_set(e, ERR_FATAL, 0,
@@ -200,6 +181,9 @@ on_done(
 	if (!dispatch_job_of(d, m->job, &id) ||
 	    !check_result(d, p, id, false, &m->result))
 		return 0;
+	if (m->result.fetched > 0)
+		sched_fetched(d->sched, p->worker, m->result.fetched,
+		    (int64_t)(m->result.fetch_us / 1000));
 	/* Not from one that was never asked: others' results would wait. */
 	if (dispatch_blobs_wanted(d, p, id) && !dispatch_blobs_done(d, id) &&
 	    sched_given(d->sched, p->worker, id, m->attempt))
@@ -276,21 +260,32 @@ on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
 	peer_gone(d, p, "left");
 }
 
-static int
-on_message(struct dispatch *d, const struct dispatch_from *from,
-    const struct msg *m, struct err *e)
+/* lie: what it does, or NULL. */
+static void
+drop_liar(struct dispatch *d, struct peer *p, const char *lie)
 {
-	const struct msg who = {.type = MSG_WHO};
-	struct peer *p = peer_by_link(d, from);
+	if (lie == NULL)
+		return;
+	log_line(LOG_WARNING, "worker %s %s: dropped", p->name, lie);
+	peer_gone(d, p, "broke the protocol");
+}
 
-	if (m->type == MSG_HELLO)
-		return dispatch_hello(d, from, &m->hello, e);
-	if (p == NULL) {
-		/* A new connection of one that was known, or may be known. */
-		dispatch_say(from, &who);
-		return 0;
-	}
-	p->heard = dispatch_now(d);
+static int
+on_have(
+    struct dispatch *d, struct peer *p, const struct msg_have *m, struct err *e)
+{
+	const char *lie;
+
+	if (dispatch_locality_have(d, p, m, &lie, e) < 0)
+		return -1;
+	drop_liar(d, p, lie);
+	return 0;
+}
+
+static int
+on_worker_message(
+    struct dispatch *d, struct peer *p, const struct msg *m, struct err *e)
+{
 	switch (m->type) {
 	case MSG_BEAT:
 		on_beat(d, p, &m->beat);
@@ -317,13 +312,20 @@ on_message(struct dispatch *d, const struct dispatch_from *from,
 	case MSG_CANCEL:
 	case MSG_PROBE:
 	case MSG_WHO:
+	case MSG_ASK:
+	case MSG_PATHS:
 	case MSG_CLIENT:
 	case MSG_MADE:
 	case MSG_STATUS:
 	case MSG_STATE:
 		break;
+	case MSG_WANT:
+		drop_liar(d, p, dispatch_locality_want(d, p, &m->want));
+		return 0;
+	case MSG_HAVE:
+		return on_have(d, p, &m->have, e);
 	case MSG_PROBED:
-		dispatch_shared_answered(p, &m->probed);
+		dispatch_shared_answered(d, p, &m->probed);
 		return 0;
 	}
 	log_line(LOG_WARNING,
@@ -331,6 +333,24 @@ on_message(struct dispatch *d, const struct dispatch_from *from,
 	    msg_name(m->type));
 	peer_gone(d, p, "broke the protocol");
 	return 0;
+}
+
+static int
+on_message(struct dispatch *d, const struct dispatch_from *from,
+    const struct msg *m, struct err *e)
+{
+	const struct msg who = {.type = MSG_WHO};
+	struct peer *p = peer_by_link(d, from);
+
+	if (m->type == MSG_HELLO)
+		return dispatch_hello(d, from, &m->hello, e);
+	if (p == NULL) {
+		/* A new connection of one that was known, or may be known. */
+		dispatch_say(from, &who);
+		return 0;
+	}
+	p->heard = dispatch_now(d);
+	return on_worker_message(d, p, m, e);
 }
 
 static int
@@ -391,7 +411,7 @@ dispatch_part(struct dispatch *d, int ms)
 
 		if (rc > 0 && m.type == MSG_BYE &&
 		    (p = peer_by_link(d, &from)) != NULL)
-			*p = d->peer[--d->n_peers];
+			peer_remove(d, p);
 		if (rc > 0)
 			msg_clear(&m);
 		else if (rc < 0 && e.kind != ERR_PEER)

@@ -21,16 +21,16 @@
 /* A worker's folders are probed one after the other: it answers one at a time.
  */
 enum shared_state {
-	SHARED_PROBING, /* folder p->probing is next, or p->probe is on */
+	SHARED_NO,
 	SHARED_YES,
-	SHARED_NO
+	SHARED_PROBING /* folder p->probing is next, or p->probe is on */
 };
 
 void
 dispatch_shared_forget(struct dispatch *d)
 {
 	for (size_t i = 0; i < d->n_peers; i++)
-		dispatch_shared_gone(&d->peer[i]);
+		dispatch_shared_gone(d, &d->peer[i]);
 	for (size_t i = 0; i < d->n_folders; i++)
 		free(d->folder_of[i]);
 	for (size_t i = 0; i < d->n_folders; i++) {
@@ -106,10 +106,8 @@ dispatch_shared_start(struct dispatch *d, struct err *e)
 bool
 dispatch_shared_hold(struct dispatch *d)
 {
-	bool probing = false;
+	bool probing = d->n_probing > 0;
 
-	for (size_t i = 0; i < d->n_peers; i++)
-		probing |= d->peer[i].shared == SHARED_PROBING;
 	if (d->hold_until == 0 && d->n_peers > 0)
 		d->hold_until = monotime_ms() + HOLD_MS;
 	/* Once it is over, whoever joins later is not waited for. */
@@ -118,22 +116,32 @@ dispatch_shared_hold(struct dispatch *d)
 	return probing && monotime_ms() < d->hold_until;
 }
 
-void
-dispatch_shared_joined(const struct dispatch *d, struct peer *p)
-{
-	dispatch_shared_gone(p);
-	p->probing = 0;
-	p->shared = p->via == d->remote && d->n_folders > 0 && !d->unprobed
-	    ? SHARED_PROBING
-	    : SHARED_NO;
-}
-
-void
-dispatch_shared_gone(struct peer *p)
+/* Whatever it was; a probe that was on is over. */
+static void
+become(struct dispatch *d, struct peer *p, enum shared_state state)
 {
 	shared_probe_free(p->probe);
 	p->probe = NULL;
-	p->shared = SHARED_NO;
+	d->n_probing -= p->shared == SHARED_PROBING;
+	d->n_probing += state == SHARED_PROBING;
+	p->shared = state;
+	if (state == SHARED_PROBING)
+		d->probe_at = 0;
+}
+
+void
+dispatch_shared_joined(struct dispatch *d, struct peer *p)
+{
+	bool may = p->via == d->remote && d->n_folders > 0 && !d->unprobed;
+
+	p->probing = 0;
+	become(d, p, may ? SHARED_PROBING : SHARED_NO);
+}
+
+void
+dispatch_shared_gone(struct dispatch *d, struct peer *p)
+{
+	become(d, p, SHARED_NO);
 }
 
 bool
@@ -143,18 +151,21 @@ dispatch_shared_is(const struct peer *p)
 }
 
 void
-dispatch_shared_answered(struct peer *p, const struct msg_probed *m)
+dispatch_shared_answered(
+    struct dispatch *d, struct peer *p, const struct msg_probed *m)
 {
-	if (p->probe != NULL)
-		shared_probe_answered(p->probe, m);
+	if (p->probe == NULL)
+		return;
+	shared_probe_answered(p->probe, m);
+	d->probe_at = 0;
 }
 
 static void
-not_shared(const struct dispatch *d, struct peer *p, const char *why)
+not_shared(struct dispatch *d, struct peer *p, const char *why)
 {
 	log_line(LOG_DEBUG, "worker=%s: %s is not shared: %s", p->name,
 	    d->folder_of[p->probing], why);
-	dispatch_shared_gone(p);
+	dispatch_shared_gone(d, p);
 }
 
 static void
@@ -185,8 +196,8 @@ look(struct dispatch *d, struct peer *p)
 	case SHARED_PROBE_YES:
 		break;
 	}
-	dispatch_shared_gone(p);
-	p->shared = ++p->probing == d->n_folders ? SHARED_YES : SHARED_PROBING;
+	p->probing++;
+	become(d, p, p->probing == d->n_folders ? SHARED_YES : SHARED_PROBING);
 	if (p->shared == SHARED_YES)
 		log_line(LOG_INFO,
 		    "worker %s shares the output's folder: it writes there",
@@ -198,6 +209,10 @@ dispatch_shared_tick(struct dispatch *d)
 {
 	int64_t next = INT64_MAX;
 
+	if (d->n_probing == 0)
+		return INT64_MAX;
+	if (monotime_ms() < d->probe_at)
+		return d->probe_at;
 	for (size_t i = 0; i < d->n_peers; i++) {
 		struct peer *p = &d->peer[i];
 
@@ -210,5 +225,6 @@ dispatch_shared_tick(struct dispatch *d)
 		if (p->probe != NULL && shared_probe_next(p->probe) < next)
 			next = shared_probe_next(p->probe);
 	}
+	d->probe_at = next;
 	return next;
 }

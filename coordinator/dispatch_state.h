@@ -1,10 +1,12 @@
 /*
  * Inside of dispatch: its state, and what its files call of each other.
- * dispatch.c starts, loops and ends; dispatch_join.c lets workers in;
+ * dispatch.c starts, loops and ends; dispatch_peers.c keeps the workers that
+ * are there, and dispatch_join.c lets them in;
  * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
- * command start them.  For these alone.
+ * command start them; dispatch_locality.c asks who has which store paths.  For
+ * these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -14,6 +16,7 @@
 #include <sys/types.h>
 
 #include "encoding.h"
+#include "hash_index.h"
 #include "layer_spec.h"
 #include "link.h"
 #include "protocol.h"
@@ -25,6 +28,8 @@ struct dispatch_job;
 struct dispatch_pull;
 struct err;
 struct launch;
+struct locality;
+struct peer_stock;
 struct shared_probe;
 struct zap;
 
@@ -41,7 +46,9 @@ struct peer {
 	size_t probing; /* which folder */
 	struct shared_probe *probe;
 	unsigned twice; /* how often another one said that it is this one */
-	struct worker_id worker; /* also its index in the progress display */
+	bool fetches;	/* it has binary caches */
+	struct peer_stock *stock; /* which store paths it has, or not yet */
+	struct worker_id worker;  /* also its index in the progress display */
 	char name[64];
 	size_t slots;
 	pid_t local; /* its process if it is a local one, else 0 */
@@ -65,20 +72,28 @@ struct dispatch {
 	bool joined;		  /* one of another machine has been there */
 	struct encoding encoding; /* whose encoder must be everybody's */
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
+	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	void *done_arg;
 	uint64_t session;
 	size_t min_workers;
-	unsigned audit; /* percent */
-	bool no_local;	/* none of this machine is to come */
-	bool begun;	/* so many have been there */
-	bool waiting;	/* too few are there, or nobody, */
-	size_t told;	/* and how many were there when that was said */
-	int64_t stood;	/* ms that this process stood still, in all */
-	int64_t looked; /* when the loop last came round */
+	unsigned audit;	    /* percent */
+	bool no_local;	    /* none of this machine is to come */
+	bool begun;	    /* so many have been there */
+	bool waiting;	    /* too few are there, or nobody, */
+	size_t told;	    /* and how many were there when that was said */
+	int64_t stood;	    /* ms that this process stood still, in all */
+	int64_t looked;	    /* when the loop last came round */
+	int64_t silence_at; /* when to look for silent ones, before the start */
 	int child_fd; /* signalfd for SIGCHLD, and SIGHUP where it means keys */
 	struct local_workers *local;
 	unsigned start_failures;
+	/* Looked up by dispatch_peers.c; in no order. */
 	struct peer *peer;
 	size_t n_peers, room_peers;
+	struct locality *locality; /* what is asked of them all */
+	struct hash_index by_link, by_instance, by_worker;
+	struct hash_index by_token; /* of other machines' */
+	uint64_t hash_seed;	    /* secret: peers choose what is hashed */
 	uint64_t next_worker;
 
 	/* Of the run that is on. */
@@ -92,6 +107,8 @@ struct dispatch {
 	char *probe_in[LAYER_OUTPUTS_MAX]; /* in each of them */
 	bool unprobed; /* one is not to be found out about: nobody shares */
 	uint64_t next_probe;
+	size_t n_probing;   /* workers that are being found out about */
+	int64_t probe_at;   /* nothing is to be done for them earlier */
 	int64_t hold_until; /* work waits for probes; 0: nobody was there yet */
 	int64_t pull_beat;  /* when leases of pulls are renewed */
 	size_t n_jobs;
@@ -110,8 +127,23 @@ struct dispatch_from {
 	struct link_peer link;
 };
 
+/*
+ * dispatch_peers.c: finds peers in O(1), or NULL.  Adding and removing one
+ * moves others.
+ */
 struct peer *peer_by_link(struct dispatch *d, const struct dispatch_from *from);
 struct peer *peer_by_worker(struct dispatch *d, struct worker_id worker);
+struct peer *peer_by_instance(
+    struct dispatch *d, const struct link *via, const uint8_t *instance);
+struct peer *peer_by_token(struct dispatch *d, const uint8_t *token);
+/* Room for one more; then it can be added: *p is copied. */
+int peer_reserve(struct dispatch *d, struct err *e);
+struct peer *peer_add(struct dispatch *d, const struct peer *p);
+void peer_remove(struct dispatch *d, struct peer *p);
+/* It has a new connection, to the same socket. */
+void peer_relink(
+    struct dispatch *d, struct peer *p, const struct dispatch_from *from);
+void peers_free(struct dispatch *d);
 
 /* Forgets the peer; a local process is killed, and so replaced. */
 void peer_gone(struct dispatch *d, struct peer *p, const char *why);
@@ -181,14 +213,41 @@ void dispatch_blobs_beat(struct dispatch *d);
  */
 int dispatch_shared_start(struct dispatch *d, struct err *e);
 void dispatch_shared_forget(struct dispatch *d);
-void dispatch_shared_joined(const struct dispatch *d, struct peer *p);
-void dispatch_shared_gone(struct peer *p);
-void dispatch_shared_answered(struct peer *p, const struct msg_probed *m);
+void dispatch_shared_joined(struct dispatch *d, struct peer *p);
+void dispatch_shared_gone(struct dispatch *d, struct peer *p);
+void dispatch_shared_answered(
+    struct dispatch *d, struct peer *p, const struct msg_probed *m);
 bool dispatch_shared_is(const struct peer *p);
 /* Whether work, at its start, waits for what probes find. */
 bool dispatch_shared_hold(struct dispatch *d);
 /* Goes on with all probes; when to call again. */
 int64_t dispatch_shared_tick(struct dispatch *d);
+
+/*
+ * dispatch_locality.c: asks workers which store paths they have, so that jobs
+ * go where their bytes are, and not where they cannot be had; one question a
+ * list, which is a digest to a worker that knows it.  A new worker of another
+ * machine is the scheduler's as soon as it has answered, or soon.  Memory: a
+ * bit for each path and for each store that differs.
+ */
+int dispatch_locality_open(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+void dispatch_locality_free(struct dispatch *d);
+/* At the start of a run: gives the scheduler all workers. */
+int dispatch_locality_start(struct dispatch *d, struct err *e);
+/* A new worker: the scheduler gets to know it, now or later. */
+int dispatch_locality_joined(struct dispatch *d, struct peer *p, struct err *e);
+/* Whoever is new or back is asked, after WELCOME. */
+void dispatch_locality_ask(struct dispatch *d, struct peer *p);
+void dispatch_locality_gone(struct dispatch *d, struct peer *p);
+/* Does not wait any longer for answers; *next: when to call again. */
+int dispatch_locality_tick(struct dispatch *d, int64_t *next, struct err *e);
+/* NULL, or what a worker did that says so. */
+const char *dispatch_locality_want(
+    struct dispatch *d, struct peer *p, const struct msg_want *m);
+/* The same in *bad. */
+int dispatch_locality_have(struct dispatch *d, struct peer *p,
+    const struct msg_have *m, const char **bad, struct err *e);
 
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,

@@ -26,11 +26,12 @@ struct image_layer {
 	const char **paths;
 	size_t n_paths;
 	const char *media_type; /* of the blob; static */
-	const char *file;	/* base: a file that holds the blob; borrowed */
+	/* A file that holds the blob: of the base, of a known one; borrowed. */
+	const char *file;
 	struct layer_result result;
 	char worker[64]; /* who made it: "HOST/PID", "" for base layers */
 	double seconds;	 /* from dispatch to result */
-	bool cached;
+	bool cached;	 /* it was made before */
 };
 
 struct image {

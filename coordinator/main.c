@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "build.h"
+#include "cache_command.h"
 #include "err.h"
 #include "interrupt.h"
 #include "keygen.h"
@@ -30,6 +31,8 @@ run(const struct options *options, struct err *e)
 		return plan_run(options, e);
 	case COMMAND_KEYGEN:
 		return keygen_run(options, e);
+	case COMMAND_CACHE:
+		return cache_command_run(options, e);
 	case COMMAND_HELP:
 		fputs(options_help(options->help_for), stdout);
 		break;

@@ -51,19 +51,20 @@ layer_value(const struct image_layer *layer)
 			json_decref(paths);
 			return NULL;
 		}
-	return json_pack("{s:o, s:I, s:o, s:I, s:s, s:o, s:s?, s:o, s:b}",
+	return json_pack("{s:o, s:I, s:o, s:I, s:s, s:o, s:s?, s:o, s:b, s:I}",
 	    "diff_id", digest_value(&r->diff_id), "tar_size",
 	    (json_int_t)r->tar_size, "digest", digest_value(&r->digest), "size",
 	    (json_int_t)r->size, "media_type", layer->media_type, "paths",
 	    paths, "worker", layer->worker[0] != '\0' ? layer->worker : NULL,
-	    "seconds", seconds_value(layer->seconds), "cached", layer->cached);
+	    "seconds", seconds_value(layer->seconds), "cached", layer->cached,
+	    "bytes_fetched", (json_int_t)r->fetched);
 }
 
 static json_t *
 totals_value(const struct image *image, double seconds)
 {
 	json_int_t tar_size = 0, size = 0, paths = 0, entries = 0, read = 0;
-	json_int_t cached = 0;
+	json_int_t cached = 0, fetched = 0;
 
 	for (size_t i = 0; i < image->n_layers; i++) {
 		const struct image_layer *layer = &image->layer[i];
@@ -72,14 +73,16 @@ totals_value(const struct image *image, double seconds)
 		size += (json_int_t)layer->result.size;
 		entries += (json_int_t)layer->result.entries;
 		read += (json_int_t)layer->result.bytes_read;
+		fetched += (json_int_t)layer->result.fetched;
 		cached += layer->cached;
 		if (layer->kind == IMAGE_STORE)
 			paths += (json_int_t)layer->n_paths;
 	}
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "layers",
-	    (json_int_t)image->n_layers, "cached_layers", cached, "tar_size",
-	    tar_size, "size", size, "store_paths", paths, "entries", entries,
-	    "bytes_read", read, "seconds", seconds_value(seconds));
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}",
+	    "layers", (json_int_t)image->n_layers, "cached_layers", cached,
+	    "tar_size", tar_size, "size", size, "store_paths", paths, "entries",
+	    entries, "bytes_read", read, "bytes_fetched", fetched, "seconds",
+	    seconds_value(seconds));
 }
 
 int

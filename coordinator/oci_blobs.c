@@ -52,7 +52,7 @@ oci_blobs_find(const struct image_layer *layer, const char *blobs, char **path,
 	AUTO(own_freep) char *found = NULL;
 	struct stat st;
 
-	if (layer->kind == IMAGE_BASE) {
+	if (layer->file != NULL) {
 		if ((found = strdup(layer->file)) == NULL)
 			return err_set(e, ERR_FATAL, errno, "blobs");
 	} else if (oci_blobs_path(blobs, &layer->result.digest, &found, e) <

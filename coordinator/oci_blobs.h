@@ -19,9 +19,9 @@ int oci_blobs_path(
     const char *blobs, const struct digest *digest, char **path, struct err *e);
 
 /*
- * *path: the file that holds a layer's blob, the base layer's own or the one
- * in blobs; the caller's.  ERR_FATAL: it is not there, or not as large as the
- * layer's result says.
+ * *path: the file that holds a layer's blob, its own (image_layer.file) or the
+ * one in blobs; the caller's.  ERR_FATAL: it is not there, or not as large as
+ * the layer's result says.
  */
 int oci_blobs_find(const struct image_layer *layer, const char *blobs,
     char **path, struct err *e);

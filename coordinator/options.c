@@ -9,13 +9,15 @@
 #include "err.h"
 #include "nearest.h"
 #include "options_check.h"
+#include "options_number.h"
 #include "own.h"
 
 #define FOR_BUILD 1u
 #define FOR_PLAN 2u
 #define FOR_KEYGEN 4u
+#define FOR_CACHE 8u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
-#define FOR_ALL (FOR_BOTH | FOR_KEYGEN)
+#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE)
 
 /* getopt_long's codes: anything that is no character of a short option. */
 #define CODE_FIRST 1000
@@ -30,26 +32,9 @@ struct option_spec {
 };
 
 static int
-parse_count(
-    const char *arg, size_t max, const char *what, size_t *out, struct err *e)
-{
-	unsigned long long v;
-	char *end;
-
-	errno = 0;
-	v = strtoull(arg, &end, 10);
-	if (*arg < '0' || *arg > '9' || *end != '\0' || errno != 0 || v < 1 ||
-	    v > max)
-		return err_set(e, ERR_USAGE, 0,
-		    "--%s: '%.40s' is not in 1 to %zu", what, arg, max);
-	*out = (size_t)v;
-	return 0;
-}
-
-static int
 set_slots(struct options *o, const char *arg, struct err *e)
 {
-	return parse_count(arg, OPTIONS_SLOTS_MAX, "slots", &o->slots, e);
+	return options_count(arg, OPTIONS_SLOTS_MAX, "slots", &o->slots, e);
 }
 
 static int
@@ -57,26 +42,41 @@ set_local_slots(struct options *o, const char *arg, struct err *e)
 {
 	if ((o->no_local_slots = strcmp(arg, "0") == 0))
 		return 0;
-	return parse_count(arg, OPTIONS_SLOTS_MAX, "local-slots", &o->slots, e);
+	return options_count(
+	    arg, OPTIONS_SLOTS_MAX, "local-slots", &o->slots, e);
 }
 
 static int
 set_audit(struct options *o, const char *arg, struct err *e)
 {
-	return parse_count(arg, 100, "audit", &o->audit, e);
+	return options_count(arg, 100, "audit", &o->audit, e);
+}
+
+static int
+set_registry_timeout(struct options *o, const char *arg, struct err *e)
+{
+	size_t n = 0;
+
+	if (options_count(arg, PUSH_STALL_S_MAX, "registry-timeout", &n, e) < 0)
+		return -1;
+	if (n == 0)
+		return err_set(
+		    e, ERR_USAGE, 0, "--registry-timeout 0: at least 1");
+	o->push.stall_s = (long)n;
+	return 0;
 }
 
 static int
 set_min_workers(struct options *o, const char *arg, struct err *e)
 {
-	return parse_count(
+	return options_count(
 	    arg, OPTIONS_WORKERS_MAX, "min-workers", &o->min_workers, e);
 }
 
 static int
 set_workers(struct options *o, const char *arg, struct err *e)
 {
-	return parse_count(arg, OPTIONS_SLOTS_MAX, "workers", &o->workers, e);
+	return options_count(arg, OPTIONS_SLOTS_MAX, "workers", &o->workers, e);
 }
 
 static int
@@ -128,6 +128,40 @@ add_output(struct options *o, const char *arg, struct err *e)
 	if (output_target_parse(arg, &o->outputs[o->n_outputs], e) < 0)
 		return err_ctx(e, "--to");
 	o->n_outputs++;
+	return 0;
+}
+
+static int
+set_max_size(struct options *o, const char *arg, struct err *e)
+{
+	return options_size(arg, "cache-size", &o->max_size, e);
+}
+
+static int
+set_unused_days(struct options *o, const char *arg, struct err *e)
+{
+	return options_count(
+	    arg, OPTIONS_DAYS_MAX, "unused-days", &o->unused_days, e);
+}
+
+static int
+set_tls_verify(struct options *o, const char *arg, struct err *e)
+{
+	if (strcmp(arg, "true") != 0 && strcmp(arg, "false") != 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "--tls-verify: '%.40s' is neither true nor false", arg);
+	o->push.insecure = *arg == 'f';
+	return 0;
+}
+
+static int
+add_token_server(struct options *o, const char *arg, struct err *e)
+{
+	if (o->push.n_token_servers ==
+	    sizeof(o->push.token_servers) / sizeof(o->push.token_servers[0]))
+		return err_set(e, ERR_USAGE, 0,
+		    "--token-server %.200s: there are too many", arg);
+	o->push.token_servers[o->push.n_token_servers++] = arg;
 	return 0;
 }
 
@@ -256,14 +290,26 @@ static const struct option_spec specs[] = {
     FLAG(FOR_BUILD, "listen-without-keys", listen_plain),
     CALL(FOR_BUILD, "local-slots", required_argument, set_local_slots),
     CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
+    FLAG(FOR_BUILD, "no-locality", no_locality),
     CALL(FOR_BUILD, "audit", required_argument, set_audit),
     CALL(FOR_BUILD, "to", required_argument, add_output),
+    TEXT(FOR_BUILD | FOR_CACHE, "cache", cache_dir),
+    CALL(FOR_BUILD | FOR_CACHE, "cache-size", required_argument, set_max_size),
+    CALL(FOR_CACHE, "unused-days", required_argument, set_unused_days),
+    FLAG(FOR_CACHE, "deep", deep),
+    FLAG(FOR_BUILD, "no-cache", no_cache),
+    TEXT(FOR_BUILD, "authfile", push.auth_file),
+    TEXT(FOR_BUILD, "cert-dir", push.cert_dir),
+    CALL(FOR_BUILD, "tls-verify", required_argument, set_tls_verify),
+    CALL(FOR_BUILD, "token-server", required_argument, add_token_server),
+    CALL(
+	FOR_BUILD, "registry-timeout", required_argument, set_registry_timeout),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
-    FLAG(FOR_PLAN, "json", json),
-    FLAG(FOR_BOTH, "verbose", verbose),
+    FLAG(FOR_PLAN | FOR_CACHE, "json", json),
+    FLAG(FOR_BOTH | FOR_CACHE, "verbose", verbose),
     CALL(FOR_ALL, "help", no_argument, set_help),
     CALL(FOR_ALL, "version", no_argument, set_version),
 };
@@ -274,6 +320,7 @@ static const char *const commands[] = {
     [COMMAND_BUILD] = "build",
     [COMMAND_PLAN] = "plan",
     [COMMAND_KEYGEN] = "keygen",
+    [COMMAND_CACHE] = "cache",
     [COMMAND_HELP] = "help",
 };
 
@@ -301,6 +348,8 @@ spec_for(const struct option_spec *spec, enum command command)
 		return (spec->commands & FOR_PLAN) != 0;
 	case COMMAND_KEYGEN:
 		return (spec->commands & FOR_KEYGEN) != 0;
+	case COMMAND_CACHE:
+		return (spec->commands & FOR_CACHE) != 0;
 	case COMMAND_BUILD:
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
@@ -324,6 +373,19 @@ unknown_option(const struct options *o, const char *arg, struct err *e)
 	    commands[o->command], nearest_of(word, known, n));
 }
 
+/* A command that has it, to name one. */
+static const char *
+first_command(const struct option_spec *spec)
+{
+	static const enum command order[] = {
+	    COMMAND_BUILD, COMMAND_PLAN, COMMAND_CACHE, COMMAND_KEYGEN};
+
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
+		if (spec_for(spec, order[i]))
+			return commands[order[i]];
+	return "?";
+}
+
 static int
 set_option(struct options *o, const struct option_spec *spec, const char *arg,
     struct err *e)
@@ -331,8 +393,7 @@ set_option(struct options *o, const struct option_spec *spec, const char *arg,
 	if (!spec_for(spec, o->command))
 		return err_set(e, ERR_USAGE, 0,
 		    "--%s: not an option of quarry %s, but of quarry %s",
-		    spec->name, commands[o->command],
-		    spec->commands == FOR_PLAN ? "plan" : "build");
+		    spec->name, commands[o->command], first_command(spec));
 	if (spec->set != NULL)
 		return spec->set(o, arg, e);
 	if (spec->has_arg == required_argument)
@@ -414,9 +475,8 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, plan, keygen or help (see "
-		    "quarry "
-		    "--help)");
+		    "a command is missing: build, plan, cache, keygen or help "
+		    "(see quarry --help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
 		o->command = COMMAND_VERSION;
 		return 0;
@@ -437,6 +497,19 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 	return 0;
 }
 
+/* cache has one, too: what to do. */
+static int
+take_cache_verb(struct options *o, struct err *e)
+{
+	if (o->n_store_paths != 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "cache: one of list, verify and prune is wanted (see "
+		    "quarry help cache)");
+	o->cache_verb = o->store_paths[0];
+	o->n_store_paths = 0;
+	return 0;
+}
+
 /* keygen has one positional. */
 static int
 take_key_file(struct options *o, struct err *e)
@@ -450,6 +523,16 @@ take_key_file(struct options *o, struct err *e)
 	return 0;
 }
 
+/* Registries and the way there want small blobs. */
+static int
+default_encoding(struct options *o, struct err *e)
+{
+	for (size_t i = 0; i < o->n_outputs && !o->encoding_given; i++)
+		if (o->outputs[i].kind == OUTPUT_REGISTRY)
+			return encoding_parse("gzip", &o->encoding, e);
+	return 0;
+}
+
 int
 options_parse(int argc, char **argv, struct options *out, struct err *e)
 {
@@ -457,6 +540,8 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	    .store_root = "",
 	    .workers = 1,
 	    .encoding = {ENCODING_NONE, 0},
+	    .max_size = OPTIONS_CACHE_SIZE,
+	    .unused_days = SIZE_MAX,
 	    .dialect = TAR_PAX};
 
 	*out = o;
@@ -473,7 +558,9 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "arguments");
 	}
 	if (parse_arguments(argc - 1, argv + 1, &o, e) < 0 ||
+	    default_encoding(&o, e) < 0 ||
 	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
+	    (o.command == COMMAND_CACHE && take_cache_verb(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||
 		    options_check_together(&o, e) < 0))) {

@@ -7,10 +7,12 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "cache_list.h"
 #include "encoding.h"
 #include "output.h"
+#include "push.h"
 #include "tar_header.h"
 
 struct err;
@@ -19,6 +21,7 @@ enum command {
 	COMMAND_BUILD,
 	COMMAND_PLAN,
 	COMMAND_KEYGEN,
+	COMMAND_CACHE,
 	COMMAND_HELP,
 	COMMAND_VERSION
 };
@@ -34,6 +37,8 @@ enum progress_mode {
 #define OPTIONS_OUTPUTS_MAX LAYER_OUTPUTS_MAX
 #define OPTIONS_SLOTS_MAX 1024
 #define OPTIONS_WORKERS_MAX 100000
+#define OPTIONS_DAYS_MAX 36500
+#define OPTIONS_CACHE_SIZE ((uint64_t)20 << 30) /* by default */
 
 struct options {
 	enum command command;
@@ -70,10 +75,18 @@ struct options {
 	bool listen_plain;	  /* without keys, beyond this machine */
 	bool no_local_slots;	  /* all work is theirs */
 	size_t min_workers;	  /* work begins when so many are there */
+	bool no_locality;	  /* jobs go anywhere */
 	size_t audit;		  /* percent of layers that are made twice */
 
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;
+	struct push_options push;
+	const char *cache_dir; /* of layers made before; NULL: the default */
+	bool no_cache;
+	const char *cache_verb;	  /* cache: list, verify, prune */
+	bool deep;		  /* verify: read every blob */
+	uint64_t max_size;	  /* of the cache, bytes */
+	size_t unused_days;	  /* prune: SIZE_MAX: not asked for */
 	struct encoding encoding; /* of OCI layers */
 	bool encoding_given;
 	enum tar_dialect dialect;

@@ -189,6 +189,12 @@ options_check_together(const struct options *o, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "standard output ('-') can take only one of --to and "
 		    "--metadata-file");
+	/* The cache takes each layer as one more output does. */
+	if (o->cache_dir != NULL && !o->no_cache &&
+	    o->n_outputs == LAYER_OUTPUTS_MAX)
+		return err_set(e, ERR_USAGE, 0,
+		    "--cache: no more than %d outputs beside it",
+		    LAYER_OUTPUTS_MAX - 1);
 	if (check_places(o, e) < 0 || check_listen(o, e) < 0 ||
 	    cache_list_check(&o->caches, e) < 0)
 		return -1;

@@ -64,6 +64,7 @@ static const char overview[] =
 "  quarry build [OPTION...] REQUEST.json | STORE-PATH...   build an image\n"
 "  quarry plan [OPTION...] REQUEST.json | STORE-PATH...    show its layers\n"
 "  quarry keygen FILE                                      make a key pair\n"
+"  quarry cache list|verify|prune                          layers made before\n"
 "  quarry help [COMMAND]                                   explain a command\n"
 "  quarry --version\n"
 "\n"
@@ -91,14 +92,36 @@ IMAGE
 "                            docker-archive:FILE  for docker and podman load\n"
 "                            oci-archive:FILE     OCI layout in a tar\n"
 "                            oci:DIR              OCI layout\n"
+"                            docker://HOST[:PORT]/REPOSITORY[:TAG]\n"
+"                                                 a registry (TAG: as --tag)\n"
 "                            none                 digests only\n"
 "                          FILE - is standard output\n"
 "  --encoding none|gzip[:1-12]|zstd[:1-19]\n"
-"                          of layers in OCI outputs (default: none)\n"
+"                          of layers in OCI outputs (default: none; gzip\n"
+"                          where a registry is among them)\n"
 "  --dialect pax|gnu       of layer tars: as Python's tarfile writes them, or\n"
 "                          as GNU tar does (default: pax)\n"
 "  --metadata-file FILE    JSON: image ID, digests, sizes and times of layers;\n"
 "                          - is standard output\n"
+"\n"
+"  --cache DIR             layers made before, and where those that are made\n"
+"                          now are kept (default: $XDG_CACHE_HOME/quarry or\n"
+"                          ~/.cache/quarry, and only for compressed layers)\n"
+"  --cache-size SIZE       what is least recently used goes beyond it\n"
+"                          (default: 20G; K, M, G and T are powers of 1024)\n"
+"  --no-cache              make every layer, and keep none\n"
+"\n"
+"Registry:\n"
+"  --authfile FILE         users and passwords, as podman login and docker\n"
+"                          login write them (default: where they do)\n"
+"  --cert-dir DIR          authorities to trust besides the system's (*.crt),\n"
+"                          and a client's certificate (NAME.cert, NAME.key)\n"
+"  --tls-verify true|false false: take any certificate, and plain HTTP\n"
+"                          (default: true)\n"
+"  --token-server HOST     a host besides the registry's own that may be sent\n"
+"                          the password for tokens; may be given several times\n"
+"  --registry-timeout N    give up an exchange that has stood still for N\n"
+"                          seconds, and try again (default: 60)\n"
 "\n"
 "Work:\n"
 "  --slots N               layers worked on at once (default: this machine's\n"
@@ -122,6 +145,8 @@ IMAGE
 "  --listen-without-keys   let everybody join who can reach the endpoint\n"
 "  --local-slots N         as --slots; 0: all work is done elsewhere\n"
 "  --min-workers N         begin when N workers are there\n"
+"  --no-locality           do not ask workers which store paths they have: any\n"
+"                          may get any layer\n"
 "  --audit PERCENT         have so many layers made twice, by two workers, and\n"
 "                          compare\n"
 "  --substituter URL       a Nix binary cache (http://, https://, file:///)\n"
@@ -188,6 +213,31 @@ static const char keygen[] =
 "\n"
 STATUS;
 
+static const char cache[] =
+"Shows and clears the layers that were made before.\n"
+"\n"
+"Usage:\n"
+"  quarry cache list [--json]\n"
+"  quarry cache verify [--deep]\n"
+"  quarry cache prune [--cache-size SIZE] [--unused-days N]\n"
+"\n"
+"list shows layers, the last used first.  verify looks whether each has its\n"
+"blob, and removes what is damaged; the exit status is 1 if there was any.\n"
+"prune removes what no layer needs and, least recently used first, what is too\n"
+"much.  All may be used while builds run, which keep what they rely on.\n"
+"\n"
+"  --cache DIR             (default: $XDG_CACHE_HOME/quarry or\n"
+"                          ~/.cache/quarry)\n"
+"  --json                  list: JSON instead of a table\n"
+"  --deep                  verify: read and hash every blob\n"
+"  --cache-size SIZE       prune: what may stay (default: 20G; K, M, G and T\n"
+"                          are powers of 1024)\n"
+"  --unused-days N         prune: what was not used for N days goes\n"
+"\n"
+GENERAL
+"\n"
+STATUS;
+
 /* clang-format on */
 
 const char *
@@ -200,6 +250,8 @@ options_help(enum command command)
 		return plan;
 	case COMMAND_KEYGEN:
 		return keygen;
+	case COMMAND_CACHE:
+		return cache;
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
 		break;

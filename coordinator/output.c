@@ -7,6 +7,7 @@
 #include "err.h"
 #include "output_ops.h"
 #include "own.h"
+#include "registry_name.h"
 
 static int
 none_layout(struct output *o, const struct image *image, struct err *e)
@@ -49,12 +50,12 @@ static const struct output_ops none_ops = {
 };
 
 static int
-output_none_open(const char *path, struct scratch *scratch, struct output **out,
-    struct err *e)
+output_none_open(const struct output_target *target, struct scratch *scratch,
+    struct output **out, struct err *e)
 {
 	struct output *o = calloc(1, sizeof(*o));
 
-	(void)path;
+	(void)target;
 	if (o == NULL)
 		return err_set(e, ERR_FATAL, errno, "output");
 	o->ops = &none_ops;
@@ -65,7 +66,7 @@ output_none_open(const char *path, struct scratch *scratch, struct output **out,
 
 static const struct {
 	const char *name, *place; /* place: what errors call it */
-	int (*open)(const char *path, struct scratch *scratch,
+	int (*open)(const struct output_target *target, struct scratch *scratch,
 	    struct output **out, struct err *e);
 } kinds[] = {
     [OUTPUT_NONE] = {"none", NULL, output_none_open},
@@ -73,6 +74,8 @@ static const struct {
 	output_docker_archive_open},
     [OUTPUT_OCI] = {"oci", "DIR", output_oci_open},
     [OUTPUT_OCI_ARCHIVE] = {"oci-archive", "FILE", output_oci_archive_open},
+    [OUTPUT_REGISTRY] = {"docker", "//HOST[:PORT]/REPOSITORY[:TAG]",
+	output_registry_open},
 };
 
 #define N_KINDS (sizeof(kinds) / sizeof(kinds[0]))
@@ -96,6 +99,18 @@ check_no_tag(const char *text, const char *path, struct err *e)
 	    "'%s': '%s' is not part of the folder's name; give the tag with "
 	    "--tag",
 	    text, colon);
+}
+
+static int
+check_registry(const char *text, const char *path, struct err *e)
+{
+	struct registry_name name;
+
+	if (strncmp(path, "//", 2) != 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "'%.200s': docker://HOST[:PORT]/REPOSITORY[:TAG] is wanted",
+		    text);
+	return registry_name_parse(path + 2, &name, e);
 }
 
 int
@@ -129,13 +144,17 @@ output_target_parse(const char *text, struct output_target *out, struct err *e)
 			    text);
 		if (k == OUTPUT_OCI && check_no_tag(text, path, e) < 0)
 			return -1;
+		if (k == OUTPUT_REGISTRY && check_registry(text, path, e) < 0)
+			return -1;
 		out->kind = (enum output_kind)k;
 		out->path = path;
 		return 0;
 	}
 	return err_set(e, ERR_USAGE, 0,
-	    "'%s' is no output: docker-archive:FILE, oci:DIR, oci-archive:FILE "
-	    "or none is wanted ('-' is standard output)",
+	    "'%s' is no output: docker-archive:FILE, oci:DIR, "
+	    "oci-archive:FILE, "
+	    "docker://HOST/REPOSITORY or none is wanted ('-' is standard "
+	    "output)",
 	    text);
 }
 
@@ -143,7 +162,7 @@ int
 output_open(const struct output_target *target, struct scratch *scratch,
     struct output **out, struct err *e)
 {
-	if (kinds[target->kind].open(target->path, scratch, out, e) < 0)
+	if (kinds[target->kind].open(target, scratch, out, e) < 0)
 		return err_ctx(
 		    e, "output %s:%s", kinds[target->kind].name, target->path);
 	return 0;
@@ -190,6 +209,12 @@ output_commit(struct output *o, const struct image *image,
     const struct output *blobs_of, struct err *e)
 {
 	return o->ops->commit(o, image, o->shares ? blobs_of : NULL, e);
+}
+
+const char *
+output_said(const struct output *o)
+{
+	return o->said;
 }
 
 void

@@ -14,18 +14,22 @@
 
 struct err;
 struct image;
+struct layer_cache;
+struct push_options;
 struct scratch;
 
 enum output_kind {
 	OUTPUT_NONE,	       /* none */
 	OUTPUT_DOCKER_ARCHIVE, /* docker-archive:FILE, - is stdout */
 	OUTPUT_OCI,	       /* oci:DIR */
-	OUTPUT_OCI_ARCHIVE     /* oci-archive:FILE, - is stdout */
+	OUTPUT_OCI_ARCHIVE,    /* oci-archive:FILE, - is stdout */
+	OUTPUT_REGISTRY	       /* docker://HOST[:PORT]/REPOSITORY[:TAG] */
 };
 
 struct output_target {
 	enum output_kind kind;
 	const char *path; /* borrowed from the parsed text; "" for none */
+	const struct push_options *push; /* OUTPUT_REGISTRY; borrowed */
 };
 
 /* "docker-archive", "none", ...; static. */
@@ -39,6 +43,13 @@ struct output;
 
 int output_open(const struct output_target *target, struct scratch *scratch,
     struct output **out, struct err *e);
+
+/*
+ * One whose blobs are the layer cache's, which outlives it; others are given
+ * it at their commit.
+ */
+int output_cache_open(
+    const struct layer_cache *cache, struct output **out, struct err *e);
 
 /* Whether the output wants layers compressed (OCI) or as plain tar. */
 bool output_takes_blobs(const struct output *o);
@@ -79,6 +90,9 @@ bool output_sink(struct output *o, size_t i, struct layer_output *out);
  */
 int output_commit(struct output *o, const struct image *image,
     const struct output *blobs_of, struct err *e);
+
+/* What there is to tell of the commit, or ""; the output's. */
+const char *output_said(const struct output *o);
 
 /* Gives up what was not committed: nothing stays behind. */
 void output_free(struct output *o);

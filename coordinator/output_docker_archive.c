@@ -126,7 +126,7 @@ make_files(struct docker_archive *d, const struct image *image, struct err *e)
 	for (size_t i = 0; i < d->n; i++) {
 		AUTO(own_closep) int fd = -1;
 
-		if (image->layer[i].kind == IMAGE_BASE)
+		if (image->layer[i].file != NULL)
 			continue;
 		if (asprintf(&d->layer[i].file, "%s/%zu", d->folder, i) < 0) {
 			d->layer[i].file = NULL;
@@ -199,7 +199,7 @@ put_layer(struct docker_archive *d, const struct image_layer *from,
 {
 	uint64_t size = from->result.tar_size;
 
-	if (from->kind == IMAGE_BASE)
+	if (from->file != NULL)
 		return tar_out_copy(
 		    d->tar, layer->name, from->file, from->result.size, e);
 	if (d->output.needs_sizes) {
@@ -290,8 +290,8 @@ static const struct output_ops docker_ops = {
 };
 
 int
-output_docker_archive_open(const char *path, struct scratch *scratch,
-    struct output **out, struct err *e)
+output_docker_archive_open(const struct output_target *target,
+    struct scratch *scratch, struct output **out, struct err *e)
 {
 	AUTO(own_freep) struct docker_archive *d = calloc(1, sizeof(*d));
 
@@ -299,7 +299,7 @@ output_docker_archive_open(const char *path, struct scratch *scratch,
 		return err_set(e, ERR_FATAL, errno, "docker-archive");
 	d->output.ops = &docker_ops;
 	d->output.scratch = scratch;
-	if (tar_out_open(path, scratch, &d->tar, e) < 0)
+	if (tar_out_open(target->path, scratch, &d->tar, e) < 0)
 		return -1;
 	d->output.needs_sizes = tar_out_file(d->tar) != NULL;
 	*out = &STEAL(&d)->output;

@@ -104,7 +104,7 @@ put_layers(struct oci *o, const struct image *image,
 			blobs_of != NULL ? blobs_of->blobs : o->output.blobs,
 			&file, e) < 0)
 			return -1;
-		if ((layer->kind == IMAGE_BASE || blobs_of != NULL) &&
+		if ((layer->file != NULL || blobs_of != NULL) &&
 		    copy_blob(o, file, &layer->result.digest,
 			layer->result.size, e) < 0)
 			return -1;
@@ -318,8 +318,8 @@ check_place(struct oci *o, struct err *e)
 }
 
 int
-output_oci_open(const char *path, struct scratch *scratch, struct output **out,
-    struct err *e)
+output_oci_open(const struct output_target *target, struct scratch *scratch,
+    struct output **out, struct err *e)
 {
 	AUTO(oci_freep) struct oci *o = calloc(1, sizeof(*o));
 	static const struct output_ops ops = {
@@ -334,7 +334,7 @@ output_oci_open(const char *path, struct scratch *scratch, struct output **out,
 		return err_set(e, ERR_FATAL, errno, "oci");
 	o->output.ops = &ops;
 	o->output.scratch = scratch;
-	if (file_place(path, &o->place, &o->parent, e) < 0 ||
+	if (file_place(target->path, &o->place, &o->parent, e) < 0 ||
 	    check_place(o, e) < 0)
 		return -1;
 	o->mode = file_place_mode(o->place, 0777);

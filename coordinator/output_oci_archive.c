@@ -205,8 +205,8 @@ static const struct output_ops archive_ops = {
 };
 
 int
-output_oci_archive_open(const char *path, struct scratch *scratch,
-    struct output **out, struct err *e)
+output_oci_archive_open(const struct output_target *target,
+    struct scratch *scratch, struct output **out, struct err *e)
 {
 	AUTO(own_freep) struct oci_archive *a = calloc(1, sizeof(*a));
 
@@ -214,7 +214,7 @@ output_oci_archive_open(const char *path, struct scratch *scratch,
 		return err_set(e, ERR_FATAL, errno, "oci-archive");
 	a->output.ops = &archive_ops;
 	a->output.scratch = scratch;
-	if (tar_out_open(path, scratch, &a->tar, e) < 0)
+	if (tar_out_open(target->path, scratch, &a->tar, e) < 0)
 		return -1;
 	*out = &STEAL(&a)->output;
 	return 0;

@@ -11,6 +11,7 @@ struct err;
 struct image;
 struct layer_output;
 struct output;
+struct output_target;
 struct scratch;
 
 struct output_ops {
@@ -28,14 +29,17 @@ struct output {
 	bool needs_sizes; /* else layers that need them go to own files */
 	bool shares;	  /* takes its blobs from another output */
 	char *blobs;	  /* the folder of its blobs, where it has one */
+	char said[120];	  /* of the commit, for people */
 };
 
-int output_docker_archive_open(const char *path, struct scratch *scratch,
+int output_docker_archive_open(const struct output_target *target,
+    struct scratch *scratch, struct output **out, struct err *e);
+int output_oci_open(const struct output_target *target, struct scratch *scratch,
     struct output **out, struct err *e);
-int output_oci_open(const char *path, struct scratch *scratch,
-    struct output **out, struct err *e);
-int output_oci_archive_open(const char *path, struct scratch *scratch,
-    struct output **out, struct err *e);
+int output_oci_archive_open(const struct output_target *target,
+    struct scratch *scratch, struct output **out, struct err *e);
+int output_registry_open(const struct output_target *target,
+    struct scratch *scratch, struct output **out, struct err *e);
 
 /* Frees the part that all have, but for o itself. */
 void output_clear(struct output *o);

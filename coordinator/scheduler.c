@@ -154,11 +154,15 @@ sched_set_missing(struct scheduler *s, struct worker_id worker,
 
 	assert(job.v < s->n_jobs);
 	s->changed = true;
+	s->unable |= bytes == SCHED_UNABLE;
 	for (size_t i = 0; i < n; i++)
 		if (l->at[i].worker.v == worker.v) {
 			l->at[i].bytes = bytes;
 			return 0;
 		}
+	/* Nothing, or too late. */
+	if (bytes == 0 || j->state > JOB_LEASED)
+		return 0;
 	/* Doubles at powers of two. */
 	if ((n & (n - 1)) == 0) {
 		size_t room = n == 0 ? 1 : 2 * n;

@@ -48,9 +48,16 @@
  * less than half of its time.
  *
  * Locality.  Of the workers with room, the one with the least cost: bytes
- * that are missing there by its bandwidth, and the wait for a slot.  A job is
- * held back for a better worker at most the transfer's time, and 5 s; only 64
- * jobs are at once.
+ * that are missing there by its bandwidth, the wait for a slot, and the work
+ * itself.  A job is
+ * held back for a better worker as long as that one, with what is held back
+ * for it already, costs less; at most the transfer's time and 1 s, and 60 s.
+ * Before a worker fetches, it does what it has; but for a job that takes
+ * longer than all that is queued.  So many
+ * jobs are at once that 32,768 workers are looked at for them, at least 64.
+ * A worker that can never have what a job needs (SCHED_UNABLE) gets the job
+ * only if nobody else could, and no audit; rather one that was set aside is
+ * used again.
  *
  * Audits.  An audited job is open until another worker's result has agreed.
  * Once only such jobs are left and nobody else is there to do one, or it
@@ -100,9 +107,12 @@ struct sched_config {
 #define SCHED_POSTPONED_MAX 8 /* then workers set aside are tried again */
 #define SCHED_POSTPONED_AUDIT_MAX 3
 #define SCHED_STRAGGLE_MS 5000
-#define SCHED_BANDWIDTH 100000 /* bytes/ms, until a worker's is known */
-#define SCHED_HOLD_MS 5000
-#define SCHED_HELD_MAX 64
+#define SCHED_BANDWIDTH 100000 /* bytes/ms, until anybody's is known */
+#define SCHED_HOLD_MS 60000
+#define SCHED_HOLD_LEAST_MS 1000
+#define SCHED_HELD_MIN 64
+#define SCHED_HELD_LOOKS 32768
+#define SCHED_UNABLE UINT64_MAX
 #define SCHED_ATTEMPTS_KNOWN 4
 
 enum sched_action_kind {
@@ -147,6 +157,7 @@ void sched_cancel(struct scheduler *s, int64_t now, struct job_id job);
 
 /*
  * What the worker would have to fetch first; 0, the default, takes it back.
+ * SCHED_UNABLE: it lacks something that it cannot fetch.
  * For workers that are there.
  */
 int sched_set_missing(struct scheduler *s, struct worker_id worker,

@@ -79,11 +79,12 @@ look_at(struct scheduler *s, const struct locality *l)
 }
 
 static int64_t
-fetch_ms(const struct worker *w, uint64_t bytes)
+fetch_ms(const struct scheduler *s, const struct worker *w, uint64_t bytes)
 {
-	double bandwidth = w->bandwidth.bytes > 0
-	    ? w->bandwidth.bytes / w->bandwidth.ms
-	    : SCHED_BANDWIDTH;
+	const struct rate *r =
+	    w->bandwidth.bytes > 0 ? &w->bandwidth : &s->bandwidth;
+	double bandwidth =
+	    r->bytes > 0 ? r->bytes / r->ms : (double)SCHED_BANDWIDTH;
 	double ms;
 
 	ms = (double)bytes / bandwidth;
@@ -94,36 +95,112 @@ fetch_ms(const struct worker *w, uint64_t bytes)
 static int64_t
 transfer_ms(const struct scheduler *s, const struct worker *w)
 {
-	return w->mark == s->mark ? fetch_ms(w, w->missing) : 0;
+	return w->mark == s->mark ? fetch_ms(s, w, w->missing) : 0;
 }
 
-int64_t
-transfer_to(const struct worker *w, const struct job *j)
+static uint64_t
+missing_at(const struct worker *w, const struct job *j)
 {
 	for (size_t i = 0; j->locality != NULL && i < j->locality->n; i++)
 		if (j->locality->at[i].worker.v == w->id.v)
-			return fetch_ms(w, j->locality->at[i].bytes);
+			return j->locality->at[i].bytes;
 	return 0;
 }
 
-static struct worker *
-cheapest(
-    const struct scheduler *s, int64_t now, const struct job *j, bool with_room)
+int64_t
+transfer_to(
+    const struct scheduler *s, const struct worker *w, const struct job *j)
 {
+	return fetch_ms(s, w, missing_at(w, j));
+}
+
+bool
+worker_unable(const struct worker *w, const struct job *j)
+{
+	return missing_at(w, j) == SCHED_UNABLE;
+}
+
+/* Of the job that is looked at. */
+static bool
+is_unable(const struct scheduler *s, const struct worker *w)
+{
+	return w->mark == s->mark && w->missing == SCHED_UNABLE;
+}
+
+/*
+ * Whether somebody could do the job that is looked at, now or later.  Who was
+ * set aside is better than who cannot.
+ */
+static bool
+somebody_can(struct scheduler *s, const struct job *j)
+{
+	struct worker *w, *aside = NULL;
+
+	TAILQ_FOREACH(w, &s->all, all)
+	{
+		if (w->draining || is_unable(s, w) ||
+		    (j->accepted && j->by.v == w->id.v))
+			continue;
+		if (!w->aside)
+			return true;
+		aside = w;
+	}
+	if (aside == NULL || j->accepted)
+		return false;
+	worker_use_again(s, aside);
+	return true;
+}
+
+/* Until a slot is free for one that is held back for it. */
+static int64_t
+wait_ms(const struct scheduler *s, int64_t now, const struct worker *w)
+{
+	int64_t wait = time_to_slot(s, now, w), more = 0;
+
+	if (w->pass == s->pass)
+		more = w->promised;
+	for (size_t i = 0; i < w->n_leases; i++)
+		if (w->lease[i].started == NOT_STARTED)
+			more +=
+			    time_needed(s, w, s->job[w->lease[i].job].weight);
+	return wait + whole_ms((double)more / (double)w->slots);
+}
+
+static int64_t
+cost_at(const struct scheduler *s, int64_t now, const struct job *j,
+    struct worker *w)
+{
+	int64_t cost = transfer_ms(s, w) + wait_ms(s, now, w) +
+	    time_needed(s, w, j->weight);
+
+	return shuns(j, w) ? cost + FAILED_HERE : cost;
+}
+
+/* Of equals, the one with most of its slots free. */
+static bool
+is_freer(const struct worker *a, const struct worker *b)
+{
+	return a->n_leases * b->slots < b->n_leases * a->slots;
+}
+
+static struct worker *
+cheapest(struct scheduler *s, int64_t now, const struct job *j, bool with_room)
+{
+	bool unable = s->unable && !somebody_can(s, j);
 	int64_t least = INT64_MAX;
 	struct worker *w, *best = NULL;
 
+	if (unable && j->accepted)
+		return NULL; /* the audit can be done without */
 	TAILQ_FOREACH(w, &s->all, all)
 	{
 		int64_t cost;
 
 		if (!worker_usable(w) || (with_room && w->list == NULL) ||
-		    !worker_may_take(w, j, now))
+		    !worker_may_take(w, j, now) || (!unable && is_unable(s, w)))
 			continue;
-		cost = transfer_ms(s, w) + time_to_slot(s, now, w);
-		if (shuns(j, w))
-			cost += FAILED_HERE;
-		if (cost < least) {
+		cost = cost_at(s, now, j, w);
+		if (cost < least || (cost == least && is_freer(w, best))) {
 			least = cost;
 			best = w;
 		}
@@ -131,29 +208,79 @@ cheapest(
 	return best;
 }
 
-/* NULL: none can, or it is held back for a better one; then *held grows. */
-static struct worker *
-choose_near(struct scheduler *s, int64_t now, struct job *j, unsigned *held)
+/* Each is one look at all workers, about. */
+static unsigned
+held_max(const struct scheduler *s)
+{
+	size_t most = SCHED_HELD_LOOKS / (s->n_ids + 1);
+
+	return most > SCHED_HELD_MIN ? (unsigned)most : SCHED_HELD_MIN;
+}
+
+/* A job that is to be fetched for: once nobody with room has better to do. */
+struct fallback {
+	uint64_t job;
+	struct worker *w; /* NULL: none */
+};
+
+/* All would wait for it in the end. */
+static bool
+is_critical(const struct scheduler *s, const struct job *j, struct worker *w)
+{
+	double rate = s->rate.ms > 0 ? s->rate.bytes / s->rate.ms : 0;
+
+	return rate > 0 &&
+	    transfer_ms(s, w) + time_needed(s, w, j->weight) >=
+	    whole_ms(s->queued / (rate * (double)s->slots));
+}
+
+/* Until when w has to wait for it. */
+static bool
+hold(struct scheduler *s, int64_t now, struct job *j, struct worker *better,
+    int64_t transfer)
 {
 	struct locality *l = j->locality;
-	struct worker *w;
-	int64_t transfer;
 
-	look_at(s, l);
-	if ((w = cheapest(s, now, j, true)) == NULL)
-		return NULL;
-	transfer = transfer_ms(s, w);
-	if (transfer == 0 || *held >= SCHED_HELD_MAX ||
-	    cheapest(s, now, j, false) == w)
-		return w;
+	transfer += SCHED_HOLD_LEAST_MS;
 	if (l->held_until == 0)
 		l->held_until =
 		    now + (transfer < SCHED_HOLD_MS ? transfer : SCHED_HOLD_MS);
 	if (now >= l->held_until)
-		return w;
-	++*held;
+		return false;
+	if (better->pass != s->pass)
+		better->promised = 0;
+	better->pass = s->pass;
+	better->promised += time_needed(s, better, j->weight);
 	if (l->held_until < s->place_at)
 		s->place_at = l->held_until;
+	return true;
+}
+
+/* NULL: none can, or it is held back for a better one; then *held grows. */
+static struct worker *
+choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
+    struct fallback *f)
+{
+	struct job *j = &s->job[id];
+	struct worker *w, *better;
+	int64_t transfer;
+
+	look_at(s, j->locality);
+	if ((w = cheapest(s, now, j, true)) == NULL)
+		return NULL;
+	transfer = transfer_ms(s, w);
+	if (transfer == 0)
+		return w;
+	if (*held >= held_max(s))
+		return f->w == NULL ? w : NULL;
+	++*held;
+	if ((better = cheapest(s, now, j, false)) != w &&
+	    hold(s, now, j, better, transfer))
+		return NULL;
+	if (is_critical(s, j, w))
+		return w;
+	if (f->w == NULL)
+		*f = (struct fallback){id, w};
 	return NULL;
 }
 
@@ -190,6 +317,7 @@ choose_from(
     struct scheduler *s, int64_t now, struct job_queue *q, uint64_t *job)
 {
 	uint64_t id = job_queue_first(q), below = 0;
+	struct fallback f = {.w = NULL};
 	unsigned held = 0;
 	struct worker *w;
 
@@ -204,14 +332,18 @@ choose_from(
 			continue;
 		}
 		w = j->locality == NULL ? any_with_room(s, now, j)
-					: choose_near(s, now, j, &held);
+					: choose_near(s, now, id, &held, &f);
 		if (w != NULL) {
 			*job = id;
 			return w;
 		}
+		/* Enough was looked at. */
+		if (f.w != NULL && held >= held_max(s))
+			break;
 		id = job_queue_after(q, j->weight, id);
 	}
-	return NULL;
+	*job = f.job;
+	return f.w;
 }
 
 struct worker *
@@ -222,6 +354,7 @@ choose(struct scheduler *s, int64_t now, uint64_t *job)
 	if (!s->changed && now < s->place_at)
 		return NULL;
 	s->place_at = INT64_MAX;
+	s->pass++;
 	if ((!TAILQ_EMPTY(&s->idle) || !TAILQ_EMPTY(&s->ahead)) &&
 	    ((w = choose_from(s, now, &s->queue, job)) != NULL ||
 		(w = choose_from(s, now, &s->audits, job)) != NULL))

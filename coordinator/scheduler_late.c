@@ -25,6 +25,7 @@ idle_for(const struct scheduler *s, int64_t now, const struct job *j)
 
 	TAILQ_FOREACH(w, &s->idle, entry)
 	if (worker_may_take(w, j, now) && !failed_at(j, w) && j->at[0] != w &&
+	    !worker_unable(w, j) &&
 	    (best == NULL || rate_of(s, w) > rate_of(s, best)))
 		best = w;
 	return best;
@@ -43,7 +44,7 @@ find_waiting(struct scheduler *s, int64_t now, struct candidate *c)
 		if (w->lease[i].started != NOT_STARTED ||
 		    (c->to != NULL && j->weight <= c->weight) ||
 		    (to = idle_for(s, now, j)) == NULL ||
-		    time_needed(s, to, j->weight) + transfer_to(to, j) >
+		    time_needed(s, to, j->weight) + transfer_to(s, to, j) >
 			time_to_slot(s, now, w) + time_needed(s, w, j->weight))
 			continue;
 		*c = (struct candidate){w, to, &w->lease[i], j->weight, 0};
@@ -70,7 +71,8 @@ find_straggler(
 		if (lease->started == NOT_STARTED || j->copies == COPIES ||
 		    (left = time_left(s, now, w, lease)) <= c->left ||
 		    (to = idle_for(s, now, j)) == NULL ||
-		    time_needed(s, to, j->weight) + transfer_to(to, j) >= left)
+		    time_needed(s, to, j->weight) + transfer_to(s, to, j) >=
+			left)
 			continue;
 		*c = (struct candidate){w, to, lease, j->weight, left};
 	}
@@ -101,9 +103,10 @@ find_critical(
 
 		if (lease->started == NOT_STARTED || j->copies == COPIES ||
 		    (left = time_left(s, now, w, lease)) <= c->left ||
-		    w == to || failed_at(j, to) ||
+		    w == to || failed_at(j, to) || worker_unable(to, j) ||
 		    !worker_may_take(to, j, now) ||
-		    wait + time_needed(s, to, j->weight) + transfer_to(to, j) >=
+		    wait + time_needed(s, to, j->weight) +
+			    transfer_to(s, to, j) >=
 			left / 2)
 			continue;
 		*c = (struct candidate){w, to, lease, j->weight, left};

@@ -88,7 +88,13 @@ next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 	struct worker *w;
 	uint64_t id;
 
-	if ((w = choose(s, now, &id)) == NULL)
+	w = choose(s, now, &id);
+	/* One that was set aside is used again: that is told first. */
+	if (next_pending(s, out)) {
+		s->changed = true;
+		return true;
+	}
+	if (w == NULL)
 		return false;
 	job_dequeue(s, id);
 	lease_begin(s, now, w, id);
@@ -101,19 +107,27 @@ next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 	return true;
 }
 
+static bool
+can_audit(const struct scheduler *s, const struct job *j)
+{
+	struct worker *w;
+
+	TAILQ_FOREACH(w, &s->all, all)
+	if (worker_usable(w) && w->id.v != j->by.v && !worker_unable(w, j))
+		return true;
+	return false;
+}
+
 /* Only audits are left, and one that nobody can do. */
 static bool
 next_skipped(struct scheduler *s, int64_t now, struct sched_action *out)
 {
 	uint64_t id = job_queue_first(&s->audits);
-	struct worker *only = NULL;
 
-	if (id == JOB_QUEUE_NONE || s->open != s->audits.n || s->usable > 1)
+	if (id == JOB_QUEUE_NONE || s->open != s->audits.n ||
+	    (s->usable > 1 && !s->unable))
 		return false;
-	TAILQ_FOREACH(only, &s->all, all)
-	if (worker_usable(only))
-		break;
-	while (only != NULL && s->job[id].by.v != only->id.v)
+	while (can_audit(s, &s->job[id]))
 		if ((id = job_queue_after(&s->audits, s->job[id].weight, id)) ==
 		    JOB_QUEUE_NONE)
 			return false;

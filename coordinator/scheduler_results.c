@@ -121,7 +121,7 @@ poisonous(const struct scheduler *s, const struct job *j)
 	if (j->failures < s->config.poison)
 		return false;
 	TAILQ_FOREACH(w, &s->all, all)
-	if (worker_usable(w) && !failed_at(j, w))
+	if (worker_usable(w) && !failed_at(j, w) && !worker_unable(w, j))
 		return false;
 	return true;
 }

@@ -78,6 +78,8 @@ struct worker {
 	int64_t limit_until;	    /* until then */
 	struct rate rate, bandwidth;
 	uint64_t missing, mark;	  /* of the job that is looked at */
+	uint64_t pass;		  /* of the queue, in which */
+	int64_t promised;	  /* ms are held back for it */
 	struct worker_list *list; /* the list it is in, or NULL: no room */
 	TAILQ_ENTRY(worker) all, entry;
 };
@@ -109,10 +111,11 @@ struct scheduler {
 	int64_t straggle_at, critical_at; /* for what may be copied */
 	double queued;			  /* bytes, about */
 	int64_t limited_until;
-	struct rate rate;
+	struct rate rate, bandwidth;
+	bool unable; /* some workers cannot do some jobs */
 	uint32_t took[BUCKETS];
 	size_t n_took;
-	uint64_t mark;
+	uint64_t mark, pass;
 	struct pending pending;
 };
 
@@ -136,6 +139,8 @@ void worker_list(struct scheduler *s, struct worker *w);
 void worker_free(struct worker *w);
 void worker_end(
     struct scheduler *s, int64_t now, struct worker *w, const char *why);
+/* One that is set aside, and that will be told of. */
+void worker_use_again(struct scheduler *s, struct worker *w);
 /* All that are set aside. */
 void workers_use_all(struct scheduler *s);
 /* A failure that is the worker's own, or may be. */
@@ -183,8 +188,11 @@ int64_t time_to_slot(
 /* scheduler_choose.c: a queued job and a worker for it, or NULL. */
 struct worker *choose(struct scheduler *s, int64_t now, uint64_t *job);
 /* ms to fetch what the job misses there. */
-int64_t transfer_to(const struct worker *w, const struct job *j);
+int64_t transfer_to(
+    const struct scheduler *s, const struct worker *w, const struct job *j);
 bool worker_may_take(const struct worker *w, const struct job *j, int64_t now);
+/* It lacks what the job needs, and cannot get it. */
+bool worker_unable(const struct worker *w, const struct job *j);
 
 /* scheduler_late.c: moves a waiting job or starts a second copy. */
 bool late_move(struct scheduler *s, int64_t now, struct sched_action *out);

@@ -102,15 +102,20 @@ tell(struct scheduler *s, struct worker *w)
 }
 
 void
+worker_use_again(struct scheduler *s, struct worker *w)
+{
+	sched_worker_use(s, w->id);
+	tell(s, w);
+}
+
+void
 workers_use_all(struct scheduler *s)
 {
 	struct worker *w;
 
 	TAILQ_FOREACH(w, &s->all, all)
-	if (w->aside && !w->draining) {
-		sched_worker_use(s, w->id);
-		tell(s, w);
-	}
+	if (w->aside && !w->draining)
+		worker_use_again(s, w);
 }
 
 void
@@ -231,8 +236,10 @@ sched_fetched(
 {
 	struct worker *w = worker_find(s, worker);
 
-	if (w != NULL)
-		rate_add(&w->bandwidth, bytes, ms);
+	if (w == NULL)
+		return;
+	rate_add(&w->bandwidth, bytes, ms);
+	rate_add(&s->bandwidth, bytes, ms);
 }
 
 void

@@ -24,6 +24,7 @@
 #include "own.h"
 #include "protocol.h"
 #include "shared_answer.h"
+#include "store_answer.h"
 
 /* The ends of jobs and of the last message, together within a second. */
 #define STOP_MS 500
@@ -64,6 +65,7 @@ say_hello(struct agent *a, struct err *e)
 	m.hello.zstd = a->options->zstd;
 	memcpy(m.hello.instance, a->instance, sizeof(a->instance));
 	m.hello.session = a->session;
+	m.hello.fetches = a->options->inputs != NULL;
 	if (agent_held(a, &m.hello.held, &m.hello.n_held, e) < 0)
 		return -1;
 	if ((rc = agent_try_send(a, &m, e)) == 0) {
@@ -118,6 +120,7 @@ start_again(struct agent *a, struct err *e)
 	link_close(a->link, LINGER_MS);
 	a->link = NULL;
 	a->state = AGENT_NEW;
+	store_answer_forget(a->store);
 	a->lost_since = 0;
 	a->deadline = INT64_MAX; /* there was one: there may be none for long */
 	return link_connect(
@@ -191,6 +194,32 @@ send_probed(struct agent *a, struct err *e)
 	return 0;
 }
 
+/* What could not be said is said the next time. */
+static int
+send_have(struct agent *a, struct err *e)
+{
+	struct msg m;
+	int rc;
+
+	while (a->state == AGENT_READY && store_answer_next(a->store, &m)) {
+		if ((rc = agent_try_send(a, &m, e)) != 0)
+			return rc < 0 ? -1 : 0;
+		store_answer_said(a->store);
+	}
+	return 0;
+}
+
+/* Which store paths are here? */
+static int
+take_question(struct agent *a, const struct msg *m, struct err *e)
+{
+	if (m->type == MSG_ASK)
+		store_answer_ask(a->store, &m->ask);
+	else
+		store_answer_paths(a->store, &m->paths);
+	return send_have(a, e);
+}
+
 static int
 handle(struct agent *a, struct msg *m, struct err *e)
 {
@@ -220,6 +249,11 @@ handle(struct agent *a, struct msg *m, struct err *e)
 		if (a->state == AGENT_READY)
 			return take_probe(a, &m->probe, e);
 		break;
+	case MSG_ASK:
+	case MSG_PATHS:
+		if (a->state == AGENT_READY)
+			return take_question(a, m, e);
+		break;
 	case MSG_BYE:
 		return take_bye(a, e);
 	case MSG_WHO:
@@ -233,6 +267,8 @@ handle(struct agent *a, struct msg *m, struct err *e)
 	case MSG_FAIL:
 	case MSG_POSTPONE:
 	case MSG_PROBED:
+	case MSG_WANT:
+	case MSG_HAVE:
 	case MSG_CLIENT:
 	case MSG_MADE:
 	case MSG_STATUS:
@@ -441,13 +477,14 @@ agent_loop(struct agent *a, struct err *e)
 	while (a->state != AGENT_LEAVING) {
 		struct pollfd fds[] = {{-1, POLLIN, 0},
 		    {job_pool_fd(a->pool), POLLIN, 0},
-		    {a->signal_fd, POLLIN, 0}, {-1, POLLIN, 0}};
+		    {a->signal_fd, POLLIN, 0}, {-1, POLLIN, 0},
+		    {store_answer_fd(a->store), POLLIN, 0}};
 
 		if (join(a, e) < 0)
 			return -1;
 		agent_collect(a);
 		if (agent_send_answers(a, e) < 0 || send_probed(a, e) < 0 ||
-		    beat(a, e) < 0 || drain(a, e) < 0 ||
+		    send_have(a, e) < 0 || beat(a, e) < 0 || drain(a, e) < 0 ||
 		    check_handover(a, e) < 0)
 			return -1;
 		/* Last before sleeping: see link_recv. */
@@ -457,7 +494,7 @@ agent_loop(struct agent *a, struct err *e)
 			break;
 		fds[0].fd = link_fd(a->link);
 		fds[3].fd = handover_fd(a->handover);
-		if (poll(fds, 4, patience(a)) < 0 && errno != EINTR)
+		if (poll(fds, 5, patience(a)) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
 		if (fds[2].revents != 0 && take_signal(a, e) < 0)
 			return -1;
@@ -493,6 +530,8 @@ agent_open(struct agent *a, struct err *e)
 	a->progress = calloc(a->options->slots, sizeof(*a->progress));
 	if (a->progress == NULL || (a->ctx = zmq_ctx_new()) == NULL)
 		return err_set(e, ERR_FATAL, errno, "worker");
+	if (store_answer_new(&a->store, e) < 0)
+		return -1;
 	if (job_pool_new(a->options->slots, &a->pool, e) < 0)
 		return -1;
 	return link_connect(
@@ -509,6 +548,7 @@ agent_close(struct agent *a)
 	if (job_pool_stop(a->pool, STOP_MS))
 		agent_free_jobs(a);
 	shared_answer_stop(a->answer, STOP_MS);
+	store_answer_stop(a->store, STOP_MS);
 	closed = handover_stop(a->handover, STOP_MS);
 	link_close(a->link, LINGER_MS);
 	/* It waits for every socket, so also for one that a thread is at. */

@@ -19,6 +19,7 @@ struct job;
 struct job_pool;
 struct link;
 struct shared_answer;
+struct store_answer;
 
 enum agent_state {
 	AGENT_NEW,     /* HELLO is to be sent */
@@ -35,6 +36,7 @@ struct agent {
 	struct job_pool *pool;
 	struct handover *handover;    /* NULL: all outputs are reached */
 	struct shared_answer *answer; /* to the PROBE that is on, or NULL */
+	struct store_answer *store;   /* to ASK */
 	int signal_fd;
 	sigset_t old_mask;
 	struct job *jobs;

@@ -1,7 +1,6 @@
 #include "encoder.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -104,28 +103,4 @@ encoder_run(struct encoder *enc, const void *data, size_t len, const void **out,
 	*out = enc->out;
 	*out_len = n;
 	return 0;
-}
-
-const char *
-encoder_gzip_version(void)
-{
-	return "libdeflate " LIBDEFLATE_VERSION_STRING;
-}
-
-static char zstd_version[32];
-
-static void
-print_zstd_version(void)
-{
-	snprintf(zstd_version, sizeof(zstd_version), "zstd %s",
-	    ZSTD_versionString());
-}
-
-const char *
-encoder_zstd_version(void)
-{
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, print_zstd_version);
-	return zstd_version;
 }

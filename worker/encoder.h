@@ -29,8 +29,4 @@ size_t encoder_chunk(const struct encoder *enc);
 int encoder_run(struct encoder *enc, const void *data, size_t len,
     const void **out, size_t *out_len, struct err *e);
 
-/* "libdeflate 1.14", "zstd 1.5.4"; static. */
-const char *encoder_gzip_version(void);
-const char *encoder_zstd_version(void);
-
 #endif

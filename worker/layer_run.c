@@ -201,9 +201,11 @@ run_again(const struct layer_job *job, struct layer_progress *progress,
 	while ((rc = run(job, source, progress, out, e)) < 0 &&
 	    source != NULL && source_nar_again(source))
 		err_clear(e);
-	if (rc == 0 && source != NULL)
+	if (rc == 0 && source != NULL) {
+		out->fetched = source_nar_fetched(source, &out->fetch_us);
 		snprintf(progress->notice, sizeof(progress->notice), "%s",
 		    source_nar_notice(source));
+	}
 	return rc;
 }
 

@@ -6,7 +6,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include "encoder.h"
+#include "encoder_version.h"
 #include "err.h"
 #include "log.h"
 #include "memory_room.h"
@@ -58,10 +58,11 @@ check_memory(size_t slots)
 int
 main(int argc, char **argv)
 {
-	struct worker_options o = {.agent = {.gzip = encoder_gzip_version(),
-				       .zstd = encoder_zstd_version(),
-				       .welcome_ms = AGENT_WELCOME_MS,
-				       .lost_ms = AGENT_LOST_MS}};
+	struct worker_options o = {
+	    .agent = {.gzip = encoder_version(ENCODING_GZIP),
+		.zstd = encoder_version(ENCODING_ZSTD),
+		.welcome_ms = AGENT_WELCOME_MS,
+		.lost_ms = AGENT_LOST_MS}};
 	struct err e = ERR_INIT;
 	int rc;
 

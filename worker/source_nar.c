@@ -58,6 +58,8 @@ struct source_nar {
 	struct refusal refusal[REFUSALS_MAX];
 	size_t n_refusals;
 	bool again;
+	uint64_t fetched; /* bytes of NARs, in all */
+	int64_t wait_us;  /* for caches, and for decompressing */
 	char notice[WHY_MAX + STORE_PATH_MAX];
 	char url[CACHE_URL_MAX];
 	char text[NARINFO_MAX + 1];
@@ -258,6 +260,7 @@ int
 source_nar_open(struct source_nar *s, const struct layer_item *item,
     size_t index, struct err *e)
 {
+	int64_t start = monotime_us();
 	bool opened = false, found;
 
 	if (store_path_check(item->path, s->spec->store_dir, e) < 0)
@@ -276,6 +279,7 @@ source_nar_open(struct source_nar *s, const struct layer_item *item,
 		if (open_nar(s, &opened, e) < 0)
 			return -1;
 	}
+	s->wait_us += monotime_us() - start;
 	nar_reader_start(s->reader, item->path, s->info.nar_size);
 	sha256_init(s->sha);
 	s->data = (const uint8_t *)"";
@@ -314,8 +318,12 @@ lost(struct source_nar *s, struct err *e)
 static int
 read_more(struct source_nar *s, struct err *e)
 {
+	int64_t start = monotime_us();
+
 	if (cache_fetch_read(s->fetch, &s->data, &s->len, e) < 0)
 		return err_ctx(e, "NAR");
+	s->wait_us += monotime_us() - start;
+	s->fetched += s->len;
 	sha256_update(s->sha, s->data, s->len);
 	s->size += s->len;
 	return 0;
@@ -421,4 +429,11 @@ const char *
 source_nar_notice(const struct source_nar *s)
 {
 	return s->notice;
+}
+
+uint64_t
+source_nar_fetched(const struct source_nar *s, uint64_t *us)
+{
+	*us = (uint64_t)s->wait_us;
+	return s->fetched;
 }

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct err;
 struct layer_inputs;
@@ -54,5 +55,8 @@ bool source_nar_again(struct source_nar *s);
 
 /* The first thing that was wrong with a cache, or ""; borrowed. */
 const char *source_nar_notice(const struct source_nar *s);
+
+/* Bytes of NARs that came so far, all tries; *us: how long they took. */
+uint64_t source_nar_fetched(const struct source_nar *s, uint64_t *us);
 
 #endif

@@ -40,7 +40,8 @@ class Plain(Base):
 
     def end_workers(self):
         for p in self.running:
-            if p.args[0] == quarrytest.WORKER and p.poll() is None:
+            if (os.fsencode(p.args[0]) == os.fsencode(quarrytest.WORKER)
+                    and p.poll() is None):
                 wait_for(lambda: hosts.blocks(p.pid, signal.SIGTERM), PATIENCE)
                 p.terminate()
                 self.assertEqual(p.wait(timeout=PATIENCE), 0)
@@ -99,7 +100,7 @@ def done(job, attempt, data, digest=None, diff_id=None, size=None):
     digest = digest or quarrytest.hashlib.sha256(data).digest()
     size = len(data) if size is None else size
     return [zmtp.DONE, job, attempt, diff_id or digest, size, digest, size, 3,
-            0, 1]
+            0, 1, 0, 0]
 
 
 class TestLiars(Plain):

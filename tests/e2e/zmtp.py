@@ -17,7 +17,7 @@ GREETING = (b"\xff" + bytes(8) + b"\x7f" + b"\x03\x00"
 
 HELLO, WELCOME, REFUSE, JOB, ITEMS, ENTRIES = 1, 2, 3, 4, 5, 6
 CANCEL, BEAT, SIZED, DONE, FAIL, BYE, POSTPONE = 7, 8, 9, 10, 11, 12, 13
-WHO = 16
+WHO, ASK, WANT, PATHS, HAVE = 16, 17, 18, 19, 20
 
 
 def pack(x):
@@ -99,11 +99,11 @@ class Peer:
     def send(self, *fields):
         self.frame(pack(list(fields)))
 
-    def hello(self, protocol=3, program="0.1.0", host="impostor", pid=None,
-              slots=1, instance=None, session=0, held=()):
+    def hello(self, protocol=4, program="0.1.0", host="impostor", pid=None,
+              slots=1, instance=None, session=0, held=(), fetches=True):
         self.send(HELLO, protocol, program, host, pid or os.getpid(), slots,
                   "libdeflate", "zstd", instance or os.urandom(16), session,
-                  [list(h) for h in held])
+                  [list(h) for h in held], fetches)
 
     def take(self, n):
         while len(self.buf) < n:

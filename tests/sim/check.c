@@ -268,6 +268,17 @@ check_cancel(struct check *c, uint64_t job)
 		c->job[job].state = LEFT;
 }
 
+/* Somebody can do the job, now or later; an audit by another one. */
+static bool
+somebody_can(const struct check *c, const struct check_job *j)
+{
+	for (size_t id = 0; id < c->n_ids; id++)
+		if (usable(&c->worker[id]) && !j->unable[id] &&
+		    !(j->state == AUDITED && j->by == id))
+			return true;
+	return false;
+}
+
 static bool
 may_take(const struct check *c, const struct check_job *j, uint64_t id)
 {
@@ -275,7 +286,8 @@ may_take(const struct check *c, const struct check_job *j, uint64_t id)
 
 	return usable(w) &&
 	    (c->now >= w->limit_until || j->weight < w->limit) &&
-	    !(j->state == AUDITED && j->by == id);
+	    !(j->state == AUDITED && j->by == id) &&
+	    !(j->unable[id] && (j->state == AUDITED || somebody_can(c, j)));
 }
 
 static void
@@ -343,7 +355,8 @@ poisonous(const struct check *c, const struct check_job *j)
 
 		while (k < j->n_failed && j->failed_at[k] != id)
 			k++;
-		other |= k == j->n_failed && usable(&c->worker[id]);
+		other |= k == j->n_failed && usable(&c->worker[id]) &&
+		    !j->unable[id];
 	}
 	return distinct >= c->config->poison ||
 	    j->n_failed >= 2 * c->config->poison ||
@@ -364,7 +377,7 @@ on_skipped(struct check *c, const struct sched_action *a)
 		if (c->job[i].state == OPEN)
 			check_breach(c, "an audit is skipped before the end");
 	for (size_t id = 0; id < c->n_ids; id++)
-		if (usable(&c->worker[id]) && id != j->by)
+		if (usable(&c->worker[id]) && id != j->by && !j->unable[id])
 			check_breach(c,
 			    "worker %zu could have done job %d's "
 			    "audit",

@@ -29,7 +29,8 @@ struct check_lease {
 
 struct check_job {
 	uint64_t weight;
-	bool audit, local; /* local: it may be held back */
+	bool audit, local;	/* local: it may be held back */
+	bool unable[CHECK_IDS]; /* who can never do it */
 	enum check_state { OPEN, AUDITED, DONE, FAILED, LEFT } state;
 	uint64_t attempt, *given; /* by attempt: to whom */
 	size_t room_given;

@@ -57,7 +57,9 @@ struct world {
 	struct world_sums *sums;
 	uint64_t random;
 	unsigned loss, twice, delay, trouble; /* per mille; ms; per mille */
-	unsigned leavers; /* jobs that somebody will not want any more */
+	bool local, unable; /* jobs miss bytes at machines, or more */
+	bool roomy;	    /* all machines have room for all jobs */
+	unsigned leavers;   /* jobs that somebody will not want any more */
 	struct machine machine[MACHINES];
 	size_t n_machines;
 	struct job_kind kind[CHECK_JOBS];
@@ -154,6 +156,33 @@ act(struct world *w)
 	check_rest(&w->c, sched_open(w->s));
 }
 
+/* What some jobs miss at a machine, or that it cannot do them. */
+static void
+tell_missing(struct world *w, const struct machine *m)
+{
+	struct err e = ERR_INIT;
+	uint64_t id = m->id;
+
+	for (size_t i = 0; i < w->c.n_jobs; i++) {
+		struct check_job *j = &w->c.job[i];
+		uint64_t bytes = below(w, 2000000000);
+
+		if (below(w, 2) == 0 || !w->c.worker[id].up)
+			continue;
+		/* Who can and has no room is waited for, maybe for ever. */
+		if (w->unable && below(w, 3) == 0 && (w->roomy || id > 0))
+			bytes = SCHED_UNABLE;
+		j->local = true;
+		j->unable[id] = bytes == SCHED_UNABLE;
+		check_trace(&w->c, "job %d misses %.0f at %d", (int)i,
+		    (double)bytes, (int)id);
+		if (sched_set_missing(w->s, (struct worker_id){id},
+			(struct job_id){i}, bytes, &e) < 0)
+			abort();
+	}
+	act(w);
+}
+
 static void
 join(struct world *w, struct machine *m)
 {
@@ -170,6 +199,8 @@ join(struct world *w, struct machine *m)
 		abort();
 	check_up(&w->c, m->id, m->slots);
 	act(w);
+	if (w->local && below(w, 4) > 0)
+		tell_missing(w, m);
 }
 
 static void
@@ -341,7 +372,7 @@ end_task(struct world *w, struct machine *m, const struct task *t)
 		die(w, m);
 		return;
 	}
-	if (k->broken || k->killer ||
+	if (k->broken || k->killer || w->c.job[t->job].unable[t->id] ||
 	    (!m->good && chance(w, m->clumsy ? 900 : w->trouble))) {
 		out.kind = FAIL;
 		out.job_error = k->broken;
@@ -498,8 +529,7 @@ add_jobs(struct world *w)
 static void
 add_machines(struct world *w)
 {
-	bool liars = below(w, 4) == 0, local = below(w, 4) == 0;
-	struct err e = ERR_INIT;
+	bool liars = below(w, 4) == 0;
 
 	w->n_machines = 1 + below(w, MACHINES);
 	for (size_t i = 0; i < w->n_machines; i++) {
@@ -513,20 +543,9 @@ add_machines(struct world *w)
 		if (m->creeper)
 			check_trace(&w->c, "machine %d creeps", (int)i);
 		m->clumsy = i > 0 && below(w, 12) == 0;
-		m->room = below(w, 3) == 0 ? 10000000 : UINT64_MAX;
+		m->room = !w->roomy && below(w, 3) == 0 ? 10000000 : UINT64_MAX;
 		join(w, m);
 	}
-	for (size_t i = 0; local && i < w->c.n_jobs; i++)
-		for (uint64_t id = 0; id < w->n_machines; id++)
-			if (below(w, 2) == 0 && w->c.worker[id].up &&
-			    w->c.job[i].state == OPEN) {
-				w->c.job[i].local = true;
-				if (sched_set_missing(w->s,
-					(struct worker_id){id},
-					(struct job_id){i},
-					below(w, 2000000000), &e) < 0)
-					abort();
-			}
 }
 
 void
@@ -551,6 +570,9 @@ world_run(uint64_t seed, bool trace, struct world_sums *sums)
 	w.twice = below(&w, 2) == 0 ? 0 : (unsigned)below(&w, 300);
 	w.delay = (unsigned)below(&w, below(&w, 2) == 0 ? 50 : 3000);
 	w.trouble = below(&w, 4) == 0 ? 0 : (unsigned)below(&w, 200);
+	w.local = below(&w, 3) == 0;
+	w.unable = below(&w, 2) == 0;
+	w.roomy = w.unable && below(&w, 2) == 0;
 	w.leavers = below(&w, 4) == 0 ? 1 + (unsigned)below(&w, 3) : 0;
 	if (sched_new(&w.config, &w.s, &e) < 0)
 		abort();

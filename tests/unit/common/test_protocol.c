@@ -54,13 +54,17 @@ static struct layer_entry entries[] = {
 
 static struct msg_attempt held[] = {{1, 2}, {UINT64_MAX, UINT64_MAX}};
 
+static uint64_t keys[] = {UINT64_C(0x0102030405060708), UINT64_MAX};
+
+static uint8_t bits[] = {1, 128, 255};
+
 static struct msg_progress progress[] = {{1, 2, 3}, {4, 5, INT64_MAX}};
 
 /* One of each type, in the order of MSG_TYPES. */
 static const struct msg samples[] = {
     {.type = MSG_HELLO,
 	.hello = {PROTOCOL_VERSION, "0.1.0", "host", INT32_MAX, MSG_SLOTS_MAX,
-	    "libdeflate 1.14", "zstd 1.5.4", {3, [15] = 4}, 9, held, 2}},
+	    "libdeflate 1.14", "zstd 1.5.4", {3, [15] = 4}, 9, held, 2, true}},
     {.type = MSG_WELCOME,
 	.welcome = {UINT64_MAX, 1000, UINT64_MAX, "tcp://*:7",
 	    {1, [15] = 255}}},
@@ -92,13 +96,18 @@ static const struct msg samples[] = {
     {.type = MSG_BEAT, .beat = {progress, 2}},
     {.type = MSG_SIZED, .sized = {1, 2, 10240, 4}},
     {.type = MSG_DONE,
-	.done = {1, 2, {{{1}}, 10240, {{2}}, INT64_MAX, 5, 6}, 77}},
+	.done = {1, 2, {{{1}}, 10240, {{2}}, INT64_MAX, 5, 6, 7, 8}, 77}},
     {.type = MSG_FAIL, .fail = {1, 2, ERR_RETRY, ENOSPC, "full"}},
     {.type = MSG_BYE, .bye = {1}},
     {.type = MSG_POSTPONE, .postpone = {1, 2, "no room"}},
     {.type = MSG_PROBE, .probe = {5, "/srv/out", ".probe-1", {9, [31] = 8}}},
     {.type = MSG_PROBED, .probed = {5, EACCES, "open .probe-1"}},
     {.type = MSG_WHO},
+    {.type = MSG_ASK,
+	.ask = {6, {{7, [31] = 1}}, MSG_LIST_MAX, "/nix/store", "/mnt"}},
+    {.type = MSG_WANT, .want = {6, 8192}},
+    {.type = MSG_PATHS, .paths = {6, MSG_LIST_MAX - 1, keys, 2}},
+    {.type = MSG_HAVE, .have = {6, 0, 16, bits, 3}},
     {.type = MSG_CLIENT,
 	.client = {PROTOCOL_VERSION, "0.1.0", "host", 7, "app:1", "gz 1",
 	    "zstd 2", {5, [15] = 6}, 11}},
@@ -240,6 +249,7 @@ test_result_fields(void **state)
 	assert_true(r->diff_id.b[0] == 1 && r->digest.b[0] == 2);
 	assert_true(r->tar_size == 10240 && r->size == INT64_MAX);
 	assert_true(r->entries == 5 && r->bytes_read == 6);
+	assert_true(r->fetched == 7 && r->fetch_us == 8);
 	assert_int_equal(m.done.cpu_us, 77);
 	msg_clear(&m);
 	m = again(&samples[MSG_SIZED - 1]);
@@ -259,6 +269,7 @@ test_result_fields(void **state)
 	msg_clear(&m);
 	m = again(&samples[MSG_HELLO - 1]);
 	assert_true(m.hello.session == 9 && m.hello.n_held == 2);
+	assert_true(m.hello.fetches);
 	assert_true(m.hello.held[0].job == 1 && m.hello.held[0].attempt == 2);
 	msg_clear(&m);
 	m = again(&samples[MSG_ENTRIES - 1]);
@@ -386,6 +397,87 @@ test_probe_limits(void **state)
 	CHECK(MSG_POSTPONE, m.postpone.text = repeat(ERR_TEXT_MAX - 1), "");
 	CHECK(MSG_POSTPONE, m.postpone.text = repeat(ERR_TEXT_MAX),
 	    "postpone: field 3 has 1024 bytes, above 1023");
+}
+
+static void
+test_ask_fields(void **state)
+{
+	struct msg m = again(&samples[MSG_ASK - 1]);
+
+	(void)state;
+	assert_true(m.ask.ask == 6 && m.ask.n == MSG_LIST_MAX);
+	assert_true(m.ask.list.b[0] == 7 && m.ask.list.b[31] == 1);
+	assert_string_equal(m.ask.store_dir, "/nix/store");
+	assert_string_equal(m.ask.store_root, "/mnt");
+	msg_clear(&m);
+	m = again(&samples[MSG_PATHS - 1]);
+	assert_true(m.paths.first == MSG_LIST_MAX - 1 && m.paths.n == 2);
+	assert_true(m.paths.key[0] == keys[0] && m.paths.key[1] == keys[1]);
+	msg_clear(&m);
+	m = again(&samples[MSG_HAVE - 1]);
+	assert_true(m.have.ask == 6 && m.have.first == 16 && m.have.n == 3);
+	assert_memory_equal(m.have.bits, bits, 3);
+	msg_clear(&m);
+}
+
+static void
+test_ask_limits(void **state)
+{
+	static uint64_t many[MSG_PATHS_MAX];
+	static uint8_t long_bits[MSG_BITS_MAX + 1];
+
+	(void)state;
+	CHECK(MSG_ASK, m.ask.n = MSG_LIST_MAX + 1,
+	    "ask: field 3 is 16777217, above 16777216");
+	CHECK(MSG_ASK, m.ask.n = 0, "ask: field 3 is 0, below 1");
+	CHECK(MSG_ASK, m.ask.store_dir = "nix",
+	    "ask: field 4 is not an absolute path");
+	CHECK(MSG_ASK, m.ask.store_root = repeat(MSG_PATH_MAX + 1),
+	    "ask: field 5 has 8193 bytes, above 8192");
+	CHECK(MSG_WANT, m.want.first = MSG_LIST_MAX,
+	    "want: field 2 is 16777216, above 16777215");
+	CHECK(MSG_PATHS, (m.paths.key = many, m.paths.n = MSG_PATHS_MAX), "");
+	CHECK(MSG_PATHS, m.paths.n = 0,
+	    "paths: field 3 has 0 bytes, no whole keys");
+	CHECK(MSG_PATHS, m.paths.first = MSG_LIST_MAX,
+	    "paths: field 2 is 16777216, above 16777215");
+	CHECK(MSG_HAVE, m.have.first = 9, "have: field 3 is no multiple of 8");
+	CHECK(MSG_HAVE, m.have.n = 0, "have: field 4 is empty");
+	CHECK(MSG_HAVE, m.have.sys = EACCES, "have: field 4 is not empty");
+	CHECK(MSG_HAVE, (m.have.sys = EACCES, m.have.n = 0), "");
+	CHECK(MSG_HAVE, m.have.sys = 4096, "have: field 2 is 4096, above 4095");
+	CHECK(MSG_HAVE, (m.have.bits = long_bits, m.have.n = MSG_BITS_MAX), "");
+	CHECK(MSG_HAVE, (m.have.bits = long_bits, m.have.n = MSG_BITS_MAX + 1),
+	    "have: field 4 has 65537 bytes, more than 65536");
+}
+
+/* Keys that are not whole, or one too many: no encoder of ours makes them. */
+static void
+test_keys_limit(void **state)
+{
+	static const uint8_t zeros[8 * MSG_PATHS_MAX + 8];
+	const size_t sizes[] = {7, 8 * MSG_PATHS_MAX + 8};
+	const char *says[] = {"paths: field 3 has 7 bytes, no whole keys",
+	    "paths: field 3 has 65544 bytes, more than 65536"};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct err e = ERR_INIT;
+		struct wire_out out;
+		msgpack_sbuffer buf;
+		struct msg m;
+
+		msgpack_sbuffer_init(&buf);
+		wire_out_init(&out, &buf);
+		wire_put_array(&out, 4);
+		wire_put_uint(&out, MSG_PATHS);
+		wire_put_uint(&out, 1);
+		wire_put_uint(&out, 0);
+		wire_put_bytes(&out, zeros, sizes[i]);
+		assert_int_equal(msg_decode(buf.data, buf.size, &m, &e), -1);
+		assert_string_equal(e.text, says[i]);
+		msgpack_sbuffer_destroy(&buf);
+	}
 }
 
 static void
@@ -671,6 +763,9 @@ main(void)
 	    cmocka_unit_test(test_client_fields),
 	    cmocka_unit_test(test_client_limits),
 	    cmocka_unit_test(test_probe_limits),
+	    cmocka_unit_test(test_ask_fields),
+	    cmocka_unit_test(test_ask_limits),
+	    cmocka_unit_test(test_keys_limit),
 	    cmocka_unit_test(test_job_limits),
 	    cmocka_unit_test(test_list_limits),
 	    cmocka_unit_test(test_result_limits),

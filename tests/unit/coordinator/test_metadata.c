@@ -75,6 +75,7 @@ fill(struct image *image, struct image_layer *layer, const char **paths)
 	layer[1].result.size = 300;
 	layer[1].result.entries = 7;
 	layer[1].result.bytes_read = 9999;
+	layer[1].result.fetched = 4444;
 	memset(layer[1].result.digest.b, 0x33, DIGEST_SIZE);
 	strcpy(layer[1].worker, "host/12");
 	layer[1].seconds = 1.2345678;
@@ -113,7 +114,9 @@ content(void **state)
 	assert_true(json_is_null(json_object_get(l, "worker")));
 	assert_true(json_is_false(json_object_get(l, "cached")));
 	l = json_array_get(json_object_get(doc, "layers"), 1);
-	assert_int_equal(json_object_size(l), 9);
+	assert_int_equal(json_object_size(l), 10);
+	assert_int_equal(
+	    json_integer_value(json_object_get(l, "bytes_fetched")), 4444);
 	assert_memory_equal(json_string_value(json_object_get(l, "digest")),
 	    "sha256:3333333333", 17);
 	assert_memory_equal(json_string_value(json_object_get(l, "diff_id")),
@@ -136,7 +139,7 @@ content(void **state)
 	assert_string_equal(again,
 	    "{\"layers\":2,\"cached_layers\":1,\"tar_size\":30720,\"size\":"
 	    "10540,\"store_paths\":2,\"entries\":7,\"bytes_read\":9999,"
-	    "\"seconds\":12.5}");
+	    "\"bytes_fetched\":4444,\"seconds\":12.5}");
 	free(again);
 	json_decref(doc);
 	free(text);

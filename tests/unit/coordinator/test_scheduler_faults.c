@@ -454,18 +454,178 @@ locality_waits_no_longer_than_the_transfer(void **state)
 				     s, (struct worker_id){w}, j, 200 * MB, &e),
 		    0);
 	expect(s, 1000, SCHED_SEND, 2, 0);
-	/* Worker 0 has no room any more: job 3 is held back for it 2 s. */
+	/* Worker 0 has no room any more: job 3 is held back for it, 3 s. */
 	j = add(s, 20 * MB);
 	for (uint64_t w = 1; w < 3; w++)
 		assert_int_equal(sched_set_missing(
 				     s, (struct worker_id){w}, j, 200 * MB, &e),
 		    0);
 	expect_nothing(s, 1000);
-	assert_int_equal(sched_deadline(s), 3000);
-	expect_nothing(s, 2999);
-	expect(s, 3000, SCHED_SEND, 3, 2);
+	assert_int_equal(sched_deadline(s), 4000);
+	expect_nothing(s, 3999);
+	expect(s, 4000, SCHED_SEND, 3, 2);
 	/* A link that is known to be slow counts. */
 	sched_fetched(s, (struct worker_id){2}, MB, 1000);
+	sched_free(s);
+}
+
+static void
+missing(struct scheduler *s, uint64_t worker, struct job_id j, uint64_t bytes)
+{
+	assert_int_equal(
+	    sched_set_missing(s, (struct worker_id){worker}, j, bytes, &e), 0);
+}
+
+/* Each one that is held back makes the wait of the next one longer. */
+static void
+locality_counts_what_it_holds_back(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	up(s, 0, 0, 1);
+	/* 10 MB/s: a job of 20 MB takes 2 s; half of the first is done. */
+	sched_measured(s, (struct worker_id){0}, 100 * MB, 10000);
+	add(s, 21 * MB);
+	add(s, 20 * MB);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	progress(s, 1000, 0, 0, 1, 21 * MB / 2);
+	/* Worker 1 would fetch for 5.5 s what worker 0 has. */
+	for (int i = 0; i < 4; i++)
+		add(s, (19 - (uint64_t)i) * MB);
+	up(s, 1000, 1, 1);
+	sched_measured(s, (struct worker_id){1}, 100 * MB, 10000);
+	for (uint64_t j = 2; j < 6; j++)
+		missing(s, 1, (struct job_id){j}, 550 * MB);
+	/* 3 s, 4.9 s; 6.7 s are more than fetching. */
+	expect(s, 1000, SCHED_SEND, 4, 1);
+	sched_free(s);
+}
+
+/* A worker does what it has before it fetches. */
+static void
+locality_comes_before_fetching(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	up(s, 0, 0, 1);
+	missing(s, 0, add(s, 9), MB);
+	add(s, 8);
+	add(s, 7);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	expect(s, 0, SCHED_SEND, 2, 0);
+	assert_int_equal(done(s, 0, 1, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	sched_free(s);
+}
+
+/* But not before what takes longer than all the rest. */
+static void
+locality_does_not_keep_all_waiting(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	up(s, 0, 0, 1);
+	sched_measured(s, (struct worker_id){0}, 100 * MB, 10000);
+	add(s, 20 * MB);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	assert_int_equal(sched_done(s, 2000, (struct worker_id){0},
+			     (struct job_id){0}, 1, &one),
+	    SCHED_ACCEPTED);
+	/* 1 s of work, and 10 s of fetching; 1 s of work besides. */
+	missing(s, 0, add(s, 11 * MB), 1000 * MB);
+	add(s, 10 * MB);
+	expect(s, 2000, SCHED_SEND, 1, 0);
+	sched_free(s);
+}
+
+static void
+who_cannot_is_not_asked(void **state)
+{
+	struct scheduler *s = make();
+	struct job_id j;
+
+	(void)state;
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 4);
+	for (int i = 0; i < 3; i++) {
+		j = add(s, 5);
+		missing(s, 1, j, SCHED_UNABLE);
+	}
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	/* However long worker 0 is busy. */
+	expect_nothing(s, 0);
+	expect_nothing(s, 9000);
+	fail_at(s, 9000, 0, 0, 1);
+	fail_at(s, 9000, 0, 1, 1);
+	expect(s, 9000, SCHED_SEND, 0, 0);
+	expect(s, 9000, SCHED_SEND, 1, 0);
+	/* Nobody else is left: it shall say what it lacks. */
+	sched_worker_gone(s, 9000, (struct worker_id){0}, "left");
+	expect(s, 9000, SCHED_SEND, 0, 1);
+	sched_free(s);
+}
+
+/* One that was set aside may still be better than one that cannot. */
+static void
+who_cannot_comes_last(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	for (uint64_t i = 0; i < 3; i++) {
+		struct job_id j = add(s, 5);
+
+		missing(s, 1, j, SCHED_UNABLE);
+		expect(s, 0, SCHED_SEND, i, 0);
+		fail_at(s, 0, 0, i, 1);
+		if (i < 2)
+			sched_cancel(s, 0, j);
+	}
+	expect(s, 0, SCHED_SET_ASIDE, 0, 0);
+	expect(s, 0, SCHED_USED_AGAIN, 0, 0);
+	expect(s, 0, SCHED_SEND, 2, 0);
+	sched_free(s);
+}
+
+static void
+who_cannot_audits_nothing(void **state)
+{
+	struct scheduler *s = make();
+	struct job_id j;
+
+	(void)state;
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	j = add(s, 5);
+	assert_int_equal(sched_audit(s, j, &e), 0);
+	missing(s, 1, j, SCHED_UNABLE);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_AUDIT_SKIPPED, 0, 0);
+	assert_int_equal(sched_open(s), 0);
+	sched_free(s);
+}
+
+/* All slots of equals are used before anything waits. */
+static void
+locality_spreads(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	for (uint64_t w = 0; w < 3; w++)
+		up(s, 0, w, 1);
+	for (int i = 0; i < 2; i++)
+		missing(s, 2, add(s, 5), MB);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 1);
 	sched_free(s);
 }
 
@@ -613,6 +773,13 @@ main(void)
 	    cmocka_unit_test(postponed_jobs_are_no_failures),
 	    cmocka_unit_test(draining_workers_end_their_jobs),
 	    cmocka_unit_test(locality_waits_no_longer_than_the_transfer),
+	    cmocka_unit_test(locality_counts_what_it_holds_back),
+	    cmocka_unit_test(locality_comes_before_fetching),
+	    cmocka_unit_test(locality_does_not_keep_all_waiting),
+	    cmocka_unit_test(who_cannot_is_not_asked),
+	    cmocka_unit_test(who_cannot_comes_last),
+	    cmocka_unit_test(who_cannot_audits_nothing),
+	    cmocka_unit_test(locality_spreads),
 	    cmocka_unit_test(audits_need_a_second_worker),
 	    cmocka_unit_test(audits_are_skipped_in_the_end),
 	    cmocka_unit_test(audits_are_not_postponed_for_ever),

@@ -119,7 +119,8 @@ nar_job(const char *out)
 	return job;
 }
 
-static void
+/* Gives the bytes of NARs. */
+static uint64_t
 runs(const char *out)
 {
 	struct layer_job job = nar_job(out);
@@ -129,6 +130,20 @@ runs(const char *out)
 	if (case_run(&job, &result, &e) < 0)
 		fail_msg("%s", e.text);
 	assert_true(progress.bytes >= result.tar_size);
+	assert_true((result.fetched > 0) == (result.fetch_us > 0));
+	return result.fetched;
+}
+
+static size_t
+nar_size(const char *words)
+{
+	struct nar n = {0};
+	size_t size;
+
+	nar_words(&n, words);
+	size = n.len;
+	nar_clear(&n);
+	return size;
 }
 
 static void
@@ -153,7 +168,7 @@ make_want(void)
 	SH("mkdir ." PATH_A " && printf abc > ." PATH_A "/f && "
 	   "printf 12345678 > ." PATH_A "/x && ln -s ../a ." PATH_B " && "
 	   "chmod 444 ." PATH_A "/f && chmod 555 ." PATH_A "/x ." PATH_A);
-	runs("want.tar");
+	assert_int_equal(runs("want.tar"), 0);
 	SH("chmod 755 ." PATH_A " && rm -r ." PATH_A " ." PATH_B);
 }
 
@@ -164,7 +179,7 @@ test_same(void **state)
 	make_want();
 	put_nar(0, PATH_A, NAR_A, NAR_A);
 	put_nar(1, PATH_B, NAR_B, NAR_B);
-	runs("got.tar");
+	assert_int_equal(runs("got.tar"), nar_size(NAR_A) + nar_size(NAR_B));
 	assert_string_equal(progress.notice, "");
 	assert_int_equal(inputs.failed_at[0], 0);
 	SH("cmp want.tar got.tar");

@@ -1,0 +1,86 @@
+/*
+ * One repository of an OCI registry (distribution-spec 1.1): blobs and
+ * manifests go there, each with the retries, pauses and second looks that
+ * registries and the way to them need.  One thread each; what is shared
+ * (registry_auth, http_tls) may be.
+ *
+ * Every call may take long, but for HTTP_STALL_S without a byte.  Errors name
+ * the registry and what it said, never a secret: ERR_RETRY if trying again
+ * later may help, ERR_FATAL if not.
+ */
+#ifndef REGISTRY_H
+#define REGISTRY_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct digest;
+struct err;
+struct http_tls;
+struct registry;
+struct registry_auth;
+
+struct registry_config {
+	const char *base; /* "https://HOST[:PORT]"; copied, as repo is */
+	const char *repo;
+	struct registry_auth *auth; /* borrowed */
+	const struct http_tls *tls; /* borrowed */
+	const atomic_bool *cancel;  /* borrowed, or NULL */
+	int64_t backoff_ms;	    /* 0: REGISTRY_BACKOFF_MS */
+	long stall_s;		    /* 0: HTTP_STALL_S */
+};
+
+int registry_new(
+    const struct registry_config *config, struct registry **out, struct err *e);
+void registry_free(struct registry *r);
+void registry_freep(struct registry **r);
+
+/*
+ * Finds out how the server is spoken to: *base "https://SERVER", or, if it
+ * speaks no TLS and `plain` allows that, "http://SERVER"; the caller's.
+ * server: "HOST[:PORT]"; stall_s as in registry_config.  A bad certificate is
+ * never got round.
+ */
+int registry_find(const char *server, bool plain, const struct http_tls *tls,
+    long stall_s, char **base, struct err *e);
+
+/* Whether the server is this machine, where plain HTTP goes over no wire. */
+bool registry_is_loopback(const char *server);
+
+enum registry_way {
+	REGISTRY_THERE,	  /* it was there */
+	REGISTRY_MOUNTED, /* it was in another repository */
+	REGISTRY_UPLOADED
+};
+
+struct registry_blob {
+	const struct digest *digest;
+	uint64_t size; /* bytes */
+	int fd;	       /* a file that is the blob, or -1: */
+	const void *data;
+	const char *from; /* another repository that may have it, or NULL */
+};
+
+/* Whether the blob is there, whole. */
+int registry_has_blob(struct registry *r, const struct digest *digest,
+    uint64_t size, bool *there, struct err *e);
+
+/* Gets the blob there, if it is not; *way says how. */
+int registry_push_blob(struct registry *r, const struct registry_blob *blob,
+    enum registry_way *way, struct err *e);
+
+/*
+ * Puts a manifest under a tag or digest.  *unknown true (and 0 returned): the
+ * registry says that it lacks a blob.
+ */
+int registry_put_manifest(struct registry *r, const char *reference,
+    const char *media_type, const void *data, size_t len,
+    const struct digest *digest, bool *unknown, struct err *e);
+
+/* How often the registry said that it is asked too much, since the last call.
+ */
+unsigned registry_throttled(struct registry *r);
+
+#endif

@@ -1,0 +1,171 @@
+#include "build_cache.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "digest.h"
+#include "dispatch.h"
+#include "encoder_version.h"
+#include "err.h"
+#include "image_layers.h"
+#include "layer_cache.h"
+#include "layer_key.h"
+#include "layer_plan.h"
+#include "options.h"
+#include "own.h"
+
+struct build_cache {
+	struct layer_cache *cache;
+	bool look; /* known layers are of use to all outputs */
+	/* Of each store layer. */
+	struct digest *key;
+	bool *has_key;
+	char **file;
+	size_t n;
+};
+
+/* What is not compressed is made from the store as fast as it is copied. */
+static bool
+is_wanted(const struct options *o)
+{
+	if (o->no_cache)
+		return false;
+	if (o->cache_dir != NULL)
+		return true;
+	for (size_t i = 0; i < o->n_outputs; i++)
+		if (o->outputs[i].kind == OUTPUT_OCI ||
+		    o->outputs[i].kind == OUTPUT_OCI_ARCHIVE ||
+		    o->outputs[i].kind == OUTPUT_REGISTRY)
+			return o->encoding.kind != ENCODING_NONE;
+	return false;
+}
+
+struct encoding
+build_cache_encoding(const struct options *o)
+{
+	for (size_t i = 0; i < o->n_outputs; i++)
+		if (o->outputs[i].kind != OUTPUT_DOCKER_ARCHIVE)
+			return o->encoding;
+	/* A docker-archive holds plain tars: nobody would see the blobs. */
+	return (struct encoding){ENCODING_NONE, 0};
+}
+
+static bool
+has_docker_archive(const struct options *o)
+{
+	for (size_t i = 0; i < o->n_outputs; i++)
+		if (o->outputs[i].kind == OUTPUT_DOCKER_ARCHIVE)
+			return true;
+	return false;
+}
+
+int
+build_cache_new(
+    const struct options *options, struct build_cache **out, struct err *e)
+{
+	struct build_cache *c;
+
+	*out = NULL;
+	if (!is_wanted(options))
+		return 0;
+	if ((c = calloc(1, sizeof(*c))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "layer cache");
+	/* A docker-archive cannot use what is compressed. */
+	c->look = !has_docker_archive(options) ||
+	    build_cache_encoding(options).kind == ENCODING_NONE;
+	if (layer_cache_open(options->cache_dir, &c->cache, e) < 0) {
+		free(c);
+		return -1;
+	}
+	*out = c;
+	return 0;
+}
+
+void
+build_cache_free(struct build_cache *c)
+{
+	if (c == NULL)
+		return;
+	for (size_t i = 0; i < c->n; i++)
+		free(c->file[i]);
+	free(c->file);
+	free(c->key);
+	free(c->has_key);
+	layer_cache_free(c->cache);
+	free(c);
+}
+
+const struct layer_cache *
+build_cache_folder(const struct build_cache *c)
+{
+	return c->cache;
+}
+
+static int
+make_room(struct build_cache *c, size_t n, struct err *e)
+{
+	c->key = calloc(n + 1, sizeof(*c->key));
+	c->has_key = calloc(n + 1, sizeof(*c->has_key));
+	c->file = calloc(n + 1, sizeof(*c->file));
+	if (c->key == NULL || c->has_key == NULL || c->file == NULL)
+		return err_set(e, ERR_FATAL, errno, "layer cache");
+	c->n = n;
+	return 0;
+}
+
+static int
+look_up_one(struct build_cache *c, size_t i, const struct layer_spec *spec,
+    struct image_layer *layer, struct err *e)
+{
+	struct digest key;
+
+	if (layer_cache_key(&c->key[i], &spec->encoding,
+		encoder_version(spec->encoding.kind), &key, e) < 0)
+		return -1;
+	if (!layer_cache_find(
+		c->cache, &key, spec->verify, &layer->result, &c->file[i]))
+		return 0;
+	layer->file = c->file[i];
+	layer->media_type = encoding_media_type(spec->encoding.kind);
+	layer->cached = true;
+	return 0;
+}
+
+int
+build_cache_look_up(struct build_cache *c, struct image_layers *l, size_t first,
+    const struct layer_spec *spec, size_t *known, struct err *e)
+{
+	*known = 0;
+	if (make_room(c, l->plan->n, e) < 0)
+		return -1;
+	for (size_t i = 0; i < c->n; i++) {
+		struct image_layer *layer = &l->image.layer[first + i];
+		int rc = layer_key(
+		    spec, l->closure, &l->plan->layer[i], &c->key[i], e);
+
+		if (rc < 0)
+			return -1;
+		c->has_key[i] = rc == 1;
+		if (c->has_key[i] && c->look &&
+		    look_up_one(c, i, spec, layer, e) < 0)
+			return -1;
+		*known += layer->cached;
+	}
+	return 0;
+}
+
+int
+build_cache_add(struct build_cache *c, size_t i, const struct dispatch_job *job,
+    const char *library, struct err *e)
+{
+	const struct layer_record record = {
+	    .result = &job->result, .verified = job->spec->verify};
+	struct digest key;
+
+	if (i >= c->n || !c->has_key[i])
+		return layer_cache_put(c->cache, NULL, &record, e);
+	if (layer_cache_key(
+		&c->key[i], &job->spec->encoding, library, &key, e) < 0)
+		return -1;
+	return layer_cache_put(c->cache, &key, &record, e);
+}

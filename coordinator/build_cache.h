@@ -1,0 +1,41 @@
+/*
+ * How a build uses the layer cache: which of its layers were made before, and
+ * which are put there when they are made.  For build.c; one thread.
+ */
+#ifndef BUILD_CACHE_H
+#define BUILD_CACHE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct build_cache;
+struct dispatch;
+struct dispatch_job;
+struct err;
+struct image_layers;
+struct layer_cache;
+struct layer_spec;
+struct options;
+
+/* *out NULL: this build has none. */
+int build_cache_new(
+    const struct options *options, struct build_cache **out, struct err *e);
+void build_cache_free(struct build_cache *c);
+
+const struct layer_cache *build_cache_folder(const struct build_cache *c);
+
+/* What blobs are encoded with: by the outputs, of which it may be no one's. */
+struct encoding build_cache_encoding(const struct options *options);
+
+/*
+ * Looks all store layers up: what is known is in the image then, with its
+ * file.  spec: what they have in common.  The number of known ones in *known.
+ */
+int build_cache_look_up(struct build_cache *c, struct image_layers *layers,
+    size_t first, const struct layer_spec *spec, size_t *known, struct err *e);
+
+/* Layer i (of the image's store layers) is made. */
+int build_cache_add(struct build_cache *c, size_t i,
+    const struct dispatch_job *job, const char *library, struct err *e);
+
+#endif

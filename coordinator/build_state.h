@@ -1,0 +1,58 @@
+/*
+ * Inside of build: build.c runs one build from its beginning to its end,
+ * build_jobs.c makes jobs of the image's layers.  For these alone.
+ */
+#ifndef BUILD_STATE_H
+#define BUILD_STATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "curve_key.h"
+#include "options.h"
+
+struct build_cache;
+struct dispatch;
+struct dispatch_job;
+struct err;
+struct image_layers;
+struct launch;
+struct layer_spec;
+struct output;
+struct progress;
+struct scratch;
+
+#define LABEL_MAX 128
+
+/* One build; the parts are made in this order and freed in the reverse. */
+struct build {
+	const struct options *options;
+	int64_t start; /* ms */
+	struct scratch *scratch;
+	struct progress *progress;
+	struct output *output[OPTIONS_OUTPUTS_MAX];
+	size_t n_outputs;
+	struct output *blobs;	   /* the output that workers write blobs to */
+	struct build_cache *cache; /* or NULL */
+	struct output *to_cache;   /* or NULL */
+	size_t known;		   /* layers that were made before */
+	struct image_layers *layers;
+	struct dispatch *dispatch;
+	struct curve_key key; /* ours, while sockets are made */
+	struct launch *launch;
+
+	/* One job and spec a layer that is not the base's. */
+	struct dispatch_job *job;
+	struct layer_spec *spec;
+	char (*label)[LABEL_MAX];
+	size_t *layer;	      /* that it makes */
+	size_t n_jobs, first; /* first: of the layers that are not the base's */
+};
+
+/* One job for each layer that is to be made; layers are known then. */
+int build_describe_jobs(struct build *b, struct err *e);
+
+/* A job is done and verified: arg is the build. */
+int build_job_done(void *arg, const struct dispatch_job *job, struct err *e);
+
+#endif

@@ -1,0 +1,345 @@
+#include "push.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "auth_file.h"
+#include "err.h"
+#include "http.h"
+#include "log.h"
+#include "own.h"
+#include "quiet_thread.h"
+#include "registry.h"
+#include "registry_auth.h"
+#include "registry_name.h"
+
+struct push {
+	struct registry_name name;
+	char *base;
+	struct http_tls *tls;
+	struct registry_auth *auth;
+	long stall_s;
+};
+
+/* What all threads of one push_image share. */
+struct run {
+	struct push *push;
+	const struct push_image *image;
+	bool confirm; /* only look whether it is there */
+
+	pthread_mutex_t lock;
+	pthread_cond_t freed; /* a place, where there were too many */
+	size_t next;	      /* blob */
+	unsigned active, allowed;
+	atomic_bool stop;
+	bool *lost; /* blobs that were not confirmed */
+	struct push_counts counts;
+	struct err err; /* the first one */
+};
+
+static int
+make_auth(struct push *p, const struct push_options *o, struct err *e)
+{
+	AUTO(auth_clear) struct auth found = {0};
+	struct registry_auth_config config = {
+	    .base = p->base,
+	    .realms = o->token_servers,
+	    .n_realms = o->n_token_servers,
+	};
+
+	if (auth_file_find(
+		o->auth_file, p->name.host, p->name.repo, &found, e) < 0)
+		return -1;
+	config.user = found.user;
+	config.password = found.password;
+	config.identity = found.identity;
+	return registry_auth_new(&config, &p->auth, e);
+}
+
+static int
+session_new(struct push *p, const atomic_bool *cancel, struct registry **out,
+    struct err *e)
+{
+	const struct registry_config config = {
+	    .base = p->base,
+	    .repo = p->name.repo,
+	    .auth = p->auth,
+	    .tls = p->tls,
+	    .cancel = cancel,
+	    .stall_s = p->stall_s,
+	};
+
+	return registry_new(&config, out, e);
+}
+
+/* Whether we may ask there at all is known before the work begins. */
+static int
+try_it(struct push *p, struct err *e)
+{
+	AUTO(registry_freep) struct registry *r = NULL;
+	struct digest nothing;
+	bool there;
+
+	digest_of("", 0, &nothing);
+	if (session_new(p, NULL, &r, e) < 0)
+		return -1;
+	return registry_has_blob(r, &nothing, 0, &there, e);
+}
+
+int
+push_open(const char *name, const struct push_options *o, struct push **out,
+    struct err *e)
+{
+	AUTO(push_freep) struct push *p = calloc(1, sizeof(*p));
+	const char *server;
+	bool plain;
+
+	if (p == NULL)
+		return err_set(e, ERR_FATAL, errno, "push");
+	if (registry_name_parse(name, &p->name, e) < 0)
+		return -1;
+	if (p->name.digest[0] != '\0')
+		return err_set(e, ERR_USAGE, 0,
+		    "a tag is wanted, not a digest, which comes out");
+	p->stall_s = o->stall_s;
+	server = registry_name_server(p->name.host);
+	plain = o->insecure || registry_is_loopback(server);
+	if (http_tls_new(o->cert_dir, !o->insecure, &p->tls, e) < 0 ||
+	    registry_find(server, plain, p->tls, o->stall_s, &p->base, e) < 0)
+		return -1;
+	if (o->insecure)
+		log_line(LOG_WARNING,
+		    "--tls-verify=false: %s may be anybody, and everybody "
+		    "between can read and change what it gets",
+		    p->base);
+	if (make_auth(p, o, e) < 0 || try_it(p, e) < 0)
+		return -1;
+	*out = STEAL(&p);
+	return 0;
+}
+
+void
+push_free(struct push *p)
+{
+	if (p == NULL)
+		return;
+	registry_auth_free(p->auth);
+	http_tls_free(p->tls);
+	free(p->base);
+	free(p);
+}
+
+void
+push_freep(struct push **p)
+{
+	push_free(*p);
+	*p = NULL;
+}
+
+const char *
+push_tag(const struct push *p)
+{
+	return p->name.tag;
+}
+
+/* An earlier blob is the same. */
+static bool
+is_repeated(const struct push_image *image, size_t i)
+{
+	for (size_t j = 0; j < i; j++)
+		if (digest_equal(
+			&image->blob[j].digest, &image->blob[i].digest))
+			return true;
+	return false;
+}
+
+/* The next blob that is to be seen to; false: none. */
+static bool
+take_next(struct run *run, size_t *out)
+{
+	bool got = false;
+
+	pthread_mutex_lock(&run->lock);
+	while (run->active >= run->allowed && !atomic_load(&run->stop))
+		pthread_cond_wait(&run->freed, &run->lock);
+	while (!got && !atomic_load(&run->stop) &&
+	    run->next < run->image->n_blobs) {
+		*out = run->next++;
+		got = !is_repeated(run->image, *out);
+	}
+	run->active += got;
+	pthread_mutex_unlock(&run->lock);
+	return got;
+}
+
+/* Too many requests: half as many; each blob that went well allows one more. */
+static void
+put_back(struct run *run, unsigned throttled, const struct err *failed)
+{
+	pthread_mutex_lock(&run->lock);
+	run->active--;
+	if (throttled > 0 && run->allowed > 1)
+		run->allowed /= 2;
+	else if (throttled == 0 && run->allowed < PUSH_THREADS)
+		run->allowed++;
+	if (failed->kind != ERR_NONE) {
+		if (run->err.kind == ERR_NONE)
+			run->err = *failed;
+		atomic_store(&run->stop, true);
+	}
+	pthread_cond_broadcast(&run->freed);
+	pthread_mutex_unlock(&run->lock);
+}
+
+static void
+count(struct run *run, enum registry_way way, uint64_t size)
+{
+	pthread_mutex_lock(&run->lock);
+	run->counts.there += way == REGISTRY_THERE;
+	run->counts.mounted += way == REGISTRY_MOUNTED;
+	run->counts.uploaded += way == REGISTRY_UPLOADED;
+	if (way == REGISTRY_UPLOADED)
+		run->counts.uploaded_bytes += size;
+	pthread_mutex_unlock(&run->lock);
+}
+
+static int
+push_one(struct run *run, struct registry *r, size_t i, struct err *e)
+{
+	const struct push_blob *b = &run->image->blob[i];
+	struct registry_blob blob = {
+	    .digest = &b->digest, .size = b->size, .fd = -1, .data = b->data};
+	AUTO(own_closep) int fd = -1;
+	enum registry_way way;
+
+	if (b->file != NULL) {
+		fd = open(b->file, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			return err_set(e, ERR_FATAL, errno, "%s", b->file);
+	}
+	blob.fd = fd;
+	if (registry_push_blob(r, &blob, &way, e) < 0)
+		return -1;
+	count(run, way, b->size);
+	return 0;
+}
+
+static void *
+work(void *arg)
+{
+	struct run *run = arg;
+	AUTO(registry_freep) struct registry *r = NULL;
+	struct err e = ERR_INIT;
+	size_t i;
+
+	if (session_new(run->push, &run->stop, &r, &e) < 0) {
+		pthread_mutex_lock(&run->lock);
+		run->active++;
+		pthread_mutex_unlock(&run->lock);
+		put_back(run, 0, &e);
+		return NULL;
+	}
+	while (take_next(run, &i)) {
+		const struct push_blob *b = &run->image->blob[i];
+		bool there;
+
+		if (!run->confirm)
+			push_one(run, r, i, &e);
+		else if (registry_has_blob(
+			     r, &b->digest, b->size, &there, &e) == 0)
+			run->lost[i] = !there;
+		put_back(run, registry_throttled(r), &e);
+		if (e.kind != ERR_NONE)
+			break;
+	}
+	return NULL;
+}
+
+/* Has threads see to all blobs. */
+static int
+for_all_blobs(struct run *run, bool confirm, struct err *e)
+{
+	pthread_t thread[PUSH_THREADS];
+	size_t n = 0;
+	int rc = 0;
+
+	run->confirm = confirm;
+	run->next = 0;
+	run->allowed = PUSH_THREADS;
+	while (n < PUSH_THREADS && n < run->image->n_blobs &&
+	    (rc = quiet_thread(&thread[n], work, run)) == 0)
+		n++;
+	for (size_t i = 0; i < n; i++)
+		pthread_join(thread[i], NULL);
+	if (n == 0)
+		return err_set(e, ERR_FATAL, rc, "thread");
+	if (run->err.kind == ERR_NONE)
+		return 0;
+	*e = run->err;
+	e->kind = ERR_FATAL;
+	return -1;
+}
+
+static bool
+any_lost(const struct run *run)
+{
+	for (size_t i = 0; i < run->image->n_blobs; i++)
+		if (run->lost[i])
+			return true;
+	return false;
+}
+
+/* Blobs, a second look, the manifest; *again: a blob was lost meanwhile. */
+static int
+push_once(struct run *run, struct registry *r, bool *again, struct err *e)
+{
+	const struct push_image *image = run->image;
+
+	if (for_all_blobs(run, false, e) < 0 || for_all_blobs(run, true, e) < 0)
+		return -1;
+	if ((*again = any_lost(run)))
+		return 0;
+	return registry_put_manifest(r, image->tag, image->media_type,
+	    image->manifest, image->manifest_len, &image->manifest_digest,
+	    again, e);
+}
+
+int
+push_image(struct push *p, const struct push_image *image,
+    struct push_counts *counts, struct err *e)
+{
+	AUTO(registry_freep) struct registry *r = NULL;
+	AUTO(own_freep) bool *lost = calloc(image->n_blobs + 1, sizeof(*lost));
+	struct run run = {
+	    .push = p, .image = image, .lost = lost, .err = ERR_INIT};
+	bool again = false;
+	int rc;
+
+	if (lost == NULL)
+		return err_set(e, ERR_FATAL, errno, "push");
+	if (session_new(p, NULL, &r, e) < 0)
+		return -1;
+	pthread_mutex_init(&run.lock, NULL);
+	pthread_cond_init(&run.freed, NULL);
+	rc = push_once(&run, r, &again, e);
+	if (rc == 0 && again) {
+		log_line(LOG_WARNING,
+		    "%s has lost a blob that it had: it is sent again",
+		    p->base);
+		run.counts.there = run.counts.mounted = 0; /* seen again */
+		rc = push_once(&run, r, &again, e);
+	}
+	if (rc == 0 && again)
+		rc = err_set(e, ERR_FATAL, 0,
+		    "%s: it loses blobs: the manifest was not put", p->base);
+	pthread_cond_destroy(&run.freed);
+	pthread_mutex_destroy(&run.lock);
+	*counts = run.counts;
+	if (rc < 0)
+		e->kind = e->kind == ERR_USAGE ? ERR_USAGE : ERR_FATAL;
+	return rc;
+}

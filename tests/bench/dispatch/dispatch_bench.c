@@ -1,0 +1,379 @@
+/*
+ * What the coordinator costs: its real dispatch, over TCP with CURVE (or ipc),
+ * and workers that do nothing, in a process of their own.
+ *
+ *	dispatch_bench jobs [JOBS [WORKERS]]	no-op jobs as fast as they go
+ *	dispatch_bench idle [RUNS [WORKERS]]	a job to a worker that waits
+ *	dispatch_bench load [JOBS [WORKERS]]	jobs of 50 ms each: how long
+ *				workers wait from an answer to the next job
+ *
+ * Options before that: --plain (no keys), --paths N (store paths a job, 1),
+ * --slots N (of each worker, 1), --work MS, --threads N (of workers, 1).
+ * CPU time is the coordinator's process: its loop, libzmq's thread, and those
+ * that check keys and pull layers.
+ */
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "closure.h"
+#include "curve_key.h"
+#include "dispatch.h"
+#include "dispatch_state.h"
+#include "err.h"
+#include "link.h"
+#include "progress.h"
+#include "scratch.h"
+#include "swarm.h"
+
+struct bench {
+	size_t jobs, workers, paths, slots, threads;
+	int64_t work_us;
+	bool plain;
+	struct curve_key server, client;
+	struct swarm_stats *stats;
+	int pipe[2]; /* tells the swarm the endpoint */
+	pid_t swarm;
+	struct scratch *scratch;
+	struct progress *progress;
+	struct dispatch *dispatch;
+	char *keys;
+	struct closure closure;
+	struct layer_spec spec;
+	struct dispatch_job *job;
+	uint32_t *path;
+};
+
+static void
+check(int rc, const char *what, const struct err *e)
+{
+	if (rc >= 0)
+		return;
+	fprintf(stderr, "dispatch_bench: %s: %s\n", what, e->text);
+	exit(1);
+}
+
+static double
+cpu_us(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1e6 +
+	    (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec);
+}
+
+/* Of this process, MiB. */
+static double
+memory(const char *field)
+{
+	FILE *f = fopen("/proc/self/status", "r");
+	char line[256];
+	double kib = 0;
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		if (strncmp(line, field, strlen(field)) == 0)
+			kib = strtod(line + strlen(field) + 1, NULL);
+	if (f != NULL)
+		fclose(f);
+	return kib / 1024;
+}
+
+static void
+start_swarm(struct bench *b)
+{
+	char endpoint[256] = "";
+	const struct swarm_config config = {
+	    .endpoint = endpoint,
+	    .key = b->plain ? NULL : &b->client,
+	    .server = b->server.public,
+	    .workers = b->workers,
+	    .threads = b->threads,
+	    .slots = b->slots,
+	    .work_us = b->work_us,
+	};
+
+	if (pipe(b->pipe) < 0 || (b->swarm = fork()) < 0) {
+		perror("fork");
+		exit(1);
+	}
+	if (b->swarm != 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	close(b->pipe[1]);
+	if (read(b->pipe[0], endpoint, sizeof(endpoint) - 1) <= 0)
+		_exit(1);
+	swarm_run(&config, b->stats);
+	_exit(0);
+}
+
+/* The folder of the keys is scratch, too. */
+static void
+write_keys(struct bench *b)
+{
+	struct err e = ERR_INIT;
+	char *folder;
+
+	check(scratch_folder(b->scratch, scratch_temp(), &folder, &e), "keys",
+	    &e);
+	if (asprintf(&b->keys, "%s/swarm.pub", folder) < 0)
+		abort();
+	check(curve_key_write_public(b->client.public, b->keys, "swarm", &e),
+	    "keys", &e);
+	free(folder);
+}
+
+static void
+start(struct bench *b)
+{
+	struct err e = ERR_INIT;
+	struct dispatch_config config = {
+	    .listen = "tcp://127.0.0.1:*",
+	    .plain = b->plain,
+	    .min_workers = b->workers,
+	};
+	struct rlimit files;
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+	b->stats = mmap(NULL, sizeof(*b->stats), PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (b->stats == MAP_FAILED)
+		abort();
+	check(curve_key_make(&b->server, &e), "key", &e);
+	check(curve_key_make(&b->client, &e), "key", &e);
+	start_swarm(b);
+	check(scratch_new(&b->scratch, &e), "scratch", &e);
+	check(progress_new(PROGRESS_NONE, &b->progress, &e), "progress", &e);
+	write_keys(b);
+	config.progress = b->progress;
+	if (!b->plain) {
+		config.key = &b->server;
+		config.keys = b->keys;
+	}
+	check(dispatch_new(&config, b->scratch, &b->dispatch, &e), "start", &e);
+	dprintf(b->pipe[1], "%s", link_endpoint(b->dispatch->remote));
+	close(b->pipe[1]);
+}
+
+/* All jobs have the same store paths: what is sent costs what it costs. */
+static void
+make_jobs(struct bench *b)
+{
+	b->closure.n = b->paths;
+	b->closure.path = calloc(b->paths + 1, sizeof(*b->closure.path));
+	b->closure.nar_hash =
+	    calloc(b->paths + 1, sizeof(*b->closure.nar_hash));
+	b->closure.nar_size =
+	    calloc(b->paths + 1, sizeof(*b->closure.nar_size));
+	b->path = calloc(b->paths + 1, sizeof(*b->path));
+	b->job = calloc(b->jobs + 1, sizeof(*b->job));
+	for (size_t i = 0; i < b->paths; i++) {
+		b->path[i] = (uint32_t)i;
+		if (asprintf((char **)&b->closure.path[i],
+			"/nix/store/%032zu-package-1.%zu", i, i) < 0)
+			abort();
+	}
+	b->spec = (struct layer_spec){
+	    .source = LAYER_FROM_STORE,
+	    .store_dir = "/nix/store",
+	    .store_root = "",
+	    .mtime = 1,
+	    .uname = "root",
+	    .gname = "root",
+	    .file = "",
+	};
+	for (size_t i = 0; i < b->jobs; i++)
+		b->job[i] = (struct dispatch_job){
+		    .spec = &b->spec,
+		    .closure = &b->closure,
+		    .path = b->path,
+		    .n = b->paths,
+		    .weight = 1000000 + i * 7919 % 1000003,
+		    .label = "layer",
+		};
+}
+
+static void
+run(struct bench *b, size_t jobs)
+{
+	struct err e = ERR_INIT;
+
+	check(dispatch_run(b->dispatch, b->job, jobs, &e), "run", &e);
+}
+
+/* All workers are there when it ends. */
+static void
+warm_up(struct bench *b)
+{
+	run(b, b->jobs < 20 * b->workers ? b->jobs : 20 * b->workers);
+	for (size_t i = 0; i < SWARM_BUCKETS; i++)
+		atomic_store(&b->stats->turn[i], 0);
+	atomic_store(&b->stats->jobs, 0);
+}
+
+static int64_t
+percentile(const struct bench *b, double share)
+{
+	long long total = 0, below = 0;
+	size_t i = 0;
+
+	for (size_t k = 0; k < SWARM_BUCKETS; k++)
+		total += atomic_load(&b->stats->turn[k]);
+	while (i < SWARM_BUCKETS - 1 &&
+	    (double)(below += atomic_load(&b->stats->turn[i])) <
+		share * (double)total)
+		i++;
+	return swarm_bucket_us(i);
+}
+
+static void
+jobs(struct bench *b)
+{
+	double before = memory("VmRSS:"), cpu;
+	int64_t at;
+
+	warm_up(b);
+	cpu = cpu_us();
+	at = swarm_now_us();
+	run(b, b->jobs);
+	cpu = cpu_us() - cpu;
+	at = swarm_now_us() - at;
+	printf("%zu jobs of %zu store paths, %zu workers of %zu slots, %s: "
+	       "%.0f jobs/s, coordinator %.1f us CPU a job\n",
+	    b->jobs, b->paths, b->workers, b->slots,
+	    b->plain ? "plain" : "CURVE", (double)b->jobs * 1e6 / (double)at,
+	    cpu / (double)b->jobs);
+	printf("answer to next job: median %.2f, p99 %.2f, p99.9 %.2f ms\n",
+	    (double)percentile(b, 0.5) / 1000,
+	    (double)percentile(b, 0.99) / 1000,
+	    (double)percentile(b, 0.999) / 1000);
+	printf("coordinator's memory: %.0f MiB before, %.0f at most\n", before,
+	    memory("VmHWM:"));
+}
+
+static int
+compare(const void *a, const void *b)
+{
+	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void
+idle(struct bench *b)
+{
+	int64_t *us = calloc(b->jobs, sizeof(*us));
+
+	warm_up(b);
+	for (size_t i = 0; i < b->jobs; i++) {
+		int64_t at;
+
+		usleep(5000);
+		at = swarm_now_us();
+		run(b, 1);
+		us[i] = atomic_load(&b->stats->received) - at;
+	}
+	qsort(us, b->jobs, sizeof(*us), compare);
+	printf("%zu runs of one job, %zu workers that wait, %s: the worker "
+	       "has it after %.3f ms (median), %.3f (p99)\n",
+	    b->jobs, b->workers, b->plain ? "plain" : "CURVE",
+	    (double)us[b->jobs / 2] / 1000,
+	    (double)us[b->jobs * 99 / 100] / 1000);
+	free(us);
+}
+
+static void
+end(struct bench *b)
+{
+	dispatch_freep(&b->dispatch);
+	progress_freep(&b->progress);
+	scratch_freep(&b->scratch);
+	waitpid(b->swarm, NULL, 0);
+	for (size_t i = 0; i < b->paths; i++)
+		free((void *)(uintptr_t)b->closure.path[i]);
+	free(b->closure.path);
+	free(b->closure.nar_hash);
+	free(b->closure.nar_size);
+	free(b->path);
+	free(b->job);
+	free(b->keys);
+}
+
+static int
+usage(void)
+{
+	fprintf(stderr, "usage: see the head of %s\n", __FILE__);
+	return 2;
+}
+
+static bool
+parse(struct bench *b, int argc, char **argv)
+{
+	static const struct option options[] = {{"plain", 0, NULL, 'p'},
+	    {"paths", 1, NULL, 'n'}, {"slots", 1, NULL, 's'},
+	    {"work", 1, NULL, 'w'}, {"threads", 1, NULL, 't'}, {0}};
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		size_t n = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
+
+		if (c == 'p')
+			b->plain = true;
+		else if (c == 'n')
+			b->paths = n;
+		else if (c == 's')
+			b->slots = n;
+		else if (c == 'w')
+			b->work_us = (int64_t)n * 1000;
+		else if (c == 't')
+			b->threads = n;
+		else
+			return false;
+	}
+	return b->slots > 0 && b->threads > 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct bench b = {.paths = 1, .slots = 1, .threads = 1, .work_us = -1};
+	const char *what;
+
+	if (!parse(&b, argc, argv) || optind == argc)
+		return usage();
+	what = argv[optind++];
+	b.jobs = strcmp(what, "jobs") == 0 ? 500000
+	    : strcmp(what, "idle") == 0	   ? 500
+	    : strcmp(what, "load") == 0	   ? 1000000
+					   : 0;
+	b.workers = strcmp(what, "load") == 0 ? 1000 : 8;
+	if (b.jobs == 0)
+		return usage();
+	if (b.work_us < 0)
+		b.work_us = strcmp(what, "load") == 0 ? 50000 : 0;
+	if (optind < argc)
+		b.jobs = strtoull(argv[optind++], NULL, 10);
+	if (optind < argc)
+		b.workers = strtoull(argv[optind++], NULL, 10);
+	if (optind < argc || b.jobs == 0 || b.workers == 0)
+		return usage();
+	start(&b);
+	make_jobs(&b);
+	if (strcmp(what, "idle") == 0)
+		idle(&b);
+	else
+		jobs(&b);
+	end(&b);
+	return 0;
+}

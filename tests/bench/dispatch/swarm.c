@@ -1,0 +1,321 @@
+#include "swarm.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <zmq.h>
+
+#include "err.h"
+#include "link.h"
+#include "protocol.h"
+
+enum { BEAT_US = 200000, HELLO_US = 20000, HELD_MAX = 64, EVENTS = 256 };
+
+struct held {
+	uint64_t job, attempt;
+	uint64_t missing; /* store paths that are to come */
+	bool measure;
+};
+
+struct worker {
+	struct link *link;
+	bool ready, left;
+	size_t number;
+	uint8_t instance[MSG_INSTANCE_SIZE];
+	struct held held[HELD_MAX]; /* oldest first */
+	size_t n_held, n_due;	    /* the first n_due are worked on */
+	int64_t answered;	    /* us; 0: the JOB that follows has come */
+};
+
+/* What a worker's oldest job waits for: all take equally long. */
+struct due {
+	int64_t at;
+	struct worker *worker;
+};
+
+struct swarm {
+	const struct swarm_config *config;
+	struct swarm_stats *stats;
+	pthread_t thread;
+	void *ctx;
+	int epoll;
+	struct worker *worker;
+	size_t n, first, n_left;
+	struct due *due; /* a ring of room for all slots */
+	size_t head, tail, room;
+	size_t beats; /* whose is next, round and round */
+	int64_t next_beat, next_hello;
+};
+
+int64_t
+swarm_now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+size_t
+swarm_bucket(int64_t us)
+{
+	uint64_t v = us > 0 ? (uint64_t)us : 0;
+	unsigned octave;
+
+	if (v < 8)
+		return (size_t)v;
+	octave = 63u - (unsigned)__builtin_clzll(v);
+	return 8 * (octave - 2) + (size_t)(v >> (octave - 3) & 7);
+}
+
+int64_t
+swarm_bucket_us(size_t b)
+{
+	return b < 8 ? (int64_t)b : (int64_t)(8 + (b & 7)) << (b / 8 - 1);
+}
+
+static void
+die(const char *what, const struct err *e)
+{
+	fprintf(stderr, "swarm: %s: %s\n", what, e->text);
+	_exit(1);
+}
+
+static void
+say(struct worker *w, const struct msg *m)
+{
+	struct err e = ERR_INIT;
+
+	/* Not connected yet, or its queue is full: nothing that helps. */
+	if (link_send(w->link, NULL, m, &e) < 0 && e.kind != ERR_PEER)
+		die(msg_name(m->type), &e);
+}
+
+static void
+hello(struct swarm *s, struct worker *w)
+{
+	struct msg m = {.type = MSG_HELLO,
+	    .hello = {
+		.protocol = PROTOCOL_VERSION,
+		.program = QUARRY_VERSION,
+		.host = "swarm",
+		.pid = w->number + 1,
+		.slots = s->config->slots,
+		.gzip = "none",
+		.zstd = "none",
+	    }};
+
+	memcpy(m.hello.instance, w->instance, sizeof(m.hello.instance));
+	say(w, &m);
+}
+
+static void
+answer(struct swarm *s, struct worker *w)
+{
+	const struct held job = w->held[0];
+	struct msg m = {.type = MSG_DONE};
+
+	if (job.measure) {
+		m = (struct msg){
+		    .type = MSG_SIZED, .sized = {job.job, job.attempt, 512, 1}};
+	} else {
+		m.done.job = job.job;
+		m.done.attempt = job.attempt;
+		m.done.result.tar_size = m.done.result.size = 512;
+		memcpy(m.done.result.digest.b, &job.job, sizeof(job.job));
+		m.done.result.diff_id = m.done.result.digest;
+	}
+	memmove(w->held, w->held + 1, --w->n_held * sizeof(*w->held));
+	w->n_due--;
+	w->answered = swarm_now_us();
+	say(w, &m);
+	atomic_fetch_add_explicit(&s->stats->jobs, 1, memory_order_relaxed);
+}
+
+/* As many as there are slots are worked on, or all are answered at once. */
+static void
+work(struct swarm *s, struct worker *w)
+{
+	while (w->n_due < w->n_held && w->n_due < s->config->slots &&
+	    w->held[w->n_due].missing == 0) {
+		w->n_due++;
+		if (s->config->work_us == 0) {
+			answer(s, w);
+			continue;
+		}
+		s->due[s->head++ % s->room] =
+		    (struct due){swarm_now_us() + s->config->work_us, w};
+	}
+}
+
+static void
+take_job(struct swarm *s, struct worker *w, const struct msg_job *job)
+{
+	int64_t now = swarm_now_us();
+
+	if (w->answered != 0)
+		atomic_fetch_add_explicit(
+		    &s->stats->turn[swarm_bucket(now - w->answered)], 1,
+		    memory_order_relaxed);
+	w->answered = 0;
+	atomic_store_explicit(&s->stats->received, now, memory_order_relaxed);
+	if (w->n_held == HELD_MAX)
+		return;
+	w->held[w->n_held++] = (struct held){
+	    job->job, job->attempt, job->n_items, job->spec.measure};
+	work(s, w);
+}
+
+static void
+take(struct swarm *s, struct worker *w, const struct msg *m)
+{
+	const struct err refused = {.text = "refused"};
+
+	if (m->type == MSG_JOB)
+		take_job(s, w, &m->job);
+	if (m->type == MSG_ITEMS) {
+		/* Parts come right behind their JOB. */
+		w->held[w->n_held - 1].missing -= m->items.n;
+		work(s, w);
+	}
+	if (m->type == MSG_REFUSE)
+		die(m->refuse.text, &refused);
+	if (m->type == MSG_WELCOME)
+		w->ready = true;
+	if (m->type == MSG_WHO) {
+		w->ready = false;
+		hello(s, w);
+	}
+	if (m->type == MSG_BYE && !w->left) {
+		const struct msg bye = {.type = MSG_BYE};
+
+		say(w, &bye);
+		w->left = true;
+		s->n_left++;
+	}
+}
+
+static void
+receive(struct swarm *s, struct worker *w)
+{
+	struct err e = ERR_INIT;
+	struct msg m;
+	int rc;
+
+	while ((rc = link_recv(w->link, NULL, &m, &e)) != 0) {
+		if (rc < 0)
+			die("receive", &e);
+		take(s, w, &m);
+		msg_clear(&m);
+	}
+}
+
+/* What is due: answers, beats, HELLOs; then us until the next is. */
+static int64_t
+tick(struct swarm *s)
+{
+	int64_t now = swarm_now_us(), next;
+
+	while (s->tail < s->head && s->due[s->tail % s->room].at <= now) {
+		struct worker *w = s->due[s->tail++ % s->room].worker;
+
+		answer(s, w);
+		work(s, w);
+		receive(s, w); /* sending swallows the fd's edge */
+	}
+	for (; s->next_beat <= now; s->next_beat += BEAT_US / (int64_t)s->n) {
+		struct worker *w = &s->worker[s->beats++ % s->n];
+		struct msg_progress p = {
+		    w->held[0].job, w->held[0].attempt, 256};
+		struct msg m = {.type = MSG_BEAT, .beat = {&p, w->n_due > 0}};
+
+		if (!w->ready || w->left)
+			continue;
+		say(w, &m);
+		receive(s, w);
+	}
+	if (s->next_hello <= now) {
+		s->next_hello = now + HELLO_US;
+		for (size_t i = 0; i < s->n; i++)
+			if (!s->worker[i].ready) {
+				hello(s, &s->worker[i]);
+				receive(s, &s->worker[i]);
+				s->next_hello = now + HELLO_US * 10;
+			}
+	}
+	next = s->next_beat < s->next_hello ? s->next_beat : s->next_hello;
+	if (s->tail < s->head && s->due[s->tail % s->room].at < next)
+		next = s->due[s->tail % s->room].at;
+	return next > now ? next - now : 0;
+}
+
+static void
+open_worker(struct swarm *s, size_t i)
+{
+	const struct link_keys keys = {
+	    .own = s->config->key, .server = s->config->server};
+	struct worker *w = &s->worker[i];
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = w};
+	struct err e = ERR_INIT;
+
+	w->number = s->first + i;
+	if (getrandom(w->instance, sizeof(w->instance), 0) < 0 ||
+	    link_connect(s->ctx, s->config->endpoint, &keys, &w->link, &e) < 0)
+		die("connect", &e);
+	epoll_ctl(s->epoll, EPOLL_CTL_ADD, link_fd(w->link), &ev);
+}
+
+static void *
+run(void *arg)
+{
+	struct swarm *s = arg;
+
+	s->ctx = zmq_ctx_new();
+	zmq_ctx_set(s->ctx, ZMQ_MAX_SOCKETS, (int)s->n + 16);
+	s->epoll = epoll_create1(EPOLL_CLOEXEC);
+	s->room = s->n * s->config->slots + 1;
+	s->due = calloc(s->room, sizeof(*s->due));
+	for (size_t i = 0; i < s->n; i++)
+		open_worker(s, i);
+	s->next_beat = swarm_now_us();
+	while (s->n_left < s->n) {
+		struct epoll_event ev[EVENTS];
+		int64_t us = tick(s);
+		struct timespec t = {us / 1000000, us % 1000000 * 1000};
+		int n = epoll_pwait2(s->epoll, ev, EVENTS, &t, NULL);
+
+		for (int i = 0; i < n; i++)
+			receive(s, ev[i].data.ptr);
+	}
+	poll(NULL, 0, 200); /* for the last BYEs to get there */
+	return NULL;
+}
+
+void
+swarm_run(const struct swarm_config *config, struct swarm_stats *stats)
+{
+	struct swarm *s = calloc(config->threads, sizeof(*s));
+	struct worker *w = calloc(config->workers, sizeof(*w));
+	size_t first = 0;
+
+	for (size_t i = 0; i < config->threads; i++) {
+		s[i].config = config;
+		s[i].stats = stats;
+		s[i].first = first;
+		s[i].worker = w + first;
+		s[i].n = (config->workers - first) / (config->threads - i);
+		first += s[i].n;
+		pthread_create(&s[i].thread, NULL, run, &s[i]);
+	}
+	for (size_t i = 0; i < config->threads; i++)
+		pthread_join(s[i].thread, NULL);
+	_exit(0);
+}

@@ -1,0 +1,232 @@
+"""Images pushed to a real registry, Debian's, and pulled by real tools."""
+
+import base64
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+import quarrytest
+from quarrytest import Base, make_store, need, need_root, sha256
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+@need("docker-registry", "skopeo", "htpasswd", "openssl")
+class RegistryBase(Base):
+    USER, PASSWORD = "alice", "correct-horse-battery"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.store = make_store.small_store(cls.folder(), n=8, size=100000)
+
+    def serve(self, tls=False, auth=False, port=None):
+        """Starts a registry; its HOST:PORT."""
+        port = port or free_port()
+        config = {
+            "version": "0.1", "log": {"level": "info"},
+            "storage": {"filesystem": {"rootdirectory": self.path("r")}},
+            "http": {"addr": "127.0.0.1:%d" % port, "secret": "s"}}
+        if tls:
+            self.certificates()
+            config["http"]["tls"] = {"certificate": self.path("reg.crt"),
+                                     "key": self.path("reg.key")}
+        if auth:
+            self.command("htpasswd", "-Bbc", self.path("htpasswd"), self.USER,
+                         self.PASSWORD)
+            config["auth"] = {"htpasswd": {"realm": "test",
+                                           "path": self.path("htpasswd")}}
+        name = self.path("registry.yml")
+        with open(name, "w", encoding="utf-8") as f:
+            json.dump(config, f)  # JSON is YAML
+        env = {k: v for k, v in self.env.items() if k != "AWS_CA_BUNDLE"}
+        with open(self.path("registry.log"), "ab") as log:
+            self.server = self.start("serve", name, env=env, stdout=log,
+                                     stderr=log, program=["docker-registry"])
+        until = time.monotonic() + 30
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                return "%s:%d" % ("localhost" if tls else "127.0.0.1", port)
+            except OSError:
+                self.assertLess(time.monotonic(), until)
+                self.assertIsNone(self.server.poll())
+                time.sleep(0.05)
+
+    def tearDown(self):
+        self.stop_server()
+        super().tearDown()
+
+    def stop_server(self):
+        if getattr(self, "server", None) is not None:
+            self.server.kill()
+            self.server.communicate()
+            self.server = None
+
+    def certificates(self):
+        if os.path.exists(self.path("reg.crt")):
+            return
+        os.mkdir(self.path("certs"))
+        key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+               "-nodes"]
+        self.command(
+            "openssl", "req", "-x509", *key, "-keyout", self.path("ca.key"),
+            "-out", self.path("certs/ca.crt"), "-days", "30", "-subj",
+            "/CN=test", "-addext", "basicConstraints=critical,CA:TRUE")
+        self.command(
+            "openssl", "req", *key, "-keyout", self.path("reg.key"), "-out",
+            self.path("reg.csr"), "-subj", "/CN=localhost")
+        with open(self.path("names"), "w", encoding="ascii") as f:
+            f.write("subjectAltName=DNS:localhost,IP:127.0.0.1")
+        self.command(
+            "openssl", "x509", "-req", "-in", self.path("reg.csr"), "-CA",
+            self.path("certs/ca.crt"), "-CAkey", self.path("ca.key"),
+            "-CAcreateserial", "-out", self.path("reg.crt"), "-days", "30",
+            "-extfile", self.path("names"))
+
+    def logged_in(self, host, password=None):
+        pair = "%s:%s" % (self.USER, password or self.PASSWORD)
+        name = self.path("auth.json")
+        with open(name, "w", encoding="utf-8") as f:
+            json.dump({"auths": {host: {"auth": base64.b64encode(
+                pair.encode()).decode()}}}, f)
+        return ["--authfile", name]
+
+    def args(self, store=None):
+        store = store or self.store
+        return ["--name", "x", "--tag", "1", "--closure",
+                self.closure_file(store), "--store-root", store.root]
+
+    def push(self, to, *more, store=None, **kw):
+        return self.quarry("build", "--progress", "plain", *self.args(store),
+                           "--to", "docker://" + to, *more, **kw)
+
+    def local(self, *more, store=None):
+        """(config, manifest) of the same image as a layout."""
+        folder = self.path("out", "layout")
+        shutil.rmtree(folder, ignore_errors=True)
+        self.build(*self.args(store), "--to", "oci:" + folder, *more)
+
+        def blob(digest):
+            return quarrytest.read(os.path.join(
+                folder, "blobs/sha256", digest.removeprefix("sha256:")))
+
+        index = json.loads(quarrytest.read(os.path.join(folder, "index.json")))
+        manifest = blob(index["manifests"][0]["digest"])
+        return blob(json.loads(manifest)["config"]["digest"]), manifest
+
+    def pulled(self, name, *more):
+        """(config, manifest), all blobs held against their digests."""
+        folder = self.path("out", "pulled")
+        shutil.rmtree(folder, ignore_errors=True)
+        self.command("skopeo", "copy", "--preserve-digests", *more,
+                     "docker://" + name, "dir:" + folder)
+        manifest = quarrytest.read(os.path.join(folder, "manifest.json"))
+        parsed = json.loads(manifest)
+        for part in parsed["layers"] + [parsed["config"]]:
+            hexadecimal = part["digest"].removeprefix("sha256:")
+            data = quarrytest.read(os.path.join(folder, hexadecimal))
+            self.assertEqual(sha256(data), hexadecimal)
+        return quarrytest.read(os.path.join(
+            folder, parsed["config"]["digest"][7:])), manifest
+
+
+class TestPlain(RegistryBase):
+    def test_push_and_pull(self):
+        host = self.serve()
+        for encoding in ("gzip", "zstd:3", "none"):
+            with self.subTest(encoding=encoding):
+                name = "%s/team/x:%s" % (host, encoding.partition(":")[0])
+                self.push(name, "--encoding", encoding)
+                self.assertEqual(
+                    self.pulled(name, "--src-tls-verify=false"),
+                    self.local("--encoding", encoding))
+
+    def test_only_what_is_not_there(self):
+        host = self.serve()
+        first = self.push(host + "/a:1").stderr
+        self.assertRegex(first, rb"pushed +1[0-9] blobs uploaded .*, 0 were")
+        again = self.push(host + "/a:1").stderr
+        self.assertRegex(again, rb"pushed +0 blobs uploaded \(0 B\)")
+        # The same closure and one path more: its layer and the config.
+        other = make_store.small_store(self.path("s"), n=9, size=100000)
+        third = self.push(host + "/a:2", store=other).stderr
+        self.assertRegex(third, rb"pushed +2 blobs uploaded")
+        self.assertEqual(
+            self.pulled(host + "/a:2", "--src-tls-verify=false"),
+            self.local("--encoding", "gzip", store=other))
+
+    def test_base_image(self):
+        host = self.serve()
+        self.build(*self.args(), "--to", "oci-archive:" + self.path("base"),
+                   "--encoding", "gzip")
+        more = ["--from-image", self.path("base")]
+        self.push(host + "/b:1", *more)
+        self.assertEqual(self.pulled(host + "/b:1", "--src-tls-verify=false"),
+                         self.local(*more, "--encoding", "gzip"))
+
+    def test_beside_other_outputs(self):
+        host = self.serve()
+        self.push(host + "/c:1", "--to", "oci:" + self.path("out/i"), "--to",
+                  "docker-archive:" + self.path("out/d.tar"))
+        self.pulled(host + "/c:1", "--src-tls-verify=false")
+        self.assertTrue(os.path.exists(self.path("out/d.tar")))
+
+    def test_registry_that_dies(self):
+        """Status 1 and nothing left; once it is back, the same again works."""
+        host = self.serve()
+        port = int(host.rpartition(":")[2])
+        self.stop_server()
+        r = self.push(host + "/d:1", status=1, timeout=100)
+        self.assertIn(b"registry", r.stderr)
+        self.serve(port=port)
+        self.push(host + "/d:1")
+        self.pulled(host + "/d:1", "--src-tls-verify=false")
+
+    @need("podman")
+    @need_root()
+    def test_podman_pulls(self):
+        host = self.serve()
+        self.push(host + "/p:1", "--encoding", "zstd")
+        podman = ["podman", "--root", self.path("pod"), "--runroot",
+                  self.path("podrun"), "--storage-driver", "vfs"]
+        self.command(*podman, "pull", "--tls-verify=false", host + "/p:1")
+        found = json.loads(self.command(*podman, "image", "inspect",
+                                        host + "/p:1"))
+        config, _ = self.local("--encoding", "zstd")
+        self.assertEqual(found[0]["Id"], sha256(config))
+        subprocess.run(podman + ["system", "reset", "--force"], timeout=60,
+                       env=self.env, capture_output=True)
+
+
+class TestTls(RegistryBase):
+    def test_who_is_trusted_and_who_asks(self):
+        host = self.serve(tls=True, auth=True)
+        certs = ["--cert-dir", self.path("certs")]
+        name = host + "/t/x:1"
+        r = self.push(name, *self.logged_in(host), status=1)
+        self.assertIn(b"certificate", r.stderr)
+        r = self.push(name, *certs, status=1)
+        self.assertIn(b"wants a user and password", r.stderr)
+        r = self.push(name, *certs, *self.logged_in(host, "wrong-one"),
+                      status=1)
+        self.assertIn(b"refuses the user or password", r.stderr)
+        self.assertNotIn(b"wrong-one", r.stderr)
+        r = self.push(name, *certs, *self.logged_in(host), "--verbose")
+        self.assertNotIn(self.PASSWORD.encode(), r.stderr)
+        self.assertEqual(
+            self.pulled(name, "--src-cert-dir", self.path("certs"),
+                        "--src-creds", self.USER + ":" + self.PASSWORD),
+            self.local("--encoding", "gzip"))
+        r = self.push(name, "--tls-verify", "false", *self.logged_in(host))
+        self.assertIn(b"may be anybody", r.stderr)
+
+
+if __name__ == "__main__":
+    quarrytest.main()

@@ -1,0 +1,215 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "auth_file.h"
+#include "err.h"
+
+static char top[64];
+
+static void
+write_at(const char *name, const char *text, mode_t mode)
+{
+	char path[300];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", top, name);
+	for (char *p = path + strlen(top) + 1; *p != '\0'; p++)
+		if (*p == '/') {
+			*p = '\0';
+			mkdir(path, 0700);
+			*p = '/';
+		}
+	assert_non_null(f = fopen(path, "w"));
+	fputs(text, f);
+	fclose(f);
+	assert_int_equal(chmod(path, mode), 0);
+}
+
+static const char *
+at(const char *name)
+{
+	static char path[300];
+
+	snprintf(path, sizeof(path), "%s/%s", top, name);
+	return path;
+}
+
+/* alice:secret, bob:pass:word */
+#define ALICE "YWxpY2U6c2VjcmV0"
+#define BOB "Ym9iOnBhc3M6d29yZA=="
+
+static void
+finds(const char *file, const char *host, const char *repo, const char *user,
+    const char *password)
+{
+	struct auth a;
+	struct err e = ERR_INIT;
+
+	if (auth_file_find(file, host, repo, &a, &e) < 0)
+		fail_msg("%s", e.text);
+	if (user == NULL) {
+		assert_null(a.user);
+		assert_null(a.password);
+	} else {
+		assert_string_equal(a.user, user);
+		assert_string_equal(a.password, password);
+	}
+	auth_clear(&a);
+}
+
+static void
+test_entries(void **state)
+{
+	(void)state;
+	write_at("a.json",
+	    "{\"auths\": {\"h.x:5\": {\"auth\": \"" ALICE "\"},"
+	    "\"h.x:5/team\": {\"auth\": \"" BOB "\"},"
+	    "\"https://old.x/v1/\": {\"auth\": \"" BOB "\"},"
+	    "\"https://index.docker.io/v1/\": {\"auth\": \"" ALICE "\"},"
+	    "\"empty.x\": {}}}",
+	    0600);
+	finds(at("a.json"), "h.x:5", "a", "alice", "secret");
+	finds(at("a.json"), "h.x:5", "team/a", "bob", "pass:word");
+	finds(at("a.json"), "h.x:5", "teams/a", "alice", "secret");
+	finds(at("a.json"), "h.x", "a", NULL, NULL);
+	finds(at("a.json"), "x:5", "a", NULL, NULL);
+	finds(at("a.json"), "old.x", "a", "bob", "pass:word");
+	finds(at("a.json"), "docker.io", "library/a", "alice", "secret");
+	finds(at("a.json"), "empty.x", "a", NULL, NULL);
+}
+
+static void
+test_places(void **state)
+{
+	(void)state;
+	unsetenv("REGISTRY_AUTH_FILE");
+	unsetenv("DOCKER_CONFIG");
+	unsetenv("XDG_CONFIG_HOME");
+	setenv("XDG_RUNTIME_DIR", at("run"), 1);
+	setenv("HOME", at("home"), 1);
+	finds(NULL, "h.x", "a", NULL, NULL);
+	write_at("home/.docker/config.json",
+	    "{\"auths\": {\"h.x\": {\"auth\": \"" BOB "\"}}}", 0600);
+	finds(NULL, "h.x", "a", "bob", "pass:word");
+	/* A file without an entry is not the last word. */
+	write_at("run/containers/auth.json", "{\"auths\": {}}", 0600);
+	finds(NULL, "h.x", "a", "bob", "pass:word");
+	write_at("run/containers/auth.json",
+	    "{\"auths\": {\"h.x\": {\"auth\": \"" ALICE "\"}}}", 0600);
+	finds(NULL, "h.x", "a", "alice", "secret");
+	setenv("REGISTRY_AUTH_FILE", at("home/.docker/config.json"), 1);
+	finds(NULL, "h.x", "a", "bob", "pass:word");
+	unsetenv("REGISTRY_AUTH_FILE");
+}
+
+static void
+breaks(const char *text, const char *why)
+{
+	struct auth a;
+	struct err e = ERR_INIT;
+
+	write_at("bad.json", text, 0600);
+	if (auth_file_find(at("bad.json"), "h.x", "a", &a, &e) == 0)
+		fail_msg("taken: %s", text);
+	auth_clear(&a);
+	assert_int_equal(e.kind, ERR_USAGE);
+	if (strstr(e.text, why) == NULL || strstr(e.text, "c2Vj") != NULL)
+		fail_msg("%s", e.text);
+}
+
+static void
+test_broken(void **state)
+{
+	struct auth a;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	breaks("", "bad.json");
+	breaks("{", "bad.json");
+	breaks("{\"auths\": {\"h.x\": {\"auth\": \"c2VjcmV0\"}}}", "base 64");
+	breaks("{\"auths\": {\"h.x\": {\"auth\": \"c2Vj?\"}}}", "base 64");
+	breaks("{\"credsStore\": \"../../bin/sh\"}", "no name");
+	breaks(
+	    "{\"credsStore\": \"not-there\"}", "docker-credential-not-there");
+	assert_int_equal(
+	    auth_file_find(at("missing.json"), "h.x", "a", &a, &e), -1);
+}
+
+static void
+test_helpers(void **state)
+{
+	char path[400];
+	struct auth a;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	write_at("bin/docker-credential-one",
+	    "#!/bin/sh\nread -r host\n[ \"$1\" = get ] || exit 9\n"
+	    "case $host in\n"
+	    "h.x:5) echo '{\"Username\": \"carol\", \"Secret\": \"s3\"}' ;;\n"
+	    "t.x) echo '{\"Username\": \"<token>\", \"Secret\": \"tok\"}' ;;\n"
+	    "odd.x) echo hello ;;\n"
+	    "*) echo credentials not found; exit 1 ;;\nesac\n",
+	    0700);
+	snprintf(path, sizeof(path), "%s/bin:%s", top, getenv("PATH"));
+	setenv("PATH", path, 1);
+	write_at("h.json",
+	    "{\"auths\": {\"h.x:5\": {}}, \"credsStore\": \"one\"}", 0600);
+	finds(at("h.json"), "h.x:5", "a", "carol", "s3");
+	finds(at("h.json"), "other.x", "a", NULL, NULL);
+	assert_int_equal(auth_file_find(at("h.json"), "t.x", "a", &a, &e), 0);
+	assert_string_equal(a.identity, "tok");
+	auth_clear(&a);
+	assert_int_equal(
+	    auth_file_find(at("h.json"), "odd.x", "a", &a, &e), -1);
+	assert_non_null(strstr(e.text, "docker-credential-one"));
+	auth_clear(&a);
+	/* A helper for one registry; others have entries. */
+	write_at("h.json",
+	    "{\"auths\": {\"h.x\": {\"auth\": \"" ALICE "\"}},"
+	    "\"credHelpers\": {\"h.x:5\": \"one\"}}",
+	    0600);
+	finds(at("h.json"), "h.x:5", "a", "carol", "s3");
+	finds(at("h.json"), "h.x", "a", "alice", "secret");
+}
+
+static int
+set_up(void **state)
+{
+	(void)state;
+	strcpy(top, "/tmp/test_auth_file-XXXXXX");
+	return mkdtemp(top) == NULL;
+}
+
+static int
+tear_down(void **state)
+{
+	char command[100];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf %s", top);
+	return system(command);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_entries),
+	    cmocka_unit_test(test_places),
+	    cmocka_unit_test(test_broken),
+	    cmocka_unit_test(test_helpers),
+	};
+
+	return cmocka_run_group_tests(tests, set_up, tear_down);
+}

@@ -1,0 +1,233 @@
+/*
+ * A list comes in parts, once; what is in the store is told, bit by bit.
+ */
+#include "store_answer.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "digest.h"
+#include "err.h"
+#include "monotime.h"
+#include "protocol.h"
+#include "store_path.h"
+
+#define N 1003
+
+static char root[64];
+static uint64_t keys[N];
+static struct digest list;
+
+static void
+name_of(size_t i, char out[static 64])
+{
+	snprintf(out, 64, "%032zu-path", i);
+}
+
+static void
+put(size_t i)
+{
+	char name[64], path[200];
+
+	name_of(i, name);
+	snprintf(path, sizeof(path), "%s/nix/store/%s", root, name);
+	assert_int_equal(mkdir(path, 0755), 0);
+}
+
+static int
+setup(void **state)
+{
+	static uint8_t data[N * STORE_PATH_KEY_SIZE];
+	char path[100], name[64];
+	struct err e = ERR_INIT;
+
+	strcpy(root, "/tmp/test_store_answer.XXXXXX");
+	assert_non_null(mkdtemp(root));
+	snprintf(path, sizeof(path), "%s/nix", root);
+	assert_int_equal(mkdir(path, 0755), 0);
+	strcat(path, "/store");
+	assert_int_equal(mkdir(path, 0755), 0);
+	for (size_t i = 0; i < N; i++) {
+		name_of(i, name);
+		keys[i] = store_path_key(name);
+	}
+	store_path_keys_put(keys, N, data);
+	digest_of(data, sizeof(data), &list);
+	return store_answer_new((struct store_answer **)state, &e);
+}
+
+static int
+teardown(void **state)
+{
+	char command[100];
+
+	if (!store_answer_stop(*state, 10000))
+		return -1;
+	snprintf(command, sizeof(command), "rm -r %s", root);
+	return system(command);
+}
+
+static void
+ask(struct store_answer *a, uint64_t number)
+{
+	const struct msg_ask m = {number, list, N, "/nix/store", root};
+
+	store_answer_ask(a, &m);
+}
+
+/* What is said next; a moment is waited for it. */
+static struct msg
+next(struct store_answer *a)
+{
+	int64_t until = monotime_ms() + 10000;
+	struct msg m;
+
+	while (!store_answer_next(a, &m)) {
+		assert_true(monotime_ms() < until);
+		monotime_wait(store_answer_fd(a), 10);
+	}
+	store_answer_said(a);
+	return m;
+}
+
+static void
+part(struct store_answer *a, uint64_t number, uint64_t first, size_t n)
+{
+	const struct msg_paths m = {number, first, keys + first, n};
+
+	store_answer_paths(a, &m);
+}
+
+static void
+wants(struct store_answer *a, uint64_t number, uint64_t first)
+{
+	struct msg m = next(a);
+
+	assert_int_equal(m.type, MSG_WANT);
+	assert_true(m.want.ask == number && m.want.first == first);
+	assert_false(store_answer_next(a, &m));
+}
+
+/* The answer: those of which there is a path, and no others. */
+static void
+has(struct store_answer *a, uint64_t number, size_t one, size_t other)
+{
+	struct msg m;
+	int64_t until = monotime_ms() + 10000;
+
+	while (!store_answer_next(a, &m)) {
+		assert_true(monotime_ms() < until);
+		monotime_wait(store_answer_fd(a), 10);
+	}
+	assert_int_equal(m.type, MSG_HAVE);
+	assert_true(m.have.ask == number && m.have.sys == 0);
+	assert_true(m.have.first == 0 && m.have.n == (N + 7) / 8);
+	for (size_t i = 0; i < 8 * m.have.n; i++)
+		assert_int_equal(
+		    m.have.bits[i / 8] >> (i % 8) & 1, i == one || i == other);
+	store_answer_said(a);
+	assert_false(store_answer_next(a, &m));
+}
+
+static void
+test_parts(void **state)
+{
+	struct store_answer *a = *state;
+
+	put(7);
+	put(N - 1);
+	put(N + 5); /* of another closure */
+	ask(a, 1);
+	wants(a, 1, 0);
+	part(a, 1, 0, 500);
+	wants(a, 1, 500);
+	/* Out of turn, of another question, too many. */
+	part(a, 1, 0, 500);
+	part(a, 2, 500, N - 500);
+	part(a, 1, 501, N - 501);
+	part(a, 1, 500, N - 500 + 1);
+	part(a, 1, 500, 1);
+	wants(a, 1, 501);
+	/* A new connection: the parts that came are kept. */
+	store_answer_forget(a);
+	ask(a, 3);
+	wants(a, 3, 501);
+	part(a, 3, 501, N - 501);
+	has(a, 3, 7, N - 1);
+	/* The list is known, and the store is looked at anew. */
+	put(8);
+	ask(a, 4);
+	ask(a, 5);
+	{
+		char name[64], path[200];
+
+		name_of(7, name);
+		snprintf(path, sizeof(path), "%s/nix/store/%s", root, name);
+		assert_int_equal(rmdir(path), 0);
+	}
+	ask(a, 6);
+	has(a, 6, 8, N - 1);
+}
+
+static void
+test_another_list(void **state)
+{
+	struct store_answer *a = *state;
+	struct msg m;
+
+	ask(a, 1);
+	wants(a, 1, 0);
+	keys[3]++;
+	part(a, 1, 0, N);
+	keys[3]--;
+	m = next(a);
+	assert_int_equal(m.type, MSG_HAVE);
+	assert_true(m.have.sys == EBADMSG && m.have.n == 0);
+	/* It is not kept. */
+	ask(a, 2);
+	wants(a, 2, 0);
+}
+
+static void
+test_no_store(void **state)
+{
+	const struct msg_ask elsewhere = {1, list, N, "/nix/store", "/nowhere"};
+	struct msg_ask odd = elsewhere;
+	struct store_answer *a = *state;
+	char deep[8000];
+	struct msg m;
+
+	store_answer_ask(a, &elsewhere);
+	wants(a, 1, 0);
+	part(a, 1, 0, N);
+	/* A store that is not there has nothing. */
+	has(a, 1, SIZE_MAX, SIZE_MAX);
+	memset(deep, 'x', sizeof(deep) - 1);
+	deep[0] = '/';
+	deep[sizeof(deep) - 1] = '\0';
+	odd.store_root = deep;
+	store_answer_ask(a, &odd);
+	m = next(a);
+	assert_int_equal(m.type, MSG_HAVE);
+	assert_int_equal(m.have.sys, ENAMETOOLONG);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_parts, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_another_list, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_no_store, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
