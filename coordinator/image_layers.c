@@ -12,6 +12,7 @@
 #include "closure.h"
 #include "err.h"
 #include "image_closure.h"
+#include "image_format.h"
 #include "image_json.h"
 #include "layer_plan.h"
 #include "options.h"
@@ -170,11 +171,18 @@ add_paths(struct image_layer *layer, size_t n, struct err *e)
 static int
 add_base(struct image_layers *l, struct err *e)
 {
+	enum image_format format = l->image.format;
+
 	for (size_t i = 0; l->base != NULL && i < l->base->n; i++) {
 		const struct base_layer *b = &l->base->layer[i];
 		struct image_layer *layer =
 		    &l->image.layer[l->image.n_layers++];
 
+		if (image_format_layer(format, b->media_type) == NULL)
+			return err_set(e, ERR_USAGE, 0,
+			    "--format docker: layer %zu of the base image is "
+			    "%s, for which it has no media type",
+			    i + 1, b->media_type);
 		if (add_paths(layer, 1, e) < 0)
 			return -1;
 		layer->kind = IMAGE_BASE;
@@ -237,6 +245,7 @@ image_layers_make(
 	l->image.config = r->config;
 	l->image.base_config = l->base != NULL ? l->base->config : NULL;
 	l->image.mtime = r->mtime;
+	l->image.format = options->format;
 	if ((l->image.layer = calloc(n, sizeof(*l->image.layer))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "image layers");
 	if (add_base(l, e) < 0 || add_store(l, e) < 0)

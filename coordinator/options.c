@@ -10,6 +10,7 @@
 #include "nearest.h"
 #include "options_check.h"
 #include "options_number.h"
+#include "options_registry.h"
 #include "own.h"
 
 #define FOR_BUILD 1u
@@ -50,20 +51,6 @@ static int
 set_audit(struct options *o, const char *arg, struct err *e)
 {
 	return options_count(arg, 100, "audit", &o->audit, e);
-}
-
-static int
-set_registry_timeout(struct options *o, const char *arg, struct err *e)
-{
-	size_t n = 0;
-
-	if (options_count(arg, PUSH_STALL_S_MAX, "registry-timeout", &n, e) < 0)
-		return -1;
-	if (n == 0)
-		return err_set(
-		    e, ERR_USAGE, 0, "--registry-timeout 0: at least 1");
-	o->push.stall_s = (long)n;
-	return 0;
 }
 
 static int
@@ -142,27 +129,6 @@ set_unused_days(struct options *o, const char *arg, struct err *e)
 {
 	return options_count(
 	    arg, OPTIONS_DAYS_MAX, "unused-days", &o->unused_days, e);
-}
-
-static int
-set_tls_verify(struct options *o, const char *arg, struct err *e)
-{
-	if (strcmp(arg, "true") != 0 && strcmp(arg, "false") != 0)
-		return err_set(e, ERR_USAGE, 0,
-		    "--tls-verify: '%.40s' is neither true nor false", arg);
-	o->push.insecure = *arg == 'f';
-	return 0;
-}
-
-static int
-add_token_server(struct options *o, const char *arg, struct err *e)
-{
-	if (o->push.n_token_servers ==
-	    sizeof(o->push.token_servers) / sizeof(o->push.token_servers[0]))
-		return err_set(e, ERR_USAGE, 0,
-		    "--token-server %.200s: there are too many", arg);
-	o->push.token_servers[o->push.n_token_servers++] = arg;
-	return 0;
 }
 
 static int
@@ -300,10 +266,11 @@ static const struct option_spec specs[] = {
     FLAG(FOR_BUILD, "no-cache", no_cache),
     TEXT(FOR_BUILD, "authfile", push.auth_file),
     TEXT(FOR_BUILD, "cert-dir", push.cert_dir),
-    CALL(FOR_BUILD, "tls-verify", required_argument, set_tls_verify),
-    CALL(FOR_BUILD, "token-server", required_argument, add_token_server),
+    CALL(FOR_BUILD, "tls-verify", required_argument, options_set_tls_verify),
     CALL(
-	FOR_BUILD, "registry-timeout", required_argument, set_registry_timeout),
+	FOR_BUILD, "token-server", required_argument, options_add_token_server),
+    CALL(FOR_BUILD, "registry-timeout", required_argument, options_set_timeout),
+    CALL(FOR_BUILD, "format", required_argument, options_set_format),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),

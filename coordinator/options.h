@@ -11,6 +11,7 @@
 
 #include "cache_list.h"
 #include "encoding.h"
+#include "image_format.h"
 #include "output.h"
 #include "push.h"
 #include "tar_header.h"
@@ -89,6 +90,7 @@ struct options {
 	size_t unused_days;	  /* prune: SIZE_MAX: not asked for */
 	struct encoding encoding; /* of OCI layers */
 	bool encoding_given;
+	enum image_format format; /* of manifests in registries */
 	enum tar_dialect dialect;
 	const char *metadata_file; /* or NULL */
 	enum progress_mode progress;

@@ -9,6 +9,7 @@
 #include "err.h"
 #include "file_place.h"
 #include "options.h"
+#include "options_registry.h"
 #include "store_path.h"
 
 static bool
@@ -196,7 +197,8 @@ options_check_together(const struct options *o, struct err *e)
 		    "--cache: no more than %d outputs beside it",
 		    LAYER_OUTPUTS_MAX - 1);
 	if (check_places(o, e) < 0 || check_listen(o, e) < 0 ||
-	    cache_list_check(&o->caches, e) < 0)
+	    cache_list_check(&o->caches, e) < 0 ||
+	    options_check_format(o, e) < 0)
 		return -1;
 	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
 		return err_set(e, ERR_USAGE, 0,

@@ -99,6 +99,8 @@ IMAGE
 "  --encoding none|gzip[:1-12]|zstd[:1-19]\n"
 "                          of layers in OCI outputs (default: none; gzip\n"
 "                          where a registry is among them)\n"
+"  --format oci|docker     of manifests in registries: OCI's, or Docker's image\n"
+"                          manifest, version 2, schema 2 (default: oci)\n"
 "  --dialect pax|gnu       of layer tars: as Python's tarfile writes them, or\n"
 "                          as GNU tar does (default: pax)\n"
 "  --metadata-file FILE    JSON: image ID, digests, sizes and times of layers;\n"

@@ -8,13 +8,12 @@
 #include "err.h"
 #include "human.h"
 #include "image.h"
+#include "image_format.h"
 #include "oci_blobs.h"
 #include "output.h"
 #include "own.h"
 #include "push.h"
 #include "scratch.h"
-
-#define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 
 /* Blobs lie in a scratch folder until the image is whole, then go. */
 struct to_registry {
@@ -102,7 +101,7 @@ registry_commit(struct output *output, const struct image *image,
 	    .blob = blob,
 	    .n_blobs = n,
 	    .tag = *tag != '\0' ? tag : image->tag,
-	    .media_type = MANIFEST_TYPE,
+	    .media_type = image_format_manifest(image->format),
 	    .manifest = image->manifest_json,
 	    .manifest_len = image->manifest_len,
 	    .manifest_digest = image->manifest_digest,

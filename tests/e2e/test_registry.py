@@ -148,6 +148,44 @@ class TestPlain(RegistryBase):
                     self.pulled(name, "--src-tls-verify=false"),
                     self.local("--encoding", encoding))
 
+    def test_docker_format(self):
+        host = self.serve()
+        config, _ = self.local("--encoding", "gzip")
+        docker = "application/vnd.docker."
+        for encoding, suffix in (("gzip", ".gzip"), ("none", "")):
+            name = "%s/team/d:%s" % (host, encoding)
+            self.push(name, "--format", "docker", "--encoding", encoding)
+            found, manifest = self.pulled(name, "--src-tls-verify=false")
+            self.assertEqual(found, config)
+            self.assertEqual(manifest, self.command(
+                "skopeo", "inspect", "--raw", "--tls-verify=false",
+                "docker://" + name))
+            manifest = json.loads(manifest)
+            self.assertEqual(manifest["mediaType"],
+                             docker + "distribution.manifest.v2+json")
+            self.assertEqual(manifest["config"]["mediaType"],
+                             docker + "container.image.v1+json")
+            self.assertEqual(
+                {l["mediaType"] for l in manifest["layers"]},
+                {docker + "image.rootfs.diff.tar" + suffix})
+            shown = json.loads(self.command(
+                "skopeo", "inspect", "--tls-verify=false", "docker://" + name))
+            self.assertEqual(shown["Digest"],
+                             "sha256:" + sha256(self.command(
+                                 "skopeo", "inspect", "--raw",
+                                 "--tls-verify=false", "docker://" + name)))
+
+    def test_docker_format_has_no_zstd(self):
+        host = self.serve()
+        r = self.push(host + "/d:1", "--format", "docker", "--encoding",
+                      "zstd", status=2)
+        self.assertIn(b"no layers of zstd", r.stderr)
+        self.build(*self.args(), "--to", "oci:" + self.path("base"),
+                   "--encoding", "zstd")
+        r = self.push(host + "/d:1", "--format", "docker", "--from-image",
+                      self.path("base"), status=2)
+        self.assertIn(b"layer 1 of the base image", r.stderr)
+
     def test_only_what_is_not_there(self):
         host = self.serve()
         first = self.push(host + "/a:1").stderr
@@ -194,13 +232,15 @@ class TestPlain(RegistryBase):
     def test_podman_pulls(self):
         host = self.serve()
         self.push(host + "/p:1", "--encoding", "zstd")
+        self.push(host + "/p:2", "--format", "docker")
         podman = ["podman", "--root", self.path("pod"), "--runroot",
                   self.path("podrun"), "--storage-driver", "vfs"]
-        self.command(*podman, "pull", "--tls-verify=false", host + "/p:1")
-        found = json.loads(self.command(*podman, "image", "inspect",
-                                        host + "/p:1"))
         config, _ = self.local("--encoding", "zstd")
-        self.assertEqual(found[0]["Id"], sha256(config))
+        for tag in ("1", "2"):
+            name = host + "/p:" + tag
+            self.command(*podman, "pull", "--tls-verify=false", name)
+            found = json.loads(self.command(*podman, "image", "inspect", name))
+            self.assertEqual(found[0]["Id"], sha256(config))
         subprocess.run(podman + ["system", "reset", "--force"], timeout=60,
                        env=self.env, capture_output=True)
 

@@ -373,6 +373,9 @@ launch(void **state)
 	bad("build " S "a --to none --launch x --listen-without-keys",
 	    "--launch has keys");
 	bad("build " S "a --to none --advertise h", "goes with --launch");
+	bad("build " S "a --to none --format oci1", "neither oci nor docker");
+	bad("build " S "a --to none --format docker", "goes with --to docker:");
+	bad("build " S "a --to oci:x --format docker", "is for registries");
 	bad("plan " S "a --launch x", "not an option of quarry plan");
 }
 
