@@ -7,22 +7,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "auth_file.h"
 #include "err.h"
-#include "http.h"
 #include "log.h"
 #include "own.h"
 #include "quiet_thread.h"
 #include "registry.h"
-#include "registry_auth.h"
 #include "registry_name.h"
+#include "registry_place.h"
 
 struct push {
 	struct registry_name name;
-	char *base;
-	struct http_tls *tls;
-	struct registry_auth *auth;
-	long stall_s;
+	struct registry_place *place;
 };
 
 /* What all threads of one push_image share. */
@@ -42,38 +37,11 @@ struct run {
 };
 
 static int
-make_auth(struct push *p, const struct push_options *o, struct err *e)
-{
-	AUTO(auth_clear) struct auth found = {0};
-	struct registry_auth_config config = {
-	    .base = p->base,
-	    .realms = o->token_servers,
-	    .n_realms = o->n_token_servers,
-	};
-
-	if (auth_file_find(
-		o->auth_file, p->name.host, p->name.repo, &found, e) < 0)
-		return -1;
-	config.user = found.user;
-	config.password = found.password;
-	config.identity = found.identity;
-	return registry_auth_new(&config, &p->auth, e);
-}
-
-static int
 session_new(struct push *p, const atomic_bool *cancel, struct registry **out,
     struct err *e)
 {
-	const struct registry_config config = {
-	    .base = p->base,
-	    .repo = p->name.repo,
-	    .auth = p->auth,
-	    .tls = p->tls,
-	    .cancel = cancel,
-	    .stall_s = p->stall_s,
-	};
-
-	return registry_new(&config, out, e);
+	return registry_place_session(
+	    p->place, p->name.repo, false, cancel, out, e);
 }
 
 /* Whether we may ask there at all is known before the work begins. */
@@ -95,8 +63,6 @@ push_open(const char *name, const struct push_options *o, struct push **out,
     struct err *e)
 {
 	AUTO(push_freep) struct push *p = calloc(1, sizeof(*p));
-	const char *server;
-	bool plain;
 
 	if (p == NULL)
 		return err_set(e, ERR_FATAL, errno, "push");
@@ -105,18 +71,8 @@ push_open(const char *name, const struct push_options *o, struct push **out,
 	if (p->name.digest[0] != '\0')
 		return err_set(e, ERR_USAGE, 0,
 		    "a tag is wanted, not a digest, which comes out");
-	p->stall_s = o->stall_s;
-	server = registry_name_server(p->name.host);
-	plain = o->insecure || registry_is_loopback(server);
-	if (http_tls_new(o->cert_dir, !o->insecure, &p->tls, e) < 0 ||
-	    registry_find(server, plain, p->tls, o->stall_s, &p->base, e) < 0)
-		return -1;
-	if (o->insecure)
-		log_line(LOG_WARNING,
-		    "--tls-verify=false: %s may be anybody, and everybody "
-		    "between can read and change what it gets",
-		    p->base);
-	if (make_auth(p, o, e) < 0 || try_it(p, e) < 0)
+	if (registry_place_open(&p->name, o, &p->place, e) < 0 ||
+	    try_it(p, e) < 0)
 		return -1;
 	*out = STEAL(&p);
 	return 0;
@@ -127,9 +83,7 @@ push_free(struct push *p)
 {
 	if (p == NULL)
 		return;
-	registry_auth_free(p->auth);
-	http_tls_free(p->tls);
-	free(p->base);
+	registry_place_free(p->place);
 	free(p);
 }
 
@@ -144,6 +98,18 @@ const char *
 push_tag(const struct push *p)
 {
 	return p->name.tag;
+}
+
+const char *
+push_base(const struct push *p)
+{
+	return registry_place_base(p->place);
+}
+
+const char *
+push_repo(const struct push *p)
+{
+	return p->name.repo;
 }
 
 /* An earlier blob is the same. */
@@ -329,13 +295,14 @@ push_image(struct push *p, const struct push_image *image,
 	if (rc == 0 && again) {
 		log_line(LOG_WARNING,
 		    "%s has lost a blob that it had: it is sent again",
-		    p->base);
+		    push_base(p));
 		run.counts.there = run.counts.mounted = 0; /* seen again */
 		rc = push_once(&run, r, &again, e);
 	}
 	if (rc == 0 && again)
 		rc = err_set(e, ERR_FATAL, 0,
-		    "%s: it loses blobs: the manifest was not put", p->base);
+		    "%s: it loses blobs: the manifest was not put",
+		    push_base(p));
 	pthread_cond_destroy(&run.freed);
 	pthread_mutex_destroy(&run.lock);
 	*counts = run.counts;

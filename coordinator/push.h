@@ -39,6 +39,10 @@ void push_freep(struct push **p);
 /* The tag that was named, or "". */
 const char *push_tag(const struct push *p);
 
+/* Which registry ("https://HOST[:PORT]") and repository. */
+const char *push_base(const struct push *p);
+const char *push_repo(const struct push *p);
+
 struct push_blob {
 	struct digest digest;
 	uint64_t size;
