@@ -37,6 +37,7 @@ registry_new(
 		return err_set(e, ERR_FATAL, ENOMEM, "registry");
 	r->auth = c->auth;
 	r->cancel = c->cancel;
+	r->pull = c->pull;
 	r->backoff_ms = c->backoff_ms > 0 ? c->backoff_ms : REGISTRY_BACKOFF_MS;
 	snprintf(
 	    r->host, sizeof(r->host), "%s", host != NULL ? host + 3 : c->base);
@@ -187,7 +188,8 @@ scope_of(const struct registry *r, const char *from, char **out, struct err *e)
 	int n = from != NULL
 	    ? asprintf(out, "repository:%s:pull,push repository:%s:pull",
 		  r->repo, from)
-	    : asprintf(out, "repository:%s:pull,push", r->repo);
+	    : asprintf(
+		  out, "repository:%s:pull%s", r->repo, r->pull ? "" : ",push");
 
 	if (n < 0) {
 		*out = NULL;
@@ -213,6 +215,8 @@ exchange(struct registry *r, const struct registry_call *c, const char *scope,
 	    .fd = c->fd,
 	    .offset = c->offset,
 	    .public_only = !own && !r->near,
+	    .file = c->file,
+	    .answer_max = c->answer_max,
 	};
 	int rc;
 

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+#include "build_base.h"
 #include "build_cache.h"
 #include "build_state.h"
 #include "closure.h"
@@ -52,6 +53,7 @@ build_end(struct build *b)
 	build_cache_free(b->cache);
 	progress_free(b->progress);
 	scratch_free(b->scratch);
+	free(b->base_blobs);
 	free(b->job);
 	free(b->spec);
 	free(b->label);
@@ -416,7 +418,7 @@ run(struct build *b, struct err *e)
 		b->options, b->scratch, b->progress, &b->layers, e) < 0 ||
 	    check_all_outside(b, e) < 0 ||
 	    image_layers_make(b->layers, b->options, e) < 0 ||
-	    build_describe_jobs(b, e) < 0)
+	    build_describe_jobs(b, e) < 0 || build_base_fetch(b, e) < 0)
 		return -1;
 	warn(b);
 	if (start_workers(b, e) < 0 || measure(b, e) < 0 || place(b, e) < 0)

@@ -11,6 +11,7 @@
 #include "layer_cache.h"
 #include "layer_key.h"
 #include "layer_plan.h"
+#include "oci_blobs.h"
 #include "options.h"
 #include "own.h"
 
@@ -168,4 +169,59 @@ build_cache_add(struct build_cache *c, size_t i, const struct dispatch_job *job,
 		&c->key[i], &job->spec->encoding, library, &key, e) < 0)
 		return -1;
 	return layer_cache_put(c->cache, &key, &record, e);
+}
+
+/* Fetched blobs are known by what their registry and config call them. */
+static int
+base_key(const struct layer_result *r, struct digest *out, struct err *e)
+{
+	AUTO(sha256_freep) struct sha256 *h = NULL;
+	static const char what[] = "quarry base layer 1\n";
+
+	if (sha256_new(&h, e) < 0)
+		return -1;
+	sha256_update(h, what, sizeof(what) - 1);
+	sha256_update(h, r->digest.b, DIGEST_SIZE);
+	sha256_update(h, r->diff_id.b, DIGEST_SIZE);
+	sha256_final(h, out);
+	return 0;
+}
+
+bool
+build_cache_find_base(
+    struct build_cache *c, struct layer_result *r, char **file)
+{
+	struct err e = ERR_INIT;
+	struct layer_result found;
+	struct digest key;
+
+	if (base_key(r, &key, &e) < 0 ||
+	    !layer_cache_find(c->cache, &key, false, &found, file))
+		return false;
+	if (!digest_equal(&found.digest, &r->digest) ||
+	    !digest_equal(&found.diff_id, &r->diff_id) ||
+	    found.size != r->size) {
+		own_freep(file);
+		return false;
+	}
+	*r = found;
+	return true;
+}
+
+int
+build_cache_add_base(struct build_cache *c, const struct layer_result *r,
+    char **file, struct err *e)
+{
+	const struct layer_record record = {.result = r};
+	struct digest key;
+	char *pinned = NULL;
+
+	if (base_key(r, &key, e) < 0 ||
+	    layer_cache_put(c->cache, &key, &record, e) < 0 ||
+	    oci_blobs_path(layer_cache_pins(c->cache), &r->digest, &pinned, e) <
+		0)
+		return -1;
+	free(*file);
+	*file = pinned;
+	return 0;
 }

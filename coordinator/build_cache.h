@@ -14,6 +14,7 @@ struct dispatch_job;
 struct err;
 struct image_layers;
 struct layer_cache;
+struct layer_result;
 struct layer_spec;
 struct options;
 
@@ -37,5 +38,15 @@ int build_cache_look_up(struct build_cache *c, struct image_layers *layers,
 /* Layer i (of the image's store layers) is made. */
 int build_cache_add(struct build_cache *c, size_t i,
     const struct dispatch_job *job, const char *library, struct err *e);
+
+/*
+ * A base image's layer that was fetched: r->digest and r->diff_id are looked
+ * for, the rest is filled in; *file (the caller's) is good as long as c.
+ */
+bool build_cache_find_base(
+    struct build_cache *c, struct layer_result *r, char **file);
+/* Of one that is in the cache's blobs; *file becomes such a file. */
+int build_cache_add_base(struct build_cache *c, const struct layer_result *r,
+    char **file, struct err *e);
 
 #endif

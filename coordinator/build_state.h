@@ -37,6 +37,7 @@ struct build {
 	struct output *to_cache;   /* or NULL */
 	size_t known;		   /* layers that were made before */
 	struct image_layers *layers;
+	char *base_blobs; /* fetched layers of the base; or NULL */
 	struct dispatch *dispatch;
 	struct curve_key key; /* ours, while sockets are made */
 	struct launch *launch;

@@ -29,6 +29,9 @@ struct image_layer {
 	const char *media_type; /* of the blob, as OCI has it; static */
 	/* A file that holds the blob: of the base, of a known one; borrowed. */
 	const char *file;
+	/* Registry ("https://HOST") and repository that have it, or NULL. */
+	const char *registry, *repository;
+	bool remote; /* they alone have it */
 	struct layer_result result;
 	char worker[64]; /* who made it: "HOST/PID", "" for base layers */
 	double seconds;	 /* from dispatch to result */

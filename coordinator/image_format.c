@@ -62,6 +62,18 @@ image_format_oci_layer(const char *media_type)
 	return NULL;
 }
 
+const char *
+image_format_known(const char *media_type)
+{
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+		if (strcmp(media_type, formats[i].manifest) == 0)
+			return formats[i].manifest;
+		if (strcmp(media_type, formats[i].index) == 0)
+			return formats[i].index;
+	}
+	return NULL;
+}
+
 bool
 image_format_is_manifest(const char *media_type)
 {

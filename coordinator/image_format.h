@@ -22,6 +22,9 @@ const char *image_format_layer(enum image_format format, const char *oci_type);
 /* OCI's name of a layer's media type, of either format; NULL: it is none. */
 const char *image_format_oci_layer(const char *media_type);
 
+/* The media type of a manifest or index, as a static; NULL: it is none. */
+const char *image_format_known(const char *media_type);
+
 /* Of either format. */
 bool image_format_is_manifest(const char *media_type);
 bool image_format_is_index(const char *media_type);

@@ -78,9 +78,14 @@ image_layers_plan(const struct options *options, struct scratch *scratch,
 	if (request_make(options, &l->request, e) < 0)
 		return -1;
 	if (l->request->from_image != NULL) {
+		const struct base_source source = {
+		    .name = l->request->from_image,
+		    .architecture = l->request->architecture,
+		    .push = &options->push,
+		};
+
 		progress_phase(progress, "reading the base image");
-		if (base_image_open(
-			l->request->from_image, scratch, &l->base, e) < 0)
+		if (base_image_open(&source, scratch, &l->base, e) < 0)
 			return -1;
 	}
 	progress_phase(progress, "reading the closure");
@@ -189,6 +194,9 @@ add_base(struct image_layers *l, struct err *e)
 		layer->paths[layer->n_paths++] = b->name;
 		layer->media_type = b->media_type;
 		layer->file = b->file;
+		layer->registry = l->base->registry;
+		layer->repository = l->base->repository;
+		layer->remote = b->file == NULL;
 		layer->result = b->result;
 	}
 	return 0;

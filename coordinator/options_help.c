@@ -41,11 +41,25 @@
 "  --max-layers N          of the whole image (default: 100)\n" \
 "  --strategy NAME         popularity or size: how store paths are put into\n" \
 "                          layers (default: popularity)\n" \
-"  --from-image FILE       base image: docker-archive, OCI archive or layout\n" \
+"  --from-image FILE       base image: docker-archive, OCI archive or layout,\n" \
+"                          or docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]\n" \
 "  --include-store-paths=true|false\n" \
 "                          false: only the root layer (default: true)\n" \
 "  --root-tree DIR         copy what is in DIR to the image's /\n" \
 "  --store-dir DIR         (default: /nix/store)\n"
+
+#define REGISTRY \
+"Registry:\n" \
+"  --authfile FILE         users and passwords, as podman login and docker\n" \
+"                          login write them (default: where they do)\n" \
+"  --cert-dir DIR          authorities to trust besides the system's (*.crt),\n" \
+"                          and a client's certificate (NAME.cert, NAME.key)\n" \
+"  --tls-verify true|false false: take any certificate, and plain HTTP\n" \
+"                          (default: true)\n" \
+"  --token-server HOST     a host besides the registry's own that may be sent\n" \
+"                          the password for tokens; may be given several times\n" \
+"  --registry-timeout N    give up an exchange that has stood still for N\n" \
+"                          seconds, and try again (default: 60)\n"
 
 #define GENERAL \
 "General:\n" \
@@ -113,17 +127,7 @@ IMAGE
 "                          (default: 20G; K, M, G and T are powers of 1024)\n"
 "  --no-cache              make every layer, and keep none\n"
 "\n"
-"Registry:\n"
-"  --authfile FILE         users and passwords, as podman login and docker\n"
-"                          login write them (default: where they do)\n"
-"  --cert-dir DIR          authorities to trust besides the system's (*.crt),\n"
-"                          and a client's certificate (NAME.cert, NAME.key)\n"
-"  --tls-verify true|false false: take any certificate, and plain HTTP\n"
-"                          (default: true)\n"
-"  --token-server HOST     a host besides the registry's own that may be sent\n"
-"                          the password for tokens; may be given several times\n"
-"  --registry-timeout N    give up an exchange that has stood still for N\n"
-"                          seconds, and try again (default: 60)\n"
+REGISTRY
 "\n"
 "Work:\n"
 "  --slots N               layers worked on at once (default: this machine's\n"
@@ -187,6 +191,8 @@ IMAGE
 "Output:\n"
 "  --json                  JSON instead of a table: store_layers, and for each\n"
 "                          layer its paths, narSize and key\n"
+"\n"
+REGISTRY
 "\n"
 GENERAL
 "\n"

@@ -47,7 +47,9 @@ struct push_blob {
 	struct digest digest;
 	uint64_t size;
 	const char *file; /* that holds it; borrowed; or NULL: */
-	const void *data;
+	const void *data; /* or NULL: only the registry has it */
+	/* Another repository of the registry that has it, or NULL; borrowed. */
+	const char *from;
 };
 
 struct push_image {

@@ -209,6 +209,27 @@ class TestPlain(RegistryBase):
         self.assertEqual(self.pulled(host + "/b:1", "--src-tls-verify=false"),
                          self.local(*more, "--encoding", "gzip"))
 
+    def test_base_image_in_the_registry(self):
+        """Mounted, there already, or fetched: the same image."""
+        host = self.serve()
+        self.build(*self.args(), "--to", "oci:" + self.path("base"),
+                   "--encoding", "gzip")
+        want = self.local("--from-image", self.path("base"), "--encoding",
+                          "gzip")
+        for form in ("oci", "docker"):
+            name = "%s/%s/base:1" % (host, form)
+            self.push(name, "--format", form)
+            for to in ("t/" + form, form + "/base"):
+                r = self.push("%s/%s:2" % (host, to), "--from-image",
+                              "docker://" + name)
+                self.assertEqual(
+                    self.pulled("%s/%s:2" % (host, to),
+                                "--src-tls-verify=false"), want)
+            # All but the config were there, most of them in the base.
+            self.assertRegex(r.stderr, rb"pushed +1 blobs uploaded")
+            self.assertEqual(want, self.local(
+                "--from-image", "docker://" + name, "--encoding", "gzip"))
+
     def test_beside_other_outputs(self):
         host = self.serve()
         self.push(host + "/c:1", "--to", "oci:" + self.path("out/i"), "--to",
@@ -264,6 +285,13 @@ class TestTls(RegistryBase):
             self.pulled(name, "--src-cert-dir", self.path("certs"),
                         "--src-creds", self.USER + ":" + self.PASSWORD),
             self.local("--encoding", "gzip"))
+        # Its own base, by the same way.
+        base = ["--from-image", "docker://" + name]
+        r = self.push(name + "2", *base, *certs, status=1)
+        self.assertIn(b"wants a user and password", r.stderr)
+        self.push(name + "2", *base, *certs, *self.logged_in(host))
+        self.pulled(name + "2", "--src-cert-dir", self.path("certs"),
+                    "--src-creds", self.USER + ":" + self.PASSWORD)
         r = self.push(name, "--tls-verify", "false", *self.logged_in(host))
         self.assertIn(b"may be anybody", r.stderr)
 
