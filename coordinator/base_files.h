@@ -36,9 +36,11 @@ struct base_files {
 	const struct base_limits *limits;
 	const char *layout; /* the layout's folder, or NULL for an archive */
 	struct base_registry *registry; /* borrowed, or NULL */
-	const char *architecture;	/* that is wanted of several images */
-	void *tree;			/* of struct base_file, by name */
-	uint64_t unpacked;		/* bytes of layers so far */
+	/* Which of several images is wanted; NULL: */
+	const char *architecture; /* there may be only one */
+	const char *ref_name;	  /* what index.json calls them is all one */
+	void *tree;		  /* of struct base_file, by name */
+	uint64_t unpacked;	  /* bytes of layers so far */
 };
 
 void base_files_clear(struct base_files *files);
@@ -66,6 +68,10 @@ int base_files_get(struct base_files *files, const char *name,
 
 /* Makes sure that file->digest is known. */
 int base_files_hash(struct base_file *file, struct err *e);
+
+/* Reads a small file (limits->json); *out (and a 0) is the caller's. */
+int base_files_read(struct base_files *files, const char *name, char **out,
+    size_t *len, struct err *e);
 
 /* Reads a JSON file; *out is the caller's. */
 int base_files_json(

@@ -17,6 +17,7 @@
 #include "own.h"
 
 #define BLOBS "blobs/sha256/"
+#define TOP "index.json"
 
 static void
 ref_clear(struct base_ref *ref)
@@ -181,21 +182,46 @@ is_wanted(const struct base_files *files, const json_t *descriptor)
 	const char *arch =
 	    json_string_value(json_object_get(platform, "architecture"));
 
-	return os != NULL && arch != NULL && strcmp(os, "linux") == 0 &&
-	    strcmp(arch, files->architecture) == 0;
+	return files->architecture != NULL && os != NULL && arch != NULL &&
+	    strcmp(os, "linux") == 0 && strcmp(arch, files->architecture) == 0;
 }
 
 /* Builders add attestations beside an image, for no platform at all. */
 static bool
-is_candidate(const json_t *descriptor)
+is_candidate(const json_t *descriptor, const char *ref_name)
 {
+	const char *name = json_string_value(
+	    json_object_get(json_object_get(descriptor, "annotations"),
+		"org.opencontainers.image.ref.name"));
 	const json_t *platform = json_object_get(descriptor, "platform");
 	const char *os = json_string_value(json_object_get(platform, "os"));
 	const char *type = media_type_of(descriptor);
 
 	return (image_format_is_index(type) ||
 		   image_format_is_manifest(type)) &&
-	    (os == NULL || strcmp(os, "unknown") != 0);
+	    (os == NULL || strcmp(os, "unknown") != 0) &&
+	    (ref_name == NULL || (name != NULL && strcmp(name, ref_name) == 0));
+}
+
+static int
+not_one(const struct base_files *files, const char *where, size_t n,
+    size_t n_found, struct err *e)
+{
+	const char *arch = files->architecture;
+
+	if (n == 0)
+		return err_set(e, ERR_USAGE, 0, "%s names no image%s%.100s",
+		    where, files->ref_name != NULL ? " called " : "",
+		    files->ref_name != NULL ? files->ref_name : "");
+	return err_set(e, ERR_USAGE, 0, "%s names %zu images%s%s%s: %s", where,
+	    n,
+	    arch == NULL       ? ""
+		: n_found == 0 ? ", none of them for linux/"
+			       : ", several of them for linux/",
+	    arch != NULL ? arch : "", arch == NULL ? ", and one is wanted" : "",
+	    files->registry != NULL
+		? "name the one that is meant by its digest"
+		: "copy the one that is meant into a layout of its own");
 }
 
 /* The only image of an index, or the one for the wanted architecture. */
@@ -204,33 +230,25 @@ choose(const struct base_files *files, const json_t *index, const char *where,
     const json_t **out, struct err *e)
 {
 	const json_t *list = json_object_get(index, "manifests"), *found = NULL;
+	bool top = strcmp(where, TOP) == 0;
 	size_t n = 0, n_found = 0;
 
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *descriptor = json_array_get(list, i);
 
-		if (!is_candidate(descriptor))
+		if (!is_candidate(descriptor, top ? files->ref_name : NULL))
 			continue;
 		if (n++ == 0)
 			*out = descriptor;
 		if (is_wanted(files, descriptor) && n_found++ == 0)
 			found = descriptor;
 	}
-	if (n == 0)
-		return err_set(e, ERR_USAGE, 0, "%s names no image", where);
 	if (n == 1)
 		return 0;
-	if (n_found == 1) {
-		*out = found;
-		return 0;
-	}
-	return err_set(e, ERR_USAGE, 0,
-	    "%s names %zu images, %s for linux/%s: %s", where, n,
-	    n_found == 0 ? "none of them" : "several of them",
-	    files->architecture,
-	    files->registry != NULL
-		? "name the one that is meant by its digest"
-		: "copy the one that is meant into a layout of its own");
+	if (n == 0 || n_found != 1)
+		return not_one(files, where, n, n_found, e);
+	*out = found;
+	return 0;
 }
 
 static int
@@ -270,10 +288,10 @@ plan_oci(struct base_files *files, struct base_plan *plan, struct err *e)
 	AUTO(ref_clear) struct base_ref ref = {0};
 	AUTO(json_file_decrefp) json_t *json = NULL;
 
-	if (base_files_json(files, "index.json", &json, e) < 0)
+	if (base_files_json(files, TOP, &json, e) < 0)
 		return -1;
 	for (int i = 0; i < BASE_INDEXES_MAX; i++) {
-		const char *where = i == 0 ? "index.json" : ref.name;
+		const char *where = i == 0 ? TOP : ref.name;
 		const json_t *chosen = NULL;
 		struct base_ref next = {0};
 		json_t *inner = NULL;
@@ -297,8 +315,7 @@ plan_oci(struct base_files *files, struct base_plan *plan, struct err *e)
 		return plan_manifest(files, plan->manifest.name, json, plan, e);
 	}
 	return err_set(e, ERR_USAGE, 0,
-	    "index.json: an index in an index, more than %d deep",
-	    BASE_INDEXES_MAX);
+	    TOP ": an index in an index, more than %d deep", BASE_INDEXES_MAX);
 }
 
 int
@@ -310,7 +327,7 @@ base_plan_make(struct base_files *files, struct base_plan *out, struct err *e)
 	/* An archive may be both; then manifest.json has the layers' names. */
 	if (files->layout == NULL && base_files_has(files, "manifest.json"))
 		ret = plan_docker(files, &plan, e);
-	else if (base_files_has(files, "index.json"))
+	else if (base_files_has(files, TOP))
 		ret = plan_oci(files, &plan, e);
 	else
 		ret = err_set(e, ERR_USAGE, 0,

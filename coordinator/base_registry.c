@@ -239,17 +239,25 @@ base_registry_want(struct base_registry *r, struct base_files *files,
 }
 
 int
+base_registry_get(struct base_registry *r, const struct digest *digest,
+    uint64_t size, int fd, struct err *e)
+{
+	AUTO(registry_freep) struct registry *session = NULL;
+
+	if (registry_place_session(
+		r->place, r->name.repo, true, NULL, &session, e) < 0)
+		return -1;
+	return registry_get_blob(session, digest, size, fd, e);
+}
+
+int
 base_registry_fetch(struct base_registry *r, const struct digest *digest,
     uint64_t size, const char *blobs, struct err *e)
 {
-	AUTO(registry_freep) struct registry *session = NULL;
 	AUTO(blob_writer_freep) struct blob_writer *w = NULL;
 
-	if (registry_place_session(
-		r->place, r->name.repo, true, NULL, &session, e) < 0 ||
-	    blob_writer_new(blobs, NULL, &w, e) < 0 ||
-	    registry_get_blob(session, digest, size, blob_writer_file(w), e) <
-		0)
+	if (blob_writer_new(blobs, NULL, &w, e) < 0 ||
+	    base_registry_get(r, digest, size, blob_writer_file(w), e) < 0)
 		return -1;
 	blob_writer_wrote(w, size);
 	return blob_commit(w, digest, e);

@@ -7,6 +7,7 @@
 #include "build.h"
 #include "cache_command.h"
 #include "err.h"
+#include "index_command.h"
 #include "interrupt.h"
 #include "keygen.h"
 #include "log.h"
@@ -33,6 +34,8 @@ run(const struct options *options, struct err *e)
 		return keygen_run(options, e);
 	case COMMAND_CACHE:
 		return cache_command_run(options, e);
+	case COMMAND_INDEX:
+		return index_command_run(options, e);
 	case COMMAND_HELP:
 		fputs(options_help(options->help_for), stdout);
 		break;

@@ -17,8 +17,11 @@
 #define FOR_PLAN 2u
 #define FOR_KEYGEN 4u
 #define FOR_CACHE 8u
+#define FOR_INDEX 16u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
-#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE)
+#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE | FOR_INDEX)
+/* What asks registries. */
+#define FOR_REGISTRY (FOR_BOTH | FOR_INDEX)
 
 /* getopt_long's codes: anything that is no character of a short option. */
 #define CODE_FIRST 1000
@@ -264,18 +267,21 @@ static const struct option_spec specs[] = {
     CALL(FOR_CACHE, "unused-days", required_argument, set_unused_days),
     FLAG(FOR_CACHE, "deep", deep),
     FLAG(FOR_BUILD, "no-cache", no_cache),
-    TEXT(FOR_BOTH, "authfile", push.auth_file),
-    TEXT(FOR_BOTH, "cert-dir", push.cert_dir),
-    CALL(FOR_BOTH, "tls-verify", required_argument, options_set_tls_verify),
-    CALL(FOR_BOTH, "token-server", required_argument, options_add_token_server),
-    CALL(FOR_BOTH, "registry-timeout", required_argument, options_set_timeout),
+    CALL(FOR_INDEX, "manifest", required_argument, options_add_manifest),
+    TEXT(FOR_REGISTRY, "authfile", push.auth_file),
+    TEXT(FOR_REGISTRY, "cert-dir", push.cert_dir),
+    CALL(FOR_REGISTRY, "tls-verify", required_argument, options_set_tls_verify),
+    CALL(FOR_REGISTRY, "token-server", required_argument,
+	options_add_token_server),
+    CALL(FOR_REGISTRY, "registry-timeout", required_argument,
+	options_set_timeout),
     CALL(FOR_BUILD, "format", required_argument, options_set_format),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
     FLAG(FOR_PLAN | FOR_CACHE, "json", json),
-    FLAG(FOR_BOTH | FOR_CACHE, "verbose", verbose),
+    FLAG(FOR_BOTH | FOR_CACHE | FOR_INDEX, "verbose", verbose),
     CALL(FOR_ALL, "help", no_argument, set_help),
     CALL(FOR_ALL, "version", no_argument, set_version),
 };
@@ -287,6 +293,7 @@ static const char *const commands[] = {
     [COMMAND_PLAN] = "plan",
     [COMMAND_KEYGEN] = "keygen",
     [COMMAND_CACHE] = "cache",
+    [COMMAND_INDEX] = "index",
     [COMMAND_HELP] = "help",
 };
 
@@ -316,6 +323,8 @@ spec_for(const struct option_spec *spec, enum command command)
 		return (spec->commands & FOR_KEYGEN) != 0;
 	case COMMAND_CACHE:
 		return (spec->commands & FOR_CACHE) != 0;
+	case COMMAND_INDEX:
+		return (spec->commands & FOR_INDEX) != 0;
 	case COMMAND_BUILD:
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
@@ -343,8 +352,8 @@ unknown_option(const struct options *o, const char *arg, struct err *e)
 static const char *
 first_command(const struct option_spec *spec)
 {
-	static const enum command order[] = {
-	    COMMAND_BUILD, COMMAND_PLAN, COMMAND_CACHE, COMMAND_KEYGEN};
+	static const enum command order[] = {COMMAND_BUILD, COMMAND_PLAN,
+	    COMMAND_INDEX, COMMAND_CACHE, COMMAND_KEYGEN};
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
 		if (spec_for(spec, order[i]))
@@ -441,7 +450,8 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, plan, cache, keygen or help "
+		    "a command is missing: build, plan, index, cache, keygen "
+		    "or help "
 		    "(see quarry --help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
 		o->command = COMMAND_VERSION;
@@ -519,7 +529,8 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	}
 	o.store_paths = calloc((size_t)argc, sizeof(*o.store_paths));
 	o.paths = calloc((size_t)argc, sizeof(*o.paths));
-	if (o.store_paths == NULL || o.paths == NULL) {
+	o.manifests = calloc((size_t)argc, sizeof(*o.manifests));
+	if (o.store_paths == NULL || o.paths == NULL || o.manifests == NULL) {
 		options_free(&o);
 		return err_set(e, ERR_FATAL, errno, "arguments");
 	}
@@ -527,6 +538,7 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	    default_encoding(&o, e) < 0 ||
 	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
 	    (o.command == COMMAND_CACHE && take_cache_verb(&o, e) < 0) ||
+	    (o.command == COMMAND_INDEX && options_take_index(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||
 		    options_check_together(&o, e) < 0))) {
@@ -542,6 +554,7 @@ options_free(struct options *o)
 {
 	free(o->store_paths);
 	free(o->paths);
-	o->store_paths = o->paths = NULL;
-	o->n_store_paths = o->n_paths = 0;
+	free(o->manifests);
+	o->store_paths = o->paths = o->manifests = NULL;
+	o->n_store_paths = o->n_paths = o->n_manifests = 0;
 }

@@ -23,6 +23,7 @@ enum command {
 	COMMAND_PLAN,
 	COMMAND_KEYGEN,
 	COMMAND_CACHE,
+	COMMAND_INDEX,
 	COMMAND_HELP,
 	COMMAND_VERSION
 };
@@ -84,6 +85,9 @@ struct options {
 	struct push_options push;
 	const char *cache_dir; /* of layers made before; NULL: the default */
 	bool no_cache;
+	const char *index_name; /* index: where it goes */
+	const char **manifests; /* --manifest, repeatable */
+	size_t n_manifests;
 	const char *cache_verb;	  /* cache: list, verify, prune */
 	bool deep;		  /* verify: read every blob */
 	uint64_t max_size;	  /* of the cache, bytes */

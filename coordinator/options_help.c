@@ -77,6 +77,7 @@ static const char overview[] =
 "Usage:\n"
 "  quarry build [OPTION...] REQUEST.json | STORE-PATH...   build an image\n"
 "  quarry plan [OPTION...] REQUEST.json | STORE-PATH...    show its layers\n"
+"  quarry index NAME --manifest IMAGE...                   several architectures\n"
 "  quarry keygen FILE                                      make a key pair\n"
 "  quarry cache list|verify|prune                          layers made before\n"
 "  quarry help [COMMAND]                                   explain a command\n"
@@ -202,6 +203,31 @@ GENERAL
 "\n"
 STATUS;
 
+static const char index_text[] =
+"Puts images of several architectures under one name, as an OCI image index.\n"
+"\n"
+"Usage:\n"
+"  quarry index [OPTION...] NAME --manifest IMAGE [--manifest IMAGE...]\n"
+"\n"
+"NAME is docker://HOST[:PORT]/REPOSITORY:TAG, or oci:DIR[:NAME] for a layout.\n"
+"Images that are not there yet are mounted or copied there.  Standard output is\n"
+"the index's digest.\n"
+"\n"
+"  --manifest IMAGE        docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST] or\n"
+"                          oci:DIR[:NAME]; its config says for which platform\n"
+"                          it is, and two of one are refused\n"
+"\n"
+REGISTRY
+"\n"
+GENERAL
+"\n"
+"Example:\n"
+"  quarry index docker://registry.example.org/team/shell:1.0 \\\n"
+"      --manifest docker://registry.example.org/team/shell:1.0-amd64 \\\n"
+"      --manifest docker://registry.example.org/team/shell:1.0-arm64\n"
+"\n"
+STATUS;
+
 static const char keygen[] =
 "Makes a CURVE key pair for a coordinator or a worker.\n"
 "\n"
@@ -260,6 +286,8 @@ options_help(enum command command)
 		return keygen;
 	case COMMAND_CACHE:
 		return cache;
+	case COMMAND_INDEX:
+		return index_text;
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
 		break;

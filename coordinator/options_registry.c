@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "err.h"
+#include "index_image.h"
 #include "options.h"
 #include "options_number.h"
 
@@ -49,6 +50,32 @@ options_add_token_server(struct options *o, const char *arg, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "--token-server %.200s: there are too many", arg);
 	o->push.token_servers[o->push.n_token_servers++] = arg;
+	return 0;
+}
+
+int
+options_add_manifest(struct options *o, const char *arg, struct err *e)
+{
+	if (o->n_manifests == INDEX_IMAGES_MAX)
+		return err_set(e, ERR_USAGE, 0,
+		    "--manifest %.200s: no more than %d images in an index",
+		    arg, INDEX_IMAGES_MAX);
+	o->manifests[o->n_manifests++] = arg;
+	return 0;
+}
+
+int
+options_take_index(struct options *o, struct err *e)
+{
+	if (o->n_store_paths != 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "index: one NAME is wanted, docker://HOST/REPOSITORY:TAG "
+		    "or oci:DIR[:NAME] (see quarry help index)");
+	if (o->n_manifests == 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "index: --manifest is missing, once for each image");
+	o->index_name = o->store_paths[0];
+	o->n_store_paths = 0;
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base_registry.h"
 #include "err.h"
 #include "log.h"
 #include "own.h"
@@ -191,27 +192,38 @@ temp_file(int *fd, struct err *e)
 	return 0;
 }
 
+/* Where it is, if it is not here. */
+static int
+fetch(struct run *run, const struct push_blob *b, int fd, struct err *e)
+{
+	struct push *p = run->push;
+	AUTO(registry_freep) struct registry *from = NULL;
+	char text[DIGEST_TEXT_SIZE];
+
+	if (b->source != NULL && b->from == NULL &&
+	    strcmp(base_registry_base(b->source), push_base(p)) != 0)
+		return base_registry_get(b->source, &b->digest, b->size, fd, e);
+	if (b->from == NULL) {
+		digest_text(&b->digest, text);
+		return err_set(e, ERR_FATAL, 0,
+		    "%s/%s: it has lost %s, which an image there is made of",
+		    push_base(p), push_repo(p), text);
+	}
+	if (registry_place_session(
+		p->place, b->from, true, &run->stop, &from, e) < 0)
+		return -1;
+	return registry_get_blob(from, &b->digest, b->size, fd, e);
+}
+
 /* What the registry does not mount goes by way of this machine. */
 static int
 relay(struct run *run, struct registry *r, const struct push_blob *b,
     enum registry_way *way, struct err *e)
 {
-	struct push *p = run->push;
-	AUTO(registry_freep) struct registry *from = NULL;
 	AUTO(own_closep) int fd = -1;
 	struct registry_blob blob = {.digest = &b->digest, .size = b->size};
-	char text[DIGEST_TEXT_SIZE];
 
-	if (b->from == NULL) {
-		digest_text(&b->digest, text);
-		return err_set(e, ERR_FATAL, 0,
-		    "%s/%s: it has lost %s, a layer of the base image",
-		    push_base(p), push_repo(p), text);
-	}
-	if (temp_file(&fd, e) < 0 ||
-	    registry_place_session(
-		p->place, b->from, true, &run->stop, &from, e) < 0 ||
-	    registry_get_blob(from, &b->digest, b->size, fd, e) < 0)
+	if (temp_file(&fd, e) < 0 || fetch(run, b, fd, e) < 0)
 		return -1;
 	blob.fd = fd;
 	return registry_push_blob(r, &blob, way, e);
@@ -292,7 +304,7 @@ for_all_blobs(struct run *run, bool confirm, struct err *e)
 		n++;
 	for (size_t i = 0; i < n; i++)
 		pthread_join(thread[i], NULL);
-	if (n == 0)
+	if (n == 0 && run->image->n_blobs > 0)
 		return err_set(e, ERR_FATAL, rc, "thread");
 	if (run->err.kind == ERR_NONE)
 		return 0;

@@ -14,6 +14,7 @@
 
 #include "digest.h"
 
+struct base_registry;
 struct err;
 struct push;
 
@@ -50,6 +51,8 @@ struct push_blob {
 	const void *data; /* or NULL: only the registry has it */
 	/* Another repository of the registry that has it, or NULL; borrowed. */
 	const char *from;
+	/* Of another registry's image, which has it, or NULL; borrowed. */
+	struct base_registry *source;
 };
 
 struct push_image {

@@ -560,14 +560,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(400, error_body("TAG_INVALID", ref))
         try:
             manifest = json.loads(data)
-            wanted = [manifest["config"]] + manifest["layers"]
+            listed = manifest.get("manifests")
+            wanted = [] if listed is not None else \
+                [manifest["config"]] + manifest["layers"]
             if len(data) > MANIFEST_MAX:
                 raise ValueError
-            for d in wanted:
+            for d in wanted + (listed or []):
                 if not isinstance(d["size"], int) or not d["mediaType"]:
                     raise ValueError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return self.answer(400, error_body("MANIFEST_INVALID", ""))
+        for d in listed or []:
+            if d["digest"] not in self.repo["manifests"]:
+                return self.answer(404, error_body(
+                    "MANIFEST_UNKNOWN", d["digest"]))
         for d in wanted:
             blob = r.blobs.get(d["digest"])
             if d["digest"] not in self.repo["blobs"] or blob is None:

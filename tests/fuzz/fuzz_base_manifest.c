@@ -186,6 +186,7 @@ split(const uint8_t *data, size_t size)
 		to[n_texts - 1] = k;
 		from[n_texts] = k + 4;
 		to[n_texts++] = size;
+		k += 3;
 	}
 	for (size_t i = n_texts; i-- > 0;)
 		fill_in(i, data + from[i], to[i] - from[i]);
