@@ -38,6 +38,7 @@ registry_new(
 	r->auth = c->auth;
 	r->cancel = c->cancel;
 	r->pull = c->pull;
+	r->tries = REGISTRY_TRIES;
 	r->backoff_ms = c->backoff_ms > 0 ? c->backoff_ms : REGISTRY_BACKOFF_MS;
 	snprintf(
 	    r->host, sizeof(r->host), "%s", host != NULL ? host + 3 : c->base);
@@ -63,6 +64,12 @@ registry_freep(struct registry **r)
 {
 	registry_free(*r);
 	*r = NULL;
+}
+
+void
+registry_set_tries(struct registry *r, unsigned tries)
+{
+	r->tries = tries;
 }
 
 unsigned
@@ -259,7 +266,7 @@ registry_call(struct registry *r, const struct registry_call *c,
 				continue;
 			/* A token server that is away may be back soon. */
 			if (e->kind != ERR_RETRY || e->sys == EACCES ||
-			    tried + 1 == REGISTRY_TRIES)
+			    tried + 1 >= r->tries)
 				return err_ctx(e, "%s", r->host);
 			renewals--;
 			err_clear(e);
@@ -269,7 +276,7 @@ registry_call(struct registry *r, const struct registry_call *c,
 		}
 		/* 429 says that nothing was done. */
 		if ((c->once && !(rc == 0 && out->status == 429)) ||
-		    !registry_retry_may(out) || tried + 1 == REGISTRY_TRIES)
+		    !registry_retry_may(out) || tried + 1 >= r->tries)
 			return rc;
 		err_clear(e);
 		if (registry_pause(r, tried++, out, e) < 0)

@@ -39,6 +39,9 @@ int registry_new(
 void registry_free(struct registry *r);
 void registry_freep(struct registry **r);
 
+/* How often each request is made at most (REGISTRY_TRIES). */
+void registry_set_tries(struct registry *r, unsigned tries);
+
 /*
  * Finds out how the server is spoken to: *base "https://SERVER", or, if it
  * speaks no TLS and `plain` allows that, "http://SERVER"; the caller's.

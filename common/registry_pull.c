@@ -166,7 +166,7 @@ get(struct registry *r, const char *url, struct http_file *file, struct err *e)
 		tried = file->got >= before + PROGRESS ? 1 : tried + 1;
 		if (file->got > before)
 			before = file->got;
-		if (tried == REGISTRY_TRIES)
+		if (tried >= r->tries)
 			return -1;
 		err_clear(e);
 		if (registry_pause(r, tried - 1, &a, e) < 0)

@@ -17,7 +17,7 @@ struct registry {
 	bool near;	/* its own address is a private one */
 	bool pull;	/* only */
 	int64_t backoff_ms;
-	unsigned throttled;
+	unsigned tries, throttled;
 };
 
 #define REGISTRY_HEADERS_MAX 6

@@ -10,6 +10,7 @@
 
 #include "build_base.h"
 #include "build_cache.h"
+#include "build_shared.h"
 #include "build_state.h"
 #include "closure.h"
 #include "curve_key.h"
@@ -50,6 +51,7 @@ build_end(struct build *b)
 		output_free(b->output[i]);
 	output_free(b->to_cache);
 	image_layers_free(b->layers);
+	build_shared_free(b->shared);
 	build_cache_free(b->cache);
 	progress_free(b->progress);
 	scratch_free(b->scratch);
@@ -427,8 +429,10 @@ run(struct build *b, struct err *e)
 	progress_tell_jobs(b->progress);
 	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
 		return -1;
+	build_shared_made_by(b, dispatch_encoder(b->dispatch));
 	dispatch_freep(&b->dispatch);
-	if (take_results(b, e) < 0 || commit(b, e) < 0)
+	if (take_results(b, e) < 0 || build_shared_put(b, e) < 0 ||
+	    commit(b, e) < 0)
 		return -1;
 	return finish(b, e);
 }

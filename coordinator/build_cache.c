@@ -60,6 +60,14 @@ has_docker_archive(const struct options *o)
 	return false;
 }
 
+bool
+build_cache_helps(const struct options *o)
+{
+	/* A docker-archive cannot use what is compressed. */
+	return !has_docker_archive(o) ||
+	    build_cache_encoding(o).kind == ENCODING_NONE;
+}
+
 int
 build_cache_new(
     const struct options *options, struct build_cache **out, struct err *e)
@@ -71,9 +79,7 @@ build_cache_new(
 		return 0;
 	if ((c = calloc(1, sizeof(*c))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "layer cache");
-	/* A docker-archive cannot use what is compressed. */
-	c->look = !has_docker_archive(options) ||
-	    build_cache_encoding(options).kind == ENCODING_NONE;
+	c->look = build_cache_helps(options);
 	if (layer_cache_open(options->cache_dir, &c->cache, e) < 0) {
 		free(c);
 		return -1;
@@ -212,12 +218,21 @@ int
 build_cache_add_base(struct build_cache *c, const struct layer_result *r,
     char **file, struct err *e)
 {
-	const struct layer_record record = {.result = r};
 	struct digest key;
+
+	if (base_key(r, &key, e) < 0)
+		return -1;
+	return build_cache_take(c, &key, r, false, file, e);
+}
+
+int
+build_cache_take(struct build_cache *c, const struct digest *key,
+    const struct layer_result *r, bool verified, char **file, struct err *e)
+{
+	const struct layer_record record = {.result = r, .verified = verified};
 	char *pinned = NULL;
 
-	if (base_key(r, &key, e) < 0 ||
-	    layer_cache_put(c->cache, &key, &record, e) < 0 ||
+	if (layer_cache_put(c->cache, key, &record, e) < 0 ||
 	    oci_blobs_path(layer_cache_pins(c->cache), &r->digest, &pinned, e) <
 		0)
 		return -1;

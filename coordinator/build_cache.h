@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 struct build_cache;
+struct digest;
 struct dispatch;
 struct dispatch_job;
 struct err;
@@ -38,6 +39,16 @@ int build_cache_look_up(struct build_cache *c, struct image_layers *layers,
 /* Layer i (of the image's store layers) is made. */
 int build_cache_add(struct build_cache *c, size_t i,
     const struct dispatch_job *job, const char *library, struct err *e);
+
+/* Whether layers that were made before are of use to all outputs. */
+bool build_cache_helps(const struct options *options);
+
+/*
+ * A blob has come into the cache's folder: it is recorded under key, and *file
+ * becomes a file that holds it as long as c.
+ */
+int build_cache_take(struct build_cache *c, const struct digest *key,
+    const struct layer_result *r, bool verified, char **file, struct err *e);
 
 /*
  * A base image's layer that was fetched: r->digest and r->diff_id are looked

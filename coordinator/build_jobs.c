@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "build_cache.h"
+#include "build_shared.h"
 #include "dispatch.h"
 #include "err.h"
 #include "image_layers.h"
@@ -32,9 +33,8 @@ label(const struct build *b, size_t i, char out[static LABEL_MAX])
 		    i + 1, store_path_name(l->paths[0]), l->n_paths - 1);
 }
 
-/* What all jobs have in common. */
-static void
-store_spec(const struct build *b, struct layer_spec *out)
+void
+build_spec(const struct build *b, struct layer_spec *out)
 {
 	image_layers_spec(b->layers, b->options, out);
 	out->encoding = build_cache_encoding(b->options);
@@ -50,7 +50,7 @@ look_up(struct build *b, struct err *e)
 		return -1;
 	if (b->cache == NULL)
 		return 0;
-	store_spec(b, &spec);
+	build_spec(b, &spec);
 	if (output_cache_open(build_cache_folder(b->cache), &b->to_cache, e) <
 	    0)
 		return -1;
@@ -76,7 +76,7 @@ describe_job(struct build *b, size_t i)
 	struct layer_spec *spec = &b->spec[i];
 	size_t at = b->layer[i] - b->first;
 
-	store_spec(b, spec);
+	build_spec(b, spec);
 	job->spec = spec;
 	job->label = b->label[i];
 	label(b, b->layer[i], b->label[i]);
@@ -111,7 +111,7 @@ build_describe_jobs(struct build *b, struct err *e)
 	if (b->job == NULL || b->spec == NULL || b->label == NULL ||
 	    b->layer == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
-	if (look_up(b, e) < 0)
+	if (look_up(b, e) < 0 || build_shared_look_up(b, e) < 0)
 		return -1;
 	b->n_jobs = 0;
 	for (size_t i = b->first; i < image->n_layers; i++)

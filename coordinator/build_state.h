@@ -12,6 +12,7 @@
 #include "options.h"
 
 struct build_cache;
+struct build_shared;
 struct dispatch;
 struct dispatch_job;
 struct err;
@@ -35,7 +36,8 @@ struct build {
 	struct output *blobs;	   /* the output that workers write blobs to */
 	struct build_cache *cache; /* or NULL */
 	struct output *to_cache;   /* or NULL */
-	size_t known;		   /* layers that were made before */
+	struct build_shared *shared; /* or NULL */
+	size_t known;		     /* layers that were made before */
 	struct image_layers *layers;
 	char *base_blobs; /* fetched layers of the base; or NULL */
 	struct dispatch *dispatch;
@@ -49,6 +51,9 @@ struct build {
 	size_t *layer;	      /* that it makes */
 	size_t n_jobs, first; /* first: of the layers that are not the base's */
 };
+
+/* What all jobs have in common. */
+void build_spec(const struct build *b, struct layer_spec *out);
 
 /* One job for each layer that is to be made; layers are known then. */
 int build_describe_jobs(struct build *b, struct err *e);

@@ -267,6 +267,7 @@ static const struct option_spec specs[] = {
     CALL(FOR_CACHE, "unused-days", required_argument, set_unused_days),
     FLAG(FOR_CACHE, "deep", deep),
     FLAG(FOR_BUILD, "no-cache", no_cache),
+    CALL(FOR_BUILD, "cache-repo", required_argument, options_set_cache_repo),
     CALL(FOR_INDEX, "manifest", required_argument, options_add_manifest),
     TEXT(FOR_REGISTRY, "authfile", push.auth_file),
     TEXT(FOR_REGISTRY, "cert-dir", push.cert_dir),

@@ -85,6 +85,7 @@ struct options {
 	struct push_options push;
 	const char *cache_dir; /* of layers made before; NULL: the default */
 	bool no_cache;
+	const char *cache_repo; /* a shared one: HOST[:PORT]/REPOSITORY */
 	const char *index_name; /* index: where it goes */
 	const char **manifests; /* --manifest, repeatable */
 	size_t n_manifests;

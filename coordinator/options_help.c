@@ -127,6 +127,9 @@ IMAGE
 "  --cache-size SIZE       what is least recently used goes beyond it\n"
 "                          (default: 20G; K, M, G and T are powers of 1024)\n"
 "  --no-cache              make every layer, and keep none\n"
+"  --cache-repo HOST[:PORT]/REPOSITORY\n"
+"                          a repository of a registry where layers that others\n"
+"                          have made are found, and those made now are put\n"
 "\n"
 REGISTRY
 "\n"

@@ -7,6 +7,7 @@
 #include "index_image.h"
 #include "options.h"
 #include "options_number.h"
+#include "shared_cache.h"
 
 int
 options_set_format(struct options *o, const char *arg, struct err *e)
@@ -15,6 +16,15 @@ options_set_format(struct options *o, const char *arg, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "--format: '%.40s' is neither oci nor docker", arg);
 	o->format = *arg == 'd' ? IMAGE_DOCKER : IMAGE_OCI;
+	return 0;
+}
+
+int
+options_set_cache_repo(struct options *o, const char *arg, struct err *e)
+{
+	if (shared_cache_check_name(arg, e) < 0)
+		return err_ctx(e, "--cache-repo");
+	o->cache_repo = arg;
 	return 0;
 }
 

@@ -175,6 +175,12 @@ output_takes_blobs(const struct output *o)
 }
 
 const char *
+output_blobs(const struct output *o)
+{
+	return o->blobs;
+}
+
+const char *
 output_registry(const struct output *o)
 {
 	return o->registry;
