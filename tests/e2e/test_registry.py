@@ -266,6 +266,47 @@ class TestPlain(RegistryBase):
                        env=self.env, capture_output=True)
 
 
+class TestRuns(RegistryBase):
+    """What was pushed runs, in both formats, alone and on a base of either."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.store = make_store.runnable_store(cls.folder())
+
+    @need("podman", "runc", "busybox")
+    @need_root()
+    def test_podman_runs(self):
+        conf = quarrytest.write(self.path("containers.conf"), (
+            '[containers]\n'
+            'default_ulimits=["nofile=1024:1024","nproc=4096:4096"]\n'))
+        os.mkdir(self.path("ptmp"))
+        env = dict(self.env, CONTAINERS_CONF=conf, TMPDIR=self.path("ptmp"),
+                   XDG_RUNTIME_DIR=self.path("ptmp"))
+        podman = ["podman", "--root", self.path("root"), "--runroot",
+                  self.path("runroot"), "--tmpdir", self.path("ptmp"),
+                  "--storage-driver", "vfs", "--runtime", "runc",
+                  "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
+        host = self.serve()
+        hello = self.store.infos[-1]["path"] + "/bin/hello"
+        extra = make_store.Store(self.folder())
+        extra.add("extra-1", {"f": "more"})
+        try:
+            for form in ("oci", "docker"):
+                name = "%s/run/%s:1" % (host, form)
+                self.push(name, "--format", form)
+                self.push("%s/on/%s:1" % (host, form), "--format", form,
+                          "--from-image", "docker://" + name, store=extra)
+                for image in (name, "%s/on/%s:1" % (host, form)):
+                    said = self.command(
+                        *podman, "run", "--rm", "--network=none",
+                        "--tls-verify=false", image, hello, env=env)
+                    self.assertEqual(said, b"made of a closure\n")
+        finally:
+            subprocess.run([*podman, "rmi", "-af"], env=env,
+                           stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
+
+
 class TestTls(RegistryBase):
     def test_who_is_trusted_and_who_asks(self):
         host = self.serve(tls=True, auth=True)
