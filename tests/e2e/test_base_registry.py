@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import os
+import signal
 import ssl
 import subprocess
 
@@ -210,7 +212,7 @@ class TestFetched(RegistryBase):
     def test_connection_that_breaks(self):
         r = self.registry()
         self.layers = [layer_tar(("r", bytes(range(256)) * 40000)),
-                       layer_tar(("s", quarrytest.os.urandom(3 << 20)))]
+                       layer_tar(("s", os.urandom(3 << 20)))]
         self.put(r)
         r.rule("GET stored", fake.cut_after(2 << 20), times=2, skip=1)
         self.build(*self.args(r), "--encoding", "gzip", "--to",
@@ -222,7 +224,7 @@ class TestFetched(RegistryBase):
 
     def test_server_that_knows_no_ranges(self):
         r = self.registry()
-        self.layers = [layer_tar(("s", quarrytest.os.urandom(3 << 20)))]
+        self.layers = [layer_tar(("s", os.urandom(3 << 20)))]
         self.put(r)
         r.rule("GET stored", fake.cut_after(2 << 20), times=1, skip=1)
         r.rule("GET stored", fake.no_range, times=100)
@@ -252,6 +254,24 @@ class TestFetched(RegistryBase):
             self.assertNotIn("authorization", request["headers"])
 
 
+class TestInterrupted(RegistryBase):
+    def test_while_layers_are_fetched(self):
+        """Nothing stays, as Base sees to."""
+        r = self.registry()
+        self.put(r)
+        for number, status in ((signal.SIGINT, 130), (signal.SIGKILL, -9)):
+            r.requests.clear()
+            r.rules.clear()
+            r.rule("GET stored", fake.hang(), times=100, skip=1)
+            p = self.start("build", *self.args(r), "--to",
+                           "oci:" + self.path("a"))
+            self.assertTrue(quarrytest.wait_for(
+                lambda: len(self.layer_requests(r)) >= 2))
+            p.send_signal(number)
+            self.assertEqual(self.finish(p).status, status)
+        self.assertFalse(os.path.exists(self.path("a")))
+
+
 class TestCached(RegistryBase):
     cache = True
 
@@ -268,7 +288,7 @@ class TestCached(RegistryBase):
         # A blob that is damaged is fetched again.
         name = self.path("cache/blobs/sha256",
                          sha256(zipped(self.layers[0])))
-        quarrytest.os.truncate(name, 100)
+        os.truncate(name, 100)
         self.build(*self.args(r), "--encoding", "gzip", "--cache",
                    self.path("cache"), "--to", "oci:" + self.path("b"))
         OciLayout(self.path("b"))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import quarrytest
 import fake_registry as fake
@@ -84,11 +85,16 @@ class TestShared(Shared):
 
     def test_same_registry(self):
         """Layers are mounted there, and not fetched."""
-        r = self.registry()
+        for more in ((), ("--no-cache",)):
+            self.check_same_registry(self.registry(), *more)
+
+    def check_same_registry(self, r, *more):
+        for name in "ab":
+            shutil.rmtree(self.path("cache-" + name), ignore_errors=True)
         to = "docker://%s/t/%%s:1" % r.name
-        self.machine("a", r, to=to % "a")
+        self.machine("a", r, *more, to=to % "a")
         self.assertEqual(r.count("PUT blob"), 6 + 3)  # root, config, empty
-        self.assertEqual(self.machine("b", r, to=to % "b"), 6)
+        self.assertEqual(self.machine("b", r, *more, to=to % "b"), 6)
         self.assertEqual(r.count("GET stored"), 0)
         # The root layer and the config were the first image's as well.
         self.assertEqual(r.count("PUT blob"), 6 + 3 + 2)
