@@ -1,6 +1,7 @@
 #include "registry.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,7 @@ registry_new(
 	r->auth = c->auth;
 	r->cancel = c->cancel;
 	r->pull = c->pull;
-	r->tries = REGISTRY_TRIES;
+	registry_set_patience(r, REGISTRY_TRIES, INT64_MAX);
 	r->backoff_ms = c->backoff_ms > 0 ? c->backoff_ms : REGISTRY_BACKOFF_MS;
 	snprintf(
 	    r->host, sizeof(r->host), "%s", host != NULL ? host + 3 : c->base);
@@ -67,9 +68,10 @@ registry_freep(struct registry **r)
 }
 
 void
-registry_set_tries(struct registry *r, unsigned tries)
+registry_set_patience(struct registry *r, unsigned tries, int64_t pause_ms)
 {
 	r->tries = tries;
+	r->pause_ms = pause_ms;
 }
 
 unsigned
@@ -171,13 +173,17 @@ registry_pause(struct registry *r, unsigned tried, const struct http_answer *a,
     struct err *e)
 {
 	uint32_t chance = 0;
-	int64_t until;
+	int64_t pause, until;
 
 	if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) < 0)
 		chance = (uint32_t)monotime_ms();
-	until = monotime_ms() +
-	    registry_retry_pause(
-		tried, a, (int64_t)time(NULL), r->backoff_ms, chance);
+	pause = registry_retry_pause(
+	    tried, a, (int64_t)time(NULL), r->backoff_ms, chance);
+	if (pause > r->pause_ms)
+		return err_set(e, ERR_RETRY, 0,
+		    "%s: it asks for a pause of %" PRId64 " s", r->host,
+		    pause / 1000);
+	until = monotime_ms() + pause;
 	while (monotime_ms() < until) {
 		int64_t left = until - monotime_ms();
 

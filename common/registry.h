@@ -39,8 +39,12 @@ int registry_new(
 void registry_free(struct registry *r);
 void registry_freep(struct registry **r);
 
-/* How often each request is made at most (REGISTRY_TRIES). */
-void registry_set_tries(struct registry *r, unsigned tries);
+/*
+ * For what can be done without: how often a request is made at most, instead
+ * of REGISTRY_TRIES, and what pause, in ms, is too long to wait for.
+ */
+void registry_set_patience(
+    struct registry *r, unsigned tries, int64_t pause_ms);
 
 /*
  * Finds out how the server is spoken to: *base "https://SERVER", or, if it

@@ -17,6 +17,7 @@ struct registry {
 	bool near;	/* its own address is a private one */
 	bool pull;	/* only */
 	int64_t backoff_ms;
+	int64_t pause_ms; /* the longest; longer ones are failures */
 	unsigned tries, throttled;
 };
 

@@ -355,6 +355,7 @@ tell_commits(const struct build *b)
 		if (*output_said(b->output[i]) != '\0')
 			log_line(
 			    LOG_INFO, "pushed   %s", output_said(b->output[i]));
+	build_shared_tell(b);
 }
 
 static int

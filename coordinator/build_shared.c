@@ -35,6 +35,7 @@ struct build_shared {
 	size_t n_layers;
 	char *blobs;	   /* fetched ones, where there is no cache here */
 	char library[257]; /* that made the blobs of this build */
+	size_t found, put;
 };
 
 void
@@ -157,6 +158,7 @@ take_one(struct build *b, struct build_shared *s, size_t k, bool fetched,
 	l->registry = shared_cache_base(s->cache);
 	l->repository = shared_cache_repo(s->cache);
 	l->remote = !fetched;
+	s->found++;
 	b->known++;
 	return 0;
 }
@@ -282,8 +284,19 @@ build_shared_put(struct build *b, struct err *e)
 
 		if (!s->layer[k].found)
 			continue;
+		s->put++;
 		l->registry = shared_cache_base(s->cache);
 		l->repository = shared_cache_repo(s->cache);
 	}
 	return 0;
+}
+
+void
+build_shared_tell(const struct build *b)
+{
+	const struct build_shared *s = b->shared;
+
+	if (s != NULL && s->cache != NULL)
+		log_line(LOG_INFO, "shared   %zu layers found, %zu put there",
+		    s->found, s->put);
 }

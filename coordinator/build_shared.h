@@ -23,6 +23,9 @@ void build_shared_made_by(struct build *b, const char *library);
 /* All layers are made: those that others may want are put there. */
 int build_shared_put(struct build *b, struct err *e);
 
+/* Says what came of it. */
+void build_shared_tell(const struct build *b);
+
 void build_shared_free(struct build_shared *s);
 
 #endif

@@ -87,10 +87,3 @@ image_format_is_index(const char *media_type)
 	return strcmp(media_type, formats[IMAGE_OCI].index) == 0 ||
 	    strcmp(media_type, formats[IMAGE_DOCKER].index) == 0;
 }
-
-bool
-image_format_is_config(const char *media_type)
-{
-	return strcmp(media_type, formats[IMAGE_OCI].config) == 0 ||
-	    strcmp(media_type, formats[IMAGE_DOCKER].config) == 0;
-}

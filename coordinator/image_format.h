@@ -28,6 +28,5 @@ const char *image_format_known(const char *media_type);
 /* Of either format. */
 bool image_format_is_manifest(const char *media_type);
 bool image_format_is_index(const char *media_type);
-bool image_format_is_config(const char *media_type);
 
 #endif

@@ -1,4 +1,4 @@
-/* Setters of options that are about registries; for options.c alone. */
+/* Options that are about registries; for options*.c alone. */
 #ifndef OPTIONS_REGISTRY_H
 #define OPTIONS_REGISTRY_H
 

@@ -104,7 +104,8 @@ session(struct run *run, unsigned thread, struct registry **out, struct err *e)
 			run->cache->name.repo, run->pull, &run->stop, own,
 			e) < 0)
 			return -1;
-		registry_set_tries(*own, SHARED_CACHE_TRIES);
+		registry_set_patience(
+		    *own, SHARED_CACHE_TRIES, SHARED_CACHE_PAUSE_MS);
 	}
 	*out = *own;
 	return 0;

@@ -21,7 +21,9 @@ struct push_options;
 struct shared_cache;
 
 #define SHARED_CACHE_THREADS 8 /* requests at once */
-#define SHARED_CACHE_TRIES 2   /* of each: nobody waits long for a cache */
+/* Nobody waits long for a cache. */
+#define SHARED_CACHE_TRIES 2
+#define SHARED_CACHE_PAUSE_MS 5000
 
 /* name: HOST[:PORT]/REPOSITORY; not kept.  ERR_USAGE, ERR_FATAL. */
 int shared_cache_open(const char *name, const struct push_options *options,

@@ -52,8 +52,10 @@ class TestShared(Shared):
     def test_the_second_machine_makes_none(self):
         r = self.registry()
         self.assertEqual(self.machine("a", r), 0)
+        self.assertIn("shared   0 layers found, 6 put", self.messages)
         self.assertEqual(len(self.records(r)), 6)
         self.assertEqual(self.machine("b", r), 6)
+        self.assertIn("shared   6 layers found, 0 put", self.messages)
         self.assertEqual(self.layout("a"), self.layout("b"))
         # And has them in its own cache from then on.
         before = len(r.requests)
@@ -256,6 +258,12 @@ class TestAway(Shared):
             r.rule("GET manifest", action, times=1000)
             self.check(r, "layers are made instead", "a%d" % id(r))
             self.assertEqual(r.count("PUT blob"), 0)
+
+    def test_wants_us_to_wait(self):
+        r = self.registry()
+        r.rule("GET manifest", fake.status(429, Retry_After="600"),
+               times=1000)
+        self.check(r, "asks for a pause of 600 s")
 
     def test_wants_a_password(self):
         self.check(self.registry(basic=("me", "secret")), "password")
