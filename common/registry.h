@@ -110,6 +110,10 @@ int registry_get_manifest(struct registry *r, const char *reference,
     struct registry_manifest *out, struct err *e);
 void registry_manifest_clear(struct registry_manifest *m);
 
+/* Whether the blob is there, or where the registry sends us, with this size. */
+int registry_find_blob(struct registry *r, const struct digest *digest,
+    uint64_t size, bool *there, struct err *e);
+
 /*
  * Writes a blob into fd, from its beginning, and goes on where it broke off.
  * Where the registry sends us elsewhere we follow, without our credentials,

@@ -89,22 +89,17 @@ is_redirect(long status)
 	    status == 308;
 }
 
-/* One GET, and where it leads to. */
+/* A call for a blob, and where that leads to. */
 static int
-get_once(struct registry *r, const char *url, struct http_file *file,
-    struct http_answer *a, struct err *e)
+follow(struct registry *r, struct registry_call c, struct http_answer *a,
+    struct err *e)
 {
 	AUTO(own_freep) char *at = NULL;
 
 	for (int hops = 0; hops <= REGISTRY_REDIRECTS_MAX; hops++) {
-		struct registry_call c = REGISTRY_CALL;
 		char *next = NULL;
 
 		http_answer_clear(a);
-		c.method = "GET";
-		c.url = at != NULL ? at : url;
-		c.file = file;
-		c.once = true;
 		if (registry_call(r, &c, a, e) < 0)
 			return -1;
 		if (!is_redirect(a->status))
@@ -118,11 +113,33 @@ get_once(struct registry *r, const char *url, struct http_file *file,
 			return err_ctx(e, "%s: sends us elsewhere", r->host);
 		}
 		free(at);
-		at = next;
+		c.url = at = next;
 	}
 	return err_set(e, ERR_FATAL, 0,
 	    "%s: it sends us elsewhere, more than %d times", r->host,
 	    REGISTRY_REDIRECTS_MAX);
+}
+
+int
+registry_find_blob(struct registry *r, const struct digest *digest,
+    uint64_t size, bool *there, struct err *e)
+{
+	AUTO(own_freep) char *url = NULL;
+	AUTO(http_answer_clear) struct http_answer a = {.size = -1};
+	struct registry_call c = REGISTRY_CALL;
+	char rest[DIGEST_TEXT_SIZE + 8] = "blobs/";
+
+	digest_text(digest, rest + strlen(rest));
+	if (registry_url(r, rest, &url, e) < 0)
+		return -1;
+	c.method = "HEAD";
+	c.url = url;
+	if (follow(r, c, &a, e) < 0)
+		return -1;
+	*there = a.status == 200 && a.size >= 0 && (uint64_t)a.size == size;
+	if (a.status != 200 && a.status != 404)
+		return registry_refusal(r, "look for a blob", &a, e);
+	return 0;
 }
 
 /* Sets e.  0: trying again may help; -1: it will not. */
@@ -153,11 +170,17 @@ static int
 get(struct registry *r, const char *url, struct http_file *file, struct err *e)
 {
 	AUTO(http_answer_clear) struct http_answer a = {.size = -1};
+	struct registry_call c = REGISTRY_CALL;
 	uint64_t before = 0;
+
+	c.method = "GET";
+	c.url = url;
+	c.file = file;
+	c.once = true; /* a link that was given may have ended: from the top */
 
 	for (unsigned tried = 0; file->got < file->size;) {
 		err_clear(e);
-		if (get_once(r, url, file, &a, e) == 0 &&
+		if (follow(r, c, &a, e) == 0 &&
 		    (a.status == 200 || a.status == 206) &&
 		    file->got == file->size)
 			return 0;

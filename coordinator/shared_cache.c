@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -32,6 +33,9 @@ struct run {
 	struct shared_layer *layer;
 	struct registry *session[SHARED_CACHE_THREADS]; /* a thread's each */
 	atomic_bool stop;
+	pthread_mutex_t lock;
+	unsigned faults;  /* layers that could not be put; with lock, as is */
+	struct err fault; /* the first one */
 };
 
 int
@@ -162,7 +166,7 @@ look_up(struct run *run, struct registry *r, struct shared_layer *l,
 		return err_set(e, ERR_FATAL, 0, "%s is no record", tag);
 	if (must_be_verified && !verified)
 		return 0;
-	return registry_has_blob(
+	return registry_find_blob(
 	    r, &l->result.digest, l->result.size, &l->found, e);
 }
 
@@ -255,16 +259,11 @@ put_record(struct run *run, struct registry *r, const struct shared_layer *l,
 
 /* What was known here before may be known there as well. */
 static int
-put_one(void *arg, unsigned thread, size_t i, struct err *e)
+put(struct run *run, struct registry *r, struct shared_layer *l, struct err *e)
 {
-	struct run *run = arg;
-	struct shared_layer *l = &run->layer[i];
 	struct layer_result is = l->result;
 	AUTO(own_closep) int fd = -1;
-	struct registry *r;
 
-	if (session(run, thread, &r, e) < 0)
-		return -1;
 	if (l->known) {
 		if (look_up(run, r, l, l->verified, e) < 0 && missed(l, e) < 0)
 			return -1;
@@ -282,6 +281,45 @@ put_one(void *arg, unsigned thread, size_t i, struct err *e)
 	return 0;
 }
 
+/* What is wrong with one layer is not with others, unless it is with many. */
+static int
+put_one(void *arg, unsigned thread, size_t i, struct err *e)
+{
+	struct run *run = arg;
+	struct registry *r;
+	bool enough;
+
+	if (session(run, thread, &r, e) < 0)
+		return -1;
+	if (put(run, r, &run->layer[i], e) == 0)
+		return 0;
+	if (e->kind == ERR_RETRY)
+		return -1;
+	pthread_mutex_lock(&run->lock);
+	if (run->faults++ == 0)
+		run->fault = *e;
+	enough = run->faults >= SHARED_CACHE_FAULTS_MAX;
+	pthread_mutex_unlock(&run->lock);
+	if (enough)
+		return -1;
+	err_clear(e);
+	return 0;
+}
+
+/* The config of all records. */
+static int
+put_empty(struct run *run, struct err *e)
+{
+	static const char empty[] = SHARED_RECORD_EMPTY;
+	struct registry *r;
+	struct digest digest;
+
+	digest_of(empty, strlen(empty), &digest);
+	if (session(run, 0, &r, e) < 0)
+		return -1;
+	return push(r, &digest, strlen(empty), -1, empty, e);
+}
+
 int
 shared_cache_put(struct shared_cache *c, const char *media_type,
     struct shared_layer *layer, size_t n, struct err *e)
@@ -290,19 +328,20 @@ shared_cache_put(struct shared_cache *c, const char *media_type,
 	    .cache = c,
 	    .media_type = media_type,
 	    .layer = layer,
+	    .fault = ERR_INIT,
 	};
-	static const char empty[] = SHARED_RECORD_EMPTY;
-	struct registry *r;
-	struct digest digest;
 	int rc;
 
-	digest_of(empty, strlen(empty), &digest);
-	rc = session(&run, 0, &r, e);
-	if (rc == 0)
-		rc = push(r, &digest, strlen(empty), -1, empty, e);
-	if (rc < 0) {
+	if (put_empty(&run, e) < 0) {
 		registry_freep(&run.session[0]);
 		return -1;
 	}
-	return for_all(&run, n, put_one, e);
+	pthread_mutex_init(&run.lock, NULL);
+	rc = for_all(&run, n, put_one, e);
+	pthread_mutex_destroy(&run.lock);
+	if (rc == 0 && run.faults > 0) {
+		*e = run.fault;
+		return -1;
+	}
+	return rc;
 }

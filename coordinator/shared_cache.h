@@ -24,6 +24,8 @@ struct shared_cache;
 /* Nobody waits long for a cache. */
 #define SHARED_CACHE_TRIES 2
 #define SHARED_CACHE_PAUSE_MS 5000
+/* So many layers cannot be put there, and no more is tried. */
+#define SHARED_CACHE_FAULTS_MAX 4
 
 /* name: HOST[:PORT]/REPOSITORY; not kept.  ERR_USAGE, ERR_FATAL. */
 int shared_cache_open(const char *name, const struct push_options *options,

@@ -177,9 +177,29 @@ class TestDamage(Shared):
         self.again(6, "c")
 
     def test_short_blob(self):
+        """It cannot be put right, which is not in the way of others."""
+        short, *lost = self.blobs()
+        self.r.blobs[short] = self.r.blobs[short][:-1]
+        for digest in lost:
+            del self.r.blobs[digest]
+        self.again(0)
+        self.assertIn("not all layers are shared", self.messages)
+        self.again(5, "c")
+
+    def test_short_blob_elsewhere(self):
+        """Where the registry keeps blobs in another place."""
+        other = self.registry()
+        other.repos, other.blobs = self.r.repos, dict(self.r.blobs)
         digest = self.blobs()[0]
-        self.r.blobs[digest] = self.r.blobs[digest][:-1]
+        other.blobs[digest] = other.blobs[digest][:-1]
+        self.r.rule("HEAD stored", fake.redirect(other.url + "{path}"),
+                    times=1000)
         self.again(5)
+        self.r.rules.clear()
+        for where in ("", "{path}", "file:///etc/passwd"):
+            self.r.rule("HEAD stored", fake.redirect(where), times=1000)
+            self.again(0, "x%d" % len(where))
+            self.r.rules.clear()
 
     def test_changed_blob(self):
         digest = self.blobs()[0]
@@ -276,6 +296,12 @@ class TestAway(Shared):
         del tags[sorted(tags)[0]]
         r.repo(REPO)["blobs"].clear()
         self.check(r, "not all layers are shared", "b")
+
+    def test_refuses_all(self):
+        r = self.registry()
+        r.rule("PUT manifest", fake.status(403), times=1000)
+        self.check(r, "not all layers are shared")
+        self.assertLess(r.count("PUT manifest"), 4 + 8)
 
     def test_goes_away_meanwhile(self):
         r = self.registry()
