@@ -65,7 +65,7 @@ build_job_done(void *arg, const struct dispatch_job *job, struct err *e)
 	size_t i = (size_t)(job - b->job);
 
 	return build_cache_add(b->cache, b->layer[i] - b->first, job,
-	    dispatch_encoder(b->dispatch), e);
+	    dispatch_encoder(b->dispatch, job->spec->encoding.kind), e);
 }
 
 static void
