@@ -6,6 +6,7 @@
 
 #include "build_cache.h"
 #include "dispatch.h"
+#include "encoder_version.h"
 #include "err.h"
 #include "image_layers.h"
 #include "layer_plan.h"
@@ -63,9 +64,13 @@ build_job_done(void *arg, const struct dispatch_job *job, struct err *e)
 {
 	struct build *b = arg;
 	size_t i = (size_t)(job - b->job);
+	/* A server's is ours. */
+	const char *encoder = b->dispatch != NULL
+	    ? dispatch_encoder(b->dispatch)
+	    : encoder_version(job->spec->encoding.kind);
 
-	return build_cache_add(b->cache, b->layer[i] - b->first, job,
-	    dispatch_encoder(b->dispatch), e);
+	return build_cache_add(
+	    b->cache, b->layer[i] - b->first, job, encoder, e);
 }
 
 static void
