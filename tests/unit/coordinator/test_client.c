@@ -492,7 +492,8 @@ test_restart(void **state)
 	take_job(f, 2, 1);
 	make(f, 2, 1);
 	event(f, 2, 1, BLOB_OFFER_COMMITTED);
-	say_done(f, 1, 1, &f->layer[1]); /* which is nowhere */
+	blob_offer_freep(&f->offer);
+	say_done(f, 1, 1, &f->layer[1]);
 	stop_serving(f);
 	serve(f, 12);
 	welcome(f, 11);
