@@ -22,15 +22,18 @@
 
 #include "blob_offer.h"
 #include "closure.h"
+#include "curve_key.h"
 #include "digest.h"
 #include "dispatch.h"
 #include "encoder_version.h"
 #include "err.h"
+#include "key_list.h"
 #include "link.h"
 #include "log.h"
 #include "monotime.h"
 #include "progress.h"
 #include "protocol.h"
+#include "zap.h"
 
 #define SIZE (3 * DATA_CHUNK + 1024)
 #define JOBS_MAX 600
@@ -40,6 +43,10 @@
 
 struct fixture {
 	char folder[32], endpoint[64], data[64], blobs[64];
+	/* With keys: the server's, and the client's, which is listed. */
+	struct curve_key key, own;
+	struct link_keys server_keys, client_keys;
+	struct zap *zap;
 	/* The server's. */
 	void *ctx;
 	struct link *link;
@@ -109,12 +116,13 @@ make_layer(struct fixture *f, size_t i)
 static void
 serve(struct fixture *f, uint64_t session)
 {
+	const struct link_keys *keys = f->zap != NULL ? &f->server_keys : NULL;
 	struct err e = ERR_INIT;
 
 	f->session = session;
-	if (link_listen(f->ctx, f->endpoint, NULL, &f->link, &e) < 0 ||
-	    blob_offer_new(f->ctx, f->data, NULL, &f->offer, &e) < 0 ||
-	    blob_offer_client(f->offer, "it", "", f->token, &e) < 0)
+	if (link_listen(f->ctx, f->endpoint, keys, &f->link, &e) < 0 ||
+	    blob_offer_new(f->ctx, f->data, keys, &f->offer, &e) < 0 ||
+	    blob_offer_client(f->offer, "it", f->own.public, f->token, &e) < 0)
 		fail_msg("%s", e.text);
 }
 
@@ -173,6 +181,7 @@ teardown(void **state)
 	char command[64];
 
 	stop_serving(f);
+	zap_stop(f->zap);
 	zmq_ctx_term(f->ctx);
 	progress_free(f->progress);
 	log_divert(NULL, NULL);
@@ -215,6 +224,7 @@ start(struct fixture *f, size_t n, bool blobs)
 
 	client_defaults(&config);
 	config.endpoint = f->endpoint;
+	config.keys = f->zap != NULL ? &f->client_keys : NULL;
 	config.image = "image:tag";
 	config.progress = f->progress;
 	config.done = on_done;
@@ -793,6 +803,73 @@ test_many(void **state)
 	check_blobs(f, 0);
 }
 
+/* Over TCP: the port is free by then, and where data is has no host. */
+static void
+with_keys(struct fixture *f)
+{
+	struct key_list *list = NULL;
+	struct err e = ERR_INIT;
+
+	stop_serving(f);
+	if (curve_key_make(&f->key, &e) < 0 ||
+	    curve_key_make(&f->own, &e) < 0 || key_list_new(&list, &e) < 0 ||
+	    key_list_add(list, f->own.public, "own", &e) < 0 ||
+	    zap_start(f->ctx, &list, &f->zap, &e) < 0)
+		fail_msg("%s", e.text);
+	f->server_keys.own = &f->key;
+	f->client_keys.own = &f->own;
+	f->client_keys.server = f->key.public;
+	strcpy(f->endpoint, "tcp://127.0.0.1:*");
+	strcpy(f->data, "tcp://127.0.0.1:*");
+	serve(f, 11);
+	snprintf(
+	    f->endpoint, sizeof(f->endpoint), "%s", link_endpoint(f->link));
+	snprintf(f->data, sizeof(f->data), "%s", blob_offer_welcome(f->offer));
+	assert_memory_equal(f->data, "tcp://*:", 8);
+}
+
+static void
+test_keys(void **state)
+{
+	struct fixture *f = *state;
+
+	with_keys(f);
+	start(f, 1, true);
+	welcome(f, 0);
+	assert_string_equal(f->peer.key, f->own.public);
+	take_job(f, 0, 1);
+	make(f, 0, 1);
+	end(f, ERR_NONE, "");
+	take_bye(f);
+	check_blobs(f, 1);
+}
+
+/* A client that is not listed waits, and is told what it may be. */
+static void
+test_unlisted(void **state)
+{
+	struct fixture *f = *state;
+	struct key_list *list = NULL;
+	struct err e = ERR_INIT;
+
+	with_keys(f);
+	if (curve_key_make(&f->own, &e) < 0)
+		fail_msg("%s", e.text);
+	start(f, 1, true);
+	quiet(f, 2500);
+	assert_int_equal(times_logged("or does not list this client's"), 1);
+	/* Now it is. */
+	if (key_list_new(&list, &e) < 0 ||
+	    key_list_add(list, f->own.public, "own", &e) < 0)
+		fail_msg("%s", e.text);
+	zap_replace(f->zap, &list);
+	blob_offer_client(f->offer, "now", f->own.public, f->token, &e);
+	welcome(f, 0);
+	take_job(f, 0, 1);
+	make(f, 0, 1);
+	end(f, ERR_NONE, "");
+}
+
 /* What is said without sense. */
 static void
 test_nonsense(void **state)
@@ -834,6 +911,8 @@ main(void)
 	    TEST(test_bye),
 	    TEST(test_late),
 	    TEST(test_many),
+	    TEST(test_keys),
+	    TEST(test_unlisted),
 	    TEST(test_nonsense),
 	};
 
