@@ -68,6 +68,7 @@ job_enqueue(struct scheduler *s, uint64_t id)
 	j->state = JOB_QUEUED;
 	job_queue_put(j->accepted ? &s->audits : &s->queue, j->weight, id);
 	s->queued += (double)j->weight;
+	counts_of(s, j)->queued++;
 	s->changed = true;
 }
 
@@ -76,6 +77,7 @@ job_dequeue(struct scheduler *s, uint64_t id)
 {
 	job_queue_remove(s->job[id].accepted ? &s->audits : &s->queue, id);
 	s->queued -= (double)s->job[id].weight;
+	counts_of(s, &s->job[id])->queued--;
 	/* An empty queue is what late moves wait for. */
 	s->changed = true;
 }
@@ -90,6 +92,7 @@ job_close(struct scheduler *s, int64_t now, uint64_t id, enum job_state state)
 	while (j->copies > 0)
 		lease_cancel(s, now, j->at[0], lease_find(j->at[0], id));
 	j->state = state;
+	count_close(s, j, state);
 	free(j->locality);
 	j->locality = NULL;
 	s->open--;
@@ -118,6 +121,7 @@ sched_add_job(
 	s->job[s->n_jobs] = (struct job){.weight = weight};
 	job_enqueue(s, s->n_jobs);
 	s->open++;
+	s->counts[0].added++;
 	out->v = s->n_jobs++;
 	return 0;
 }
