@@ -134,6 +134,7 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	    getentropy(&d->hash_seed, sizeof(d->hash_seed)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	d->session |= 1; /* never 0, which is none */
+	dispatch_status_open(d, config);
 	if ((d->child_fd = child_signals(config->keys != NULL, e)) < 0 ||
 	    listen_here(d, e) < 0 || dispatch_remote_open(d, config, e) < 0 ||
 	    dispatch_locality_open(d, config, e) < 0 ||
@@ -152,6 +153,7 @@ dispatch_free(struct dispatch *d)
 
 	if (d == NULL)
 		return;
+	d->seen.leaves += d->n_peers;
 	for (size_t i = 0; i < d->n_peers; i++) {
 		/* One that cannot be told is killed below. */
 		if (link_send(d->peer[i].via, &d->peer[i].link, &bye, &e) < 0) {
@@ -175,11 +177,12 @@ dispatch_free(struct dispatch *d)
 		close(d->child_fd);
 	if (d->folder != NULL)
 		scratch_remove(d->scratch, d->folder);
+	peers_free(d);
+	dispatch_status_show(d);
 	sched_free(d->sched);
 	free(d->started);
 	free(d->folder);
 	free(d->endpoint);
-	peers_free(d);
 	free(d);
 }
 
@@ -445,6 +448,7 @@ loop(struct dispatch *d, struct err *e)
 		if (dispatch_locality_tick(d, &answer, e) < 0 ||
 		    settle(d, e) < 0)
 			return -1;
+		dispatch_status_tick(d);
 		if (sched_open(d->sched) == 0)
 			return 0;
 		/* Before the build begins it is not asked what is next. */
@@ -511,6 +515,8 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 		if (sched_add_job(d->sched, job[i].weight, &id, e) < 0)
 			return -1;
 		assert(id.v == i);
+		if (job[i].spec->measure)
+			sched_measures(d->sched, id);
 		if (audit_this(d, &job[i]) && sched_audit(d->sched, id, e) < 0)
 			return -1;
 		bytes += job[i].weight;
@@ -527,6 +533,7 @@ dispatch_run(
 {
 	if (run_start(d, job, n, e) < 0 || loop(d, e) < 0)
 		return -1;
+	dispatch_status_run_ends(d);
 	sched_freep(&d->sched);
 	own_freep(&d->started);
 	dispatch_shared_forget(d);

@@ -124,6 +124,13 @@ drop(struct dispatch *d, const struct peer *p, struct job_id id,
 	return blob_fetch_drop(d->fetch, p->token, &data, e);
 }
 
+/* Its worker has written into the outputs itself. */
+static bool
+is_shared(const struct dispatch_pull *pull, uint64_t attempt)
+{
+	return pull->shared[attempt % SCHED_ATTEMPTS_KNOWN] == attempt;
+}
+
 int
 dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
     uint64_t attempt, const struct layer_result *r, struct err *e)
@@ -131,9 +138,7 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
 	const struct layer_spec *spec = d->job[id.v].spec;
 	struct dispatch_pull *pull = &d->pull[id.v];
 	struct blob_request request = {
-	    .way = pull->shared[attempt % SCHED_ATTEMPTS_KNOWN] == attempt
-		? BLOB_CHECK
-		: BLOB_PULL,
+	    .way = is_shared(pull, attempt) ? BLOB_CHECK : BLOB_PULL,
 	    .id = data_id(d, id, attempt),
 	    .result = *r,
 	    .encoded = spec->encoding.kind != ENCODING_NONE,
@@ -235,6 +240,8 @@ take_outcome(struct dispatch *d, const struct blob_outcome *o, struct err *e)
 	d->n_pulls--;
 	if (o->err.kind != ERR_NONE)
 		return pull_failed(d, p, id, o, e);
+	if (!is_shared(pull, pull->attempt))
+		d->seen.bytes_pulled += pull->result.size;
 	return dispatch_accept(d, pull->worker, pull->name, id, pull->attempt,
 	    &pull->result.digest, &pull->result, e);
 }

@@ -71,6 +71,7 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 		return -1;
 	dispatch_shared_joined(d, p);
 	d->next_worker++;
+	d->seen.joins++;
 	d->start_failures = 0;
 	progress_worker_up(d->progress, (size_t)p->worker.v, p->name);
 	return 0;
