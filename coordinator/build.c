@@ -293,9 +293,8 @@ measure(struct build *b, struct err *e)
 	return 0;
 }
 
-/* Tells each job where its layer goes. */
-static int
-place(struct build *b, struct err *e)
+int
+build_place(struct build *b, struct err *e)
 {
 	if (b->to_cache != NULL) {
 		b->blobs = b->to_cache;
@@ -422,6 +421,20 @@ start_metrics(struct build *b, struct err *e)
 }
 
 static int
+by_workers(struct build *b, struct err *e)
+{
+	if (start_workers(b, e) < 0 || measure(b, e) < 0 ||
+	    build_place(b, e) < 0)
+		return -1;
+	progress_phase(b->progress, "building layers");
+	progress_tell_jobs(b->progress);
+	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
+		return -1;
+	dispatch_freep(&b->dispatch);
+	return 0;
+}
+
+static int
 run(struct build *b, struct err *e)
 {
 	if (check_descriptors(b->options, e) < 0 ||
@@ -435,13 +448,9 @@ run(struct build *b, struct err *e)
 	    build_describe_jobs(b, e) < 0)
 		return -1;
 	warn(b);
-	if (start_workers(b, e) < 0 || measure(b, e) < 0 || place(b, e) < 0)
+	if (b->options->coordinator != NULL ? build_by_server(b, e) < 0
+					    : by_workers(b, e) < 0)
 		return -1;
-	progress_phase(b->progress, "building layers");
-	progress_tell_jobs(b->progress);
-	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
-		return -1;
-	dispatch_freep(&b->dispatch);
 	if (take_results(b, e) < 0 || commit(b, e) < 0)
 		return -1;
 	return finish(b, e);

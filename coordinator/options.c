@@ -282,6 +282,8 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "substituter", required_argument, add_substituter),
     CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
     FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
+    TEXT(FOR_BUILD, "coordinator", coordinator),
+    TEXT(FOR_BUILD, "server-key", server_key),
     TEXT(FOR_BUILD, "listen", listen),
     CALL(FOR_BUILD, "launch", required_argument, set_launch),
     TEXT(FOR_BUILD, "advertise", advertise),

@@ -14,9 +14,9 @@ counts_of(struct scheduler *s, const struct job *j)
 void
 sched_measures(struct scheduler *s, struct job_id job)
 {
-	struct job *j = &s->job[job.v];
+	struct job *j = job_find(s, job.v);
 
-	assert(job.v < s->n_jobs && j->state == JOB_QUEUED && j->attempt == 0);
+	assert(j != NULL && j->state == JOB_QUEUED && j->attempt == 0);
 	if (j->measures)
 		return;
 	s->counts[0].added--;

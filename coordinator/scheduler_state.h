@@ -23,9 +23,17 @@
 #define COPIES 2 /* of a job that run at once */
 #define NOT_STARTED (-1)
 
-enum job_state { JOB_QUEUED, JOB_LEASED, JOB_DONE, JOB_FAILED, JOB_LEFT };
+enum job_state {
+	JOB_QUEUED,
+	JOB_LEASED,
+	JOB_DONE,
+	JOB_FAILED,
+	JOB_LEFT,
+	JOB_RELEASED
+};
 
 struct job {
+	uint64_t id; /* released: of the next one that was */
 	enum job_state state;
 	uint8_t failures, copies;
 	uint8_t postponed; /* about; of an audit: since accepted */
@@ -99,11 +107,14 @@ struct pending {
 
 struct scheduler {
 	struct sched_config config;
-	struct job *job;
-	size_t n_jobs, room_jobs, open;
+	struct job *job;		/* by slot */
+	size_t n_jobs, room_jobs, open; /* n_jobs: slots, also released ones */
+	uint64_t released;		/* the slot that is used next, */
+	size_t n_released;		/* of so many */
+	uint64_t reused;		/* slots, in all */
 	struct job_queue queue, audits; /* audits: accepted, to be run again */
 	struct worker_list all, idle, ahead; /* ahead: room for one more */
-	struct worker **by_id;		     /* NULL: gone, or never there */
+	struct worker **by_id;		     /* by slot; NULL: nobody */
 	size_t n_ids;
 	size_t usable;	      /* workers that get jobs */
 	size_t slots, leases; /* of all workers: slots, and slots + 1 */
@@ -123,6 +134,34 @@ struct scheduler {
 	struct pending pending;
 	struct sched_counts counts[2]; /* of those that measure: [1] */
 };
+
+_Static_assert(SCHED_SLOT_BITS == JOB_QUEUE_SLOT_BITS, "slots");
+
+/* One that is there. */
+static inline struct job *
+job_at(const struct scheduler *s, uint64_t id)
+{
+	return &s->job[job_queue_slot(id)];
+}
+
+/* NULL: it was released, or never there. */
+static inline struct job *
+job_find(const struct scheduler *s, uint64_t id)
+{
+	struct job *j;
+
+	if (job_queue_slot(id) >= s->n_jobs)
+		return NULL;
+	j = job_at(s, id);
+	return j->id == id && j->state != JOB_RELEASED ? j : NULL;
+}
+
+/* What the queue goes by. */
+static inline uint64_t
+job_order(const struct scheduler *s, const struct job *j)
+{
+	return s->config.in_turn ? 0 : j->weight;
+}
 
 /* scheduler.c */
 void job_enqueue(struct scheduler *s, uint64_t id);
