@@ -155,6 +155,7 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	    getentropy(&d->hash_seed, sizeof(d->hash_seed)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	d->session |= 1; /* never 0, which is none */
+	dispatch_status_open(d, config);
 	if ((d->child_fd = child_signals(
 		 config->keys != NULL || config->hangup != NULL, e)) < 0 ||
 	    listen_here(d, e) < 0 || dispatch_remote_open(d, config, e) < 0 ||
@@ -174,6 +175,7 @@ dispatch_free(struct dispatch *d)
 
 	if (d == NULL)
 		return;
+	d->seen.leaves += d->n_peers;
 	for (size_t i = 0; i < d->n_peers; i++) {
 		/* One that cannot be told is killed below. */
 		if (link_send(d->peer[i].via, &d->peer[i].link, &bye, &e) < 0) {
@@ -198,10 +200,11 @@ dispatch_free(struct dispatch *d)
 	if (d->folder != NULL)
 		scratch_remove(d->scratch, d->folder);
 	tasks_clear(d);
+	peers_free(d);
+	dispatch_status_show(d);
 	sched_free(d->sched);
 	free(d->folder);
 	free(d->endpoint);
-	peers_free(d);
 	free(d);
 }
 
@@ -448,6 +451,7 @@ catch_up(struct dispatch *d, int64_t *until, struct err *e)
 	come_round(d);
 	if (dispatch_locality_tick(d, &answer, e) < 0 || settle(d, e) < 0)
 		return -1;
+	dispatch_status_tick(d);
 	probe = dispatch_shared_tick(d);
 	*until = monotime_ms() + 1000;
 	if (probe < *until)
@@ -559,6 +563,7 @@ dispatch_run(
 		if (wait_for_more(d, NULL, 0, until, e) < 0)
 			return -1;
 	}
+	dispatch_status_run_ends(d);
 	tasks_clear(d);
 	sched_freep(&d->sched);
 	dispatch_shared_forget(d);

@@ -25,8 +25,10 @@ struct curve_key;
 struct dispatch;
 struct err;
 struct launch;
+struct metrics;
 struct progress;
 struct scratch;
+struct status;
 
 struct dispatch_job {
 	/*
@@ -84,6 +86,11 @@ struct dispatch_config {
 	bool no_locality;	     /* workers' stores do not matter */
 	size_t min_workers;	     /* work begins when so many are there */
 	unsigned audit; /* percent of jobs that two workers must agree on */
+
+	/* What dispatch_status says. */
+	const char *command;	 /* "build", or NULL: that; static */
+	uint64_t cached;	 /* layers that need not be made */
+	struct metrics *metrics; /* is shown it, or NULL; borrowed */
 };
 
 /* Makes the sockets (one in a scratch folder) and starts local workers. */
@@ -130,6 +137,13 @@ size_t dispatch_room(const struct dispatch *d);
  * does not matter.
  */
 const char *dispatch_encoder(const struct dispatch *d, enum encoding_kind kind);
+
+/*
+ * How things are now; the caller's to clear.  Clients are not its own: that
+ * list is empty.
+ */
+int dispatch_status(
+    const struct dispatch *d, struct status *out, struct err *e);
 
 /* Sends the workers home and waits for the local ones, then kills. */
 void dispatch_free(struct dispatch *d);

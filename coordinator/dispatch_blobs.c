@@ -83,6 +83,13 @@ dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
 	return blob_fetch_drop(d->fetch, p->token, &data, e);
 }
 
+/* Its worker has written into the outputs itself. */
+static bool
+is_shared(const struct task *t, uint64_t attempt)
+{
+	return t->shared[attempt % SCHED_ATTEMPTS_KNOWN] == attempt;
+}
+
 /* The pull that is on has come to its end. */
 static void
 pull_ended(struct dispatch *d, struct task *t)
@@ -146,9 +153,7 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
 {
 	const struct layer_spec *spec = t->job->spec;
 	struct blob_request request = {
-	    .way = t->shared[attempt % SCHED_ATTEMPTS_KNOWN] == attempt
-		? BLOB_CHECK
-		: BLOB_PULL,
+	    .way = is_shared(t, attempt) ? BLOB_CHECK : BLOB_PULL,
 	    .id = data_id(d, t->id, attempt),
 	    .result = *r,
 	    .encoded = spec->encoding.kind != ENCODING_NONE,
@@ -211,6 +216,8 @@ take_outcome(struct dispatch *d, const struct blob_outcome *o, struct err *e)
 	pull_ended(d, t);
 	if (o->err.kind != ERR_NONE)
 		return pull_failed(d, p, t, pull.name, o, e);
+	if (!is_shared(t, pull.attempt))
+		d->seen.bytes_pulled += pull.result.size;
 	return dispatch_accept(d, pull.worker, pull.name, t, pull.attempt,
 	    &pull.result.digest, &pull.result, e);
 }

@@ -72,6 +72,7 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 	if (dispatch_locality_joined(d, p, e) < 0)
 		return -1;
 	dispatch_shared_joined(d, p);
+	d->seen.joins++;
 	d->start_failures = 0;
 	progress_worker_up(
 	    d->progress, dispatch_worker_index(p->worker), p->name);

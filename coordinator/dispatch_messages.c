@@ -25,6 +25,8 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 
 	progress_worker_gone(d->progress, dispatch_worker_index(p->worker));
 	d->room -= p->room;
+	d->seen.leaves += p->left;
+	d->seen.losses += !p->left;
 	if (d->sched != NULL)
 		sched_worker_gone(d->sched, dispatch_now(d), p->worker, why);
 	if (p->local != 0)
@@ -125,6 +127,8 @@ job_done(struct dispatch *d, struct worker_id worker, const char *name,
 
 	job->result = *r;
 	snprintf(job->worker, sizeof(job->worker), "%s", name);
+	if (!job->spec->measure)
+		d->seen.bytes_made += r->tar_size;
 	job->seconds = (double)(dispatch_now(d) - t->started) / 1000;
 	progress_job_end(d->progress, dispatch_worker_index(worker),
 	    (size_t)t->id.v, job->label, r->tar_size, job->seconds, true);
@@ -187,6 +191,7 @@ on_done(
 		    : 0;
 	if (!check_result(d, p, t, false, &m->result))
 		return 0;
+	d->seen.bytes_fetched += m->result.fetched;
 	if (m->result.fetched > 0)
 		sched_fetched(d->sched, p->worker, m->result.fetched,
 		    (int64_t)(m->result.fetch_us / 1000));
@@ -262,6 +267,7 @@ on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
 	}
 	if (p->via == d->remote)
 		log_line(LOG_INFO, "worker %s has left", p->name);
+	p->left = true;
 	peer_gone(d, p, "left");
 }
 

@@ -6,8 +6,8 @@
  * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
- * command start them; dispatch_locality.c asks who has which store paths.  For
- * these alone.
+ * command start them; dispatch_locality.c asks who has which store paths;
+ * dispatch_status.c says how things are.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -23,6 +23,7 @@
 #include "link.h"
 #include "protocol.h"
 #include "scheduler.h"
+#include "status.h"
 
 struct blob_fetch;
 struct dispatch_config;
@@ -31,6 +32,7 @@ struct dispatch_pull;
 struct err;
 struct launch;
 struct locality;
+struct metrics;
 struct peer_stock;
 struct shared_probe;
 struct zap;
@@ -53,8 +55,10 @@ struct peer {
 	struct worker_id worker;  /* also its index in the progress display */
 	char name[64];
 	size_t slots;
-	size_t room; /* for jobs: 0 while it drains */
-	pid_t local; /* its process if it is a local one, else 0 */
+	size_t room;		 /* for jobs: 0 while it drains */
+	pid_t local;		 /* its process if it is a local one, else 0 */
+	bool left;		 /* it said so */
+	uint64_t done, failures; /* in runs before */
 };
 
 /* A job, from when it was added on. */
@@ -121,7 +125,10 @@ struct dispatch {
 	uint64_t next_worker, reused_workers;
 	uint32_t *worker_slot; /* that are free */
 	size_t n_worker_slots;
-	size_t room; /* of all workers: slots, and one ahead each */
+	size_t room;		 /* of all workers: slots, and one ahead each */
+	struct status seen;	 /* in all runs before; it has no lists */
+	int64_t since;		 /* ms: of all that */
+	struct metrics *metrics; /* or NULL */
 
 	/* Of the run that is on. */
 	struct scheduler *sched;
@@ -294,6 +301,15 @@ const char *dispatch_locality_want(
 /* The same in *bad. */
 int dispatch_locality_have(struct dispatch *d, struct peer *p,
     const struct msg_have *m, const char **bad, struct err *e);
+
+/*
+ * dispatch_status.c.  show: hands the metrics a snapshot; tick: if it is time
+ * for one.  run_ends: before the run's scheduler goes.
+ */
+void dispatch_status_open(struct dispatch *d, const struct dispatch_config *c);
+void dispatch_status_show(struct dispatch *d);
+void dispatch_status_tick(struct dispatch *d);
+void dispatch_status_run_ends(struct dispatch *d);
 
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,

@@ -80,6 +80,8 @@ task_add(struct dispatch *d, struct dispatch_job *job, struct task **out,
 		d->n_tasks++;
 	t = &d->task[slot];
 	*t = (struct task){.id = id, .job = job, .audited = audit_this(d, job)};
+	if (job->spec->measure)
+		sched_measures(d->sched, id);
 	if (t->audited && sched_audit(d->sched, id, e) < 0)
 		return -1;
 	*out = t;

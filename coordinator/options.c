@@ -309,6 +309,7 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
+    TEXT(FOR_BUILD, "metrics", metrics),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
     FLAG(FOR_PLAN | FOR_CACHE, "json", json),
     FLAG(FOR_BOTH | FOR_CACHE, "verbose", verbose),

@@ -95,6 +95,7 @@ struct options {
 	bool encoding_given;
 	enum tar_dialect dialect;
 	const char *metadata_file; /* or NULL */
+	const char *metrics;	   /* where they are told, or NULL: nowhere */
 	enum progress_mode progress;
 	bool json;    /* plan --json */
 	bool verbose; /* --verbose: debug lines */

@@ -8,6 +8,7 @@
 #include "endpoint.h"
 #include "err.h"
 #include "file_place.h"
+#include "metrics.h"
 #include "options.h"
 #include "store_path.h"
 
@@ -286,6 +287,8 @@ options_check_together(const struct options *o, struct err *e)
 		    LAYER_OUTPUTS_MAX - 1);
 	if (check_places(o, e) < 0 || check_work(o, e) < 0 ||
 	    cache_list_check(&o->caches, e) < 0)
+		return -1;
+	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
 		return -1;
 	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
 		return err_set(e, ERR_USAGE, 0,

@@ -166,6 +166,8 @@ IMAGE
 "  --progress auto|bar|plain|json|none\n"
 "                          on standard error (default: auto: a bar on a\n"
 "                          terminal, else plain lines)\n"
+"  --metrics HOST:PORT     numbers for Prometheus at http://HOST:PORT/metrics\n"
+"                          while it works; PORT alone: for this machine only\n"
 "\n"
 GENERAL
 "\n"

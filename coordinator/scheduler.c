@@ -75,6 +75,7 @@ job_enqueue(struct scheduler *s, uint64_t id)
 	job_queue_put(
 	    j->accepted ? &s->audits : &s->queue, job_order(s, j), id);
 	s->queued += (double)j->weight;
+	counts_of(s, j)->queued++;
 	s->changed = true;
 }
 
@@ -86,6 +87,7 @@ job_dequeue(struct scheduler *s, uint64_t id)
 	/* What was rounded away does not add up. */
 	if (s->queue.n + s->audits.n == 0)
 		s->queued = 0;
+	counts_of(s, job_at(s, id))->queued--;
 	/* An empty queue is what late moves wait for. */
 	s->changed = true;
 }
@@ -100,6 +102,7 @@ job_close(struct scheduler *s, int64_t now, uint64_t id, enum job_state state)
 	while (j->copies > 0)
 		lease_cancel(s, now, j->at[0], lease_find(j->at[0], id));
 	j->state = state;
+	count_close(s, j, state);
 	free(j->locality);
 	j->locality = NULL;
 	s->open--;
@@ -153,6 +156,7 @@ sched_add_job(
 	*job_at(s, id) = (struct job){.id = id, .weight = weight};
 	job_enqueue(s, id);
 	s->open++;
+	s->counts[0].added++;
 	out->v = id;
 	return 0;
 }

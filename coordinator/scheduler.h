@@ -85,6 +85,7 @@
 
 #include "digest.h"
 #include "err.h"
+#include "scheduler_counts.h"
 
 struct scheduler;
 
@@ -138,11 +139,22 @@ enum sched_action_kind {
 	SCHED_AUDIT_SKIPPED /* done, but unchecked: the worker's word */
 };
 
+/* Why a job is sent. */
+enum sched_why {
+	SCHED_FIRST, /* for the first time */
+	SCHED_AGAIN, /* after an attempt that ended like `before` */
+	SCHED_MOVED, /* it waited elsewhere */
+	SCHED_COPY,  /* beside an attempt that goes on */
+	SCHED_AUDIT  /* to see whether another worker makes the same */
+};
+
 struct sched_action {
 	enum sched_action_kind kind;
 	struct job_id job;
 	uint64_t attempt;
 	struct worker_id worker;
+	enum sched_why why;    /* SEND */
+	enum sched_end before; /* SCHED_AGAIN */
 };
 
 enum sched_verdict {
@@ -167,6 +179,9 @@ int sched_add_job(
 
 /* The job is to be run twice, by different workers; before its first result. */
 int sched_audit(struct scheduler *s, struct job_id job, struct err *e);
+
+/* It only finds a size: it is counted apart.  Right after it was added. */
+void sched_measures(struct scheduler *s, struct job_id job);
 
 /* Nobody wants the job any more; one that has ended stays as it is. */
 void sched_cancel(struct scheduler *s, int64_t now, struct job_id job);
@@ -251,6 +266,20 @@ bool sched_next(struct scheduler *s, int64_t now, struct sched_action *out);
 
 /* When to call sched_next again though nothing happened; INT64_MAX: never. */
 int64_t sched_deadline(const struct scheduler *s);
+
+/* What has happened by now, to jobs that make layers and to all others. */
+void sched_count(const struct scheduler *s, struct sched_counts *jobs,
+    struct sched_counts *measures);
+
+/* How a worker is doing; false: it is not there. */
+struct sched_worker_counts {
+	size_t slots, running, waiting;
+	bool draining, aside;
+	uint64_t rate;		 /* bytes/s; 0: nobody knows */
+	uint64_t done, failures; /* results that count; attempts */
+};
+bool sched_worker_count(const struct scheduler *s, struct worker_id worker,
+    struct sched_worker_counts *out);
 
 /* Jobs that have not ended: neither done (and audited), failed nor left. */
 size_t sched_open(const struct scheduler *s);

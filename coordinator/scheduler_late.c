@@ -143,7 +143,9 @@ send_copy(struct scheduler *s, int64_t now, const struct candidate *c,
 	    .job = {job},
 	    .attempt = job_at(s, job)->attempt,
 	    .worker = c->to->id,
+	    .why = SCHED_COPY,
 	};
+	counts_of(s, job_at(s, job))->copies++;
 }
 
 static void
@@ -158,9 +160,10 @@ move_waiting(struct scheduler *s, int64_t now, const struct candidate *c,
 	    .attempt = c->lease->attempt,
 	    .worker = c->from->id,
 	};
-	lease_end(s, now, c->from, c->lease);
+	lease_end(s, now, c->from, c->lease, SCHED_END_MOVED);
 	lease_begin(s, now, c->to, job);
 	queue_action(s, SCHED_SEND, job, job_at(s, job)->attempt, c->to->id);
+	s->pending.action[s->pending.n - 1].why = SCHED_MOVED;
 }
 
 bool

@@ -45,7 +45,7 @@ expire_lease(struct scheduler *s, int64_t now, struct worker *w,
 	    .attempt = lease->attempt,
 	    .worker = w->id,
 	};
-	lease_end(s, now, w, lease);
+	lease_end(s, now, w, lease, SCHED_END_EXPIRED);
 	worker_failed(s, w);
 	job_failed(s, now, id, w, ERR_RETRY, why);
 	return true;
@@ -85,6 +85,7 @@ next_expired(struct scheduler *s, int64_t now, struct sched_action *out)
 static bool
 next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 {
+	const struct job *j;
 	struct worker *w;
 	uint64_t id;
 
@@ -98,11 +99,16 @@ next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 		return false;
 	job_dequeue(s, id);
 	lease_begin(s, now, w, id);
+	j = job_at(s, id);
 	*out = (struct sched_action){
 	    .kind = SCHED_SEND,
 	    .job = {id},
-	    .attempt = job_at(s, id)->attempt,
+	    .attempt = j->attempt,
 	    .worker = w->id,
+	    .why = j->accepted	  ? SCHED_AUDIT
+		: j->attempt == 1 ? SCHED_FIRST
+				  : SCHED_AGAIN,
+	    .before = j->ended,
 	};
 	return true;
 }
@@ -137,6 +143,7 @@ next_skipped(struct scheduler *s, int64_t now, struct sched_action *out)
 	    .job = {id},
 	    .worker = job_at(s, id)->by,
 	};
+	counts_of(s, job_at(s, id))->skipped++;
 	job_close(s, now, id, JOB_DONE);
 	return true;
 }

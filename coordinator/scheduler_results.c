@@ -40,6 +40,7 @@ lease_begin(struct scheduler *s, int64_t now, struct worker *w, uint64_t id)
 
 	if (j->copies > 0)
 		s->extra++;
+	count_start(s, j);
 	j->state = JOB_LEASED;
 	j->at[j->copies++] = w;
 	j->attempt++;
@@ -60,12 +61,13 @@ lease_begin(struct scheduler *s, int64_t now, struct worker *w, uint64_t id)
 
 /* Its job is out of the worker's way, and the next one runs. */
 void
-lease_end(
-    struct scheduler *s, int64_t now, struct worker *w, struct lease *lease)
+lease_end(struct scheduler *s, int64_t now, struct worker *w,
+    struct lease *lease, enum sched_end how)
 {
 	struct job *j = job_at(s, lease->job);
 	size_t i = (size_t)(lease - w->lease), running = 0;
 
+	count_end(s, j, w, how);
 	if (j->at[0] == w)
 		j->at[0] = j->at[1];
 	if (--j->copies > 0)
@@ -88,7 +90,7 @@ lease_cancel(
     struct scheduler *s, int64_t now, struct worker *w, struct lease *lease)
 {
 	queue_action(s, SCHED_CANCEL, lease->job, lease->attempt, w->id);
-	lease_end(s, now, w, lease);
+	lease_end(s, now, w, lease, SCHED_END_CANCELLED);
 }
 
 bool
@@ -149,6 +151,7 @@ end_for_good(struct scheduler *s, int64_t now, uint64_t id)
 {
 	struct job *j = job_at(s, id);
 
+	counts_of(s, j)->skipped += j->accepted;
 	queue_action(s, j->accepted ? SCHED_AUDIT_SKIPPED : SCHED_FAILED, id,
 	    j->attempt, j->by);
 	job_close(s, now, id, j->accepted ? JOB_DONE : JOB_FAILED);
@@ -164,8 +167,10 @@ job_again(struct scheduler *s, int64_t now, uint64_t id)
 	if (poisonous(s, j) ||
 	    (j->accepted && j->postponed >= SCHED_POSTPONED_AUDIT_MAX))
 		end_for_good(s, now, id);
-	else
+	else {
+		counts_of(s, j)->retried[j->ended]++;
 		job_enqueue(s, id);
+	}
 }
 
 void
@@ -254,6 +259,7 @@ sched_done(struct scheduler *s, int64_t now, struct worker_id worker,
 	struct worker *w = worker_find(s, worker);
 	struct lease *lease = w == NULL ? NULL : lease_find(w, job.v);
 	struct job *j = job_find(s, job.v);
+	enum sched_verdict verdict;
 
 	if (lease != NULL && lease->attempt != attempt)
 		lease = NULL;
@@ -271,13 +277,16 @@ sched_done(struct scheduler *s, int64_t now, struct worker_id worker,
 			rate_add(&s->rate, j->weight, ms);
 			took_add(s, ms);
 		}
-		lease_end(s, now, w, lease);
+		lease_end(s, now, w, lease, SCHED_END_RESULT);
 	}
 	if (j->accepted)
-		return compare(s, now, job.v, worker, fingerprint);
-	if (j->state == JOB_FAILED || j->state == JOB_LEFT)
-		return SCHED_DUPLICATE;
-	return accept(s, now, job.v, worker, fingerprint);
+		verdict = compare(s, now, job.v, worker, fingerprint);
+	else if (j->state == JOB_FAILED || j->state == JOB_LEFT)
+		verdict = SCHED_DUPLICATE;
+	else
+		verdict = accept(s, now, job.v, worker, fingerprint);
+	count_result(s, j, w, verdict);
+	return verdict;
 }
 
 void
@@ -291,7 +300,7 @@ sched_fail(struct scheduler *s, int64_t now, struct worker_id worker,
 	if (lease == NULL || lease->attempt != attempt)
 		return;
 	w->silent_at = now + s->config.silent_ms;
-	lease_end(s, now, w, lease);
+	lease_end(s, now, w, lease, SCHED_END_FAILED);
 	if (kind == ERR_RETRY)
 		worker_failed(s, w);
 	job_failed(s, now, job.v, w, kind, text);
@@ -313,7 +322,7 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 	limit = j->weight;
 	if (now < w->limit_until && w->limit < limit)
 		limit = w->limit;
-	lease_end(s, now, w, lease);
+	lease_end(s, now, w, lease, SCHED_END_POSTPONED);
 	w->limit = limit;
 	w->limit_until = now + SCHED_POSTPONE_MS;
 	if (w->limit_until > s->limited_until)

@@ -181,7 +181,7 @@ worker_end(struct scheduler *s, int64_t now, struct worker *w, const char *why)
 	while (w->n_leases > 0) {
 		const struct lease lease = w->lease[0];
 
-		lease_end(s, now, w, &w->lease[0]);
+		lease_end(s, now, w, &w->lease[0], SCHED_END_LOST);
 		if (!lease.spared)
 			job_failed(s, now, lease.job, w, ERR_RETRY, why);
 		else
@@ -230,7 +230,7 @@ sched_worker_back(struct scheduler *s, int64_t now, struct worker_id worker,
 
 		if (is_held(&w->lease[i], held, n))
 			continue;
-		lease_end(s, now, w, &w->lease[i]);
+		lease_end(s, now, w, &w->lease[i], SCHED_END_LOST);
 		job_again(s, now, id);
 	}
 }
