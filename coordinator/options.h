@@ -20,6 +20,7 @@ struct err;
 enum command {
 	COMMAND_BUILD,
 	COMMAND_PLAN,
+	COMMAND_SERVE,
 	COMMAND_KEYGEN,
 	COMMAND_CACHE,
 	COMMAND_HELP,
@@ -81,6 +82,11 @@ struct options {
 	/* A coordinator that stays up, whose workers make the layers. */
 	const char *coordinator; /* endpoint, or NULL */
 	const char *server_key;	 /* its public key, or a file that has it */
+
+	/* serve: clients, and who they may be. */
+	const char *clients;	  /* endpoint */
+	const char *clients_keys; /* file or folder, or NULL */
+	bool clients_plain;	  /* without keys, beyond this machine */
 
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;

@@ -130,8 +130,8 @@ check_launch(const struct options *o, struct err *e)
 }
 
 /* Where workers of other machines may join, and who. */
-static int
-check_listen(const struct options *o, struct err *e)
+int
+options_check_listen(const struct options *o, struct err *e)
 {
 	struct endpoint where;
 
@@ -257,7 +257,7 @@ check_work(const struct options *o, struct err *e)
 	if (o->server_key != NULL)
 		return err_set(
 		    e, ERR_USAGE, 0, "--server-key goes with --coordinator");
-	return check_listen(o, e);
+	return options_check_listen(o, e);
 }
 
 /* What can only be seen once all arguments are known. */
