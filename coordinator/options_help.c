@@ -209,7 +209,7 @@ static const char serve[] =
 "Usage:\n"
 "  quarry serve [OPTION...] --clients ENDPOINT\n"
 "\n"
-"Clients (quarry build --coordinator):\n"
+"Clients (builds that are told to ask this coordinator):\n"
 "  --clients ENDPOINT      where they may come: tcp://HOST:PORT (HOST * is\n"
 "                          every address, PORT * a free one); layers are\n"
 "                          handed over at the port after it\n"
@@ -260,8 +260,8 @@ GENERAL
 "SIGTERM ends it: clients and workers are told, and the exit status is 0.\n"
 "\n"
 "Example:\n"
-"  quarry serve --clients 'tcp://*:4700' --clients-keys clients.keys \\\n"
-"      --listen 'tcp://*:4710' --workers-keys workers.keys --key server\n"
+"  quarry serve --clients 'tcp://*:4710' --clients-keys clients.keys \\\n"
+"      --listen 'tcp://*:4700' --workers-keys workers.keys --key server\n"
 "\n"
 STATUS;
 

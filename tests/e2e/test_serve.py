@@ -525,7 +525,7 @@ class TestFaults(Slow):
         r = self.finish(other)
         self.assertEqual(r.status, 0, r.errors)
         self.same("other", self.wanted("other", infos=self.big()[:2]))
-        self.wait_log(self.server_log, "killed.*: is silent", 30)
+        self.wait_log(self.server_log, "killed.*: is (silent|lost)", 30)
         self.assertTrue(wait_for(lambda: not self.jobs_running(), 60))
         self.assertLess(len(self.made()), 6)
         self.stop(p)
