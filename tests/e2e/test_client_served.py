@@ -157,9 +157,14 @@ class TestServeFaults(Served):
 
     def held(self, serve):
         """The server, whose workers stand still."""
-        for pid in self.wait_workers():
+        self.stopped = self.wait_workers()
+        for pid in self.stopped:
             os.kill(pid, signal.SIGSTOP)
         return serve
+
+    def go_on(self):
+        for pid in set(self.stopped) & set(self.workers()):
+            os.kill(pid, signal.SIGCONT)
 
     def test_killed_and_started_again(self):
         self.served()
@@ -168,6 +173,7 @@ class TestServeFaults(Served):
         self.wait_log("client", "makes 10 layers")
         serve.kill()
         serve.wait()
+        self.go_on()
         self.wait_log("client", "cannot be reached; waiting for it")
         serve = self.serve()
         self.well(p)
@@ -195,8 +201,7 @@ class TestServeFaults(Served):
         self.wait_log("client", "says nothing any more; waiting for it")
         os.kill(serve.pid, signal.SIGCONT)
         self.wait_log("client", "it is back")
-        for pid in self.workers():
-            os.kill(pid, signal.SIGCONT)
+        self.go_on()
         self.well(p)
         self.stop(serve)
 
@@ -218,8 +223,7 @@ class TestServeFaults(Served):
         self.wait_log("client", "makes 10 layers")
         p.send_signal(signal.SIGINT)
         self.assertEqual(self.finish(p).status, 130)
-        for pid in self.workers():
-            os.kill(pid, signal.SIGCONT)
+        self.go_on()
         self.well(self.beside())
         self.stop(serve)
 
