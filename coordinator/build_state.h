@@ -19,6 +19,7 @@ struct err;
 struct image_layers;
 struct launch;
 struct layer_spec;
+struct metrics;
 struct output;
 struct progress;
 struct scratch;
@@ -31,6 +32,7 @@ struct build {
 	int64_t start; /* ms */
 	struct scratch *scratch;
 	struct progress *progress;
+	struct metrics *metrics; /* or NULL */
 	struct output *output[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;
 	struct output *blobs;	   /* the output that workers write blobs to */

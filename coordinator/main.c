@@ -12,6 +12,7 @@
 #include "log.h"
 #include "options.h"
 #include "plan.h"
+#include "serve.h"
 
 static int
 fail(const struct err *e)
@@ -29,6 +30,8 @@ run(const struct options *options, struct err *e)
 		return build_run(options, e);
 	case COMMAND_PLAN:
 		return plan_run(options, e);
+	case COMMAND_SERVE:
+		return serve_run(options, e);
 	case COMMAND_KEYGEN:
 		return keygen_run(options, e);
 	case COMMAND_CACHE:

@@ -16,8 +16,10 @@
 #define FOR_PLAN 2u
 #define FOR_KEYGEN 4u
 #define FOR_CACHE 8u
+#define FOR_SERVE 256u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
-#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE)
+#define FOR_WORK (FOR_BUILD | FOR_SERVE)
+#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE | FOR_SERVE)
 
 /* getopt_long's codes: anything that is no character of a short option. */
 #define CODE_FIRST 1000
@@ -255,7 +257,7 @@ set_version(struct options *o, const char *arg, struct err *e)
 	}
 
 static const struct option_spec specs[] = {
-    TEXT(FOR_ALL, "name", name),
+    TEXT(FOR_ALL & ~FOR_SERVE, "name", name),
     TEXT(FOR_BOTH, "tag", tag),
     TEXT(FOR_BOTH, "config", config_file),
     TEXT(FOR_BOTH, "created", created),
@@ -272,31 +274,34 @@ static const struct option_spec specs[] = {
     CALL(FOR_BOTH, "path", required_argument, add_path),
     TEXT(FOR_BOTH, "include-store-paths", include_store_paths),
     TEXT(FOR_BOTH, "root-tree", root_tree),
-    TEXT(FOR_BOTH, "store-dir", store_dir),
+    TEXT(FOR_BOTH | FOR_SERVE, "store-dir", store_dir),
     TEXT(FOR_BOTH, "closure", closure_file),
-    CALL(FOR_BOTH, "store-root", required_argument, set_store_root),
+    CALL(FOR_BOTH | FOR_SERVE, "store-root", required_argument, set_store_root),
     FLAG(FOR_BUILD, "verify-store", verify_store),
-    CALL(FOR_BUILD, "slots", required_argument, set_slots),
-    CALL(FOR_BUILD, "workers", required_argument, set_workers),
-    TEXT(FOR_BUILD, "worker-program", worker_program),
-    CALL(FOR_BUILD, "substituter", required_argument, add_substituter),
-    CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
-    FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
+    CALL(FOR_WORK, "slots", required_argument, set_slots),
+    CALL(FOR_WORK, "workers", required_argument, set_workers),
+    TEXT(FOR_WORK, "worker-program", worker_program),
+    CALL(FOR_WORK, "substituter", required_argument, add_substituter),
+    CALL(FOR_WORK, "trusted-key", required_argument, add_trusted_key),
+    FLAG(FOR_WORK, "no-require-sigs", caches.no_require_sigs),
     TEXT(FOR_BUILD, "coordinator", coordinator),
     TEXT(FOR_BUILD, "server-key", server_key),
-    TEXT(FOR_BUILD, "listen", listen),
-    CALL(FOR_BUILD, "launch", required_argument, set_launch),
-    TEXT(FOR_BUILD, "advertise", advertise),
-    TEXT(FOR_BUILD, "key", key_file),
-    TEXT(FOR_BUILD, "workers-keys", workers_keys),
-    FLAG(FOR_BUILD, "listen-without-keys", listen_plain),
-    CALL(FOR_BUILD, "local-slots", required_argument, set_local_slots),
+    TEXT(FOR_WORK, "listen", listen),
+    CALL(FOR_WORK, "launch", required_argument, set_launch),
+    TEXT(FOR_WORK, "advertise", advertise),
+    TEXT(FOR_WORK, "key", key_file),
+    TEXT(FOR_WORK, "workers-keys", workers_keys),
+    FLAG(FOR_WORK, "listen-without-keys", listen_plain),
+    TEXT(FOR_SERVE, "clients", clients),
+    TEXT(FOR_SERVE, "clients-keys", clients_keys),
+    FLAG(FOR_SERVE, "clients-without-keys", clients_plain),
+    CALL(FOR_WORK, "local-slots", required_argument, set_local_slots),
     CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
     FLAG(FOR_BUILD, "no-locality", no_locality),
-    CALL(FOR_BUILD, "audit", required_argument, set_audit),
+    CALL(FOR_WORK, "audit", required_argument, set_audit),
     CALL(FOR_BUILD, "to", required_argument, add_output),
-    TEXT(FOR_BUILD | FOR_CACHE, "cache", cache_dir),
-    CALL(FOR_BUILD | FOR_CACHE, "cache-size", required_argument, set_max_size),
+    TEXT(FOR_WORK | FOR_CACHE, "cache", cache_dir),
+    CALL(FOR_WORK | FOR_CACHE, "cache-size", required_argument, set_max_size),
     CALL(FOR_CACHE, "unused-days", required_argument, set_unused_days),
     FLAG(FOR_CACHE, "deep", deep),
     FLAG(FOR_BUILD, "no-cache", no_cache),
@@ -309,9 +314,10 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
+    TEXT(FOR_WORK, "metrics", metrics),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
     FLAG(FOR_PLAN | FOR_CACHE, "json", json),
-    FLAG(FOR_BOTH | FOR_CACHE, "verbose", verbose),
+    FLAG(FOR_BOTH | FOR_CACHE | FOR_SERVE, "verbose", verbose),
     CALL(FOR_ALL, "help", no_argument, set_help),
     CALL(FOR_ALL, "version", no_argument, set_version),
 };
@@ -321,6 +327,7 @@ static const struct option_spec specs[] = {
 static const char *const commands[] = {
     [COMMAND_BUILD] = "build",
     [COMMAND_PLAN] = "plan",
+    [COMMAND_SERVE] = "serve",
     [COMMAND_KEYGEN] = "keygen",
     [COMMAND_CACHE] = "cache",
     [COMMAND_HELP] = "help",
@@ -348,6 +355,8 @@ spec_for(const struct option_spec *spec, enum command command)
 	switch (command) {
 	case COMMAND_PLAN:
 		return (spec->commands & FOR_PLAN) != 0;
+	case COMMAND_SERVE:
+		return (spec->commands & FOR_SERVE) != 0;
 	case COMMAND_KEYGEN:
 		return (spec->commands & FOR_KEYGEN) != 0;
 	case COMMAND_CACHE:
@@ -379,8 +388,8 @@ unknown_option(const struct options *o, const char *arg, struct err *e)
 static const char *
 first_command(const struct option_spec *spec)
 {
-	static const enum command order[] = {
-	    COMMAND_BUILD, COMMAND_PLAN, COMMAND_CACHE, COMMAND_KEYGEN};
+	static const enum command order[] = {COMMAND_BUILD, COMMAND_PLAN,
+	    COMMAND_SERVE, COMMAND_CACHE, COMMAND_KEYGEN};
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
 		if (spec_for(spec, order[i]))
@@ -477,7 +486,9 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, plan, cache, keygen or help "
+		    "a command is missing: build, plan, serve, cache, keygen "
+		    "or "
+		    "help "
 		    "(see quarry --help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
 		o->command = COMMAND_VERSION;
@@ -563,6 +574,7 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	    default_encoding(&o, e) < 0 ||
 	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
 	    (o.command == COMMAND_CACHE && take_cache_verb(&o, e) < 0) ||
+	    (o.command == COMMAND_SERVE && options_check_serve(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||
 		    options_check_together(&o, e) < 0))) {

@@ -20,6 +20,7 @@ struct err;
 enum command {
 	COMMAND_BUILD,
 	COMMAND_PLAN,
+	COMMAND_SERVE,
 	COMMAND_KEYGEN,
 	COMMAND_CACHE,
 	COMMAND_HELP,
@@ -82,6 +83,11 @@ struct options {
 	const char *coordinator; /* endpoint, or NULL */
 	const char *server_key;	 /* its public key, or a file that has it */
 
+	/* serve: clients, and who they may be. */
+	const char *clients;	  /* endpoint */
+	const char *clients_keys; /* file or folder, or NULL */
+	bool clients_plain;	  /* without keys, beyond this machine */
+
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;
 	struct push_options push;
@@ -95,6 +101,7 @@ struct options {
 	bool encoding_given;
 	enum tar_dialect dialect;
 	const char *metadata_file; /* or NULL */
+	const char *metrics;	   /* where they are told, or NULL: nowhere */
 	enum progress_mode progress;
 	bool json;    /* plan --json */
 	bool verbose; /* --verbose: debug lines */

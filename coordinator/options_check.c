@@ -8,6 +8,7 @@
 #include "endpoint.h"
 #include "err.h"
 #include "file_place.h"
+#include "metrics.h"
 #include "options.h"
 #include "store_path.h"
 
@@ -129,8 +130,8 @@ check_launch(const struct options *o, struct err *e)
 }
 
 /* Where workers of other machines may join, and who. */
-static int
-check_listen(const struct options *o, struct err *e)
+int
+options_check_listen(const struct options *o, struct err *e)
 {
 	struct endpoint where;
 
@@ -256,7 +257,7 @@ check_work(const struct options *o, struct err *e)
 	if (o->server_key != NULL)
 		return err_set(
 		    e, ERR_USAGE, 0, "--server-key goes with --coordinator");
-	return check_listen(o, e);
+	return options_check_listen(o, e);
 }
 
 /* What can only be seen once all arguments are known. */
@@ -286,6 +287,8 @@ options_check_together(const struct options *o, struct err *e)
 		    LAYER_OUTPUTS_MAX - 1);
 	if (check_places(o, e) < 0 || check_work(o, e) < 0 ||
 	    cache_list_check(&o->caches, e) < 0)
+		return -1;
+	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
 		return -1;
 	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
 		return err_set(e, ERR_USAGE, 0,

@@ -13,5 +13,10 @@ int options_sort_positionals(struct options *o, struct err *e);
 
 /* What goes together, and what does not. */
 int options_check_together(const struct options *o, struct err *e);
+/* Of that: where workers of other machines may join, and who. */
+int options_check_listen(const struct options *o, struct err *e);
+
+/* options_serve.c: all of serve's. */
+int options_check_serve(const struct options *o, struct err *e);
 
 #endif
