@@ -65,6 +65,7 @@ struct blob_fetch {
 	bool unanswered;	    /* but not the last one, which it should */
 	struct write_behind *behind;
 	size_t n_pulls, n_checks; /* that are on */
+	bool room;		  /* one of them has ended since others began */
 	struct err broken;	  /* ends every request, once it is set */
 };
 

@@ -42,13 +42,21 @@ client_blobs_close(struct client *c)
 	c->data = NULL;
 }
 
-/* Only its digests are of interest. */
 static int
-take_none(struct client *c, size_t i, const struct data_id *id, struct err *e)
+drop(struct client *c, size_t i, struct err *e)
 {
-	if (blob_fetch_drop(c->fetch, c->token, id, e) < 0)
+	const struct data_id id = {
+	    .job = c->base + i, .attempt = c->want[i].attempt};
+
+	return blob_fetch_drop(c->fetch, c->token, &id, e);
+}
+
+int
+client_blobs_refuse(struct client *c, size_t i, const char *why, struct err *e)
+{
+	if (drop(c, i, e) < 0)
 		return -1;
-	return client_job_done(c, i, e);
+	return client_job_again(c, i, why, e);
 }
 
 int
@@ -65,8 +73,9 @@ client_blobs_pull(struct client *c, size_t i, struct err *e)
 	};
 	struct err bad = ERR_INIT;
 
+	/* Only its digests are of interest. */
 	if (spec->n_outputs == 0)
-		return take_none(c, i, &request.id, e);
+		return drop(c, i, e) < 0 ? -1 : client_job_done(c, i, e);
 	memcpy(request.token, c->token, sizeof(request.token));
 	memcpy(request.outputs, spec->outputs, sizeof(request.outputs));
 	if (blob_fetch_add(c->fetch, &request, &bad) == 0) {
@@ -77,9 +86,7 @@ client_blobs_pull(struct client *c, size_t i, struct err *e)
 		*e = bad;
 		return -1;
 	}
-	if (blob_fetch_drop(c->fetch, c->token, &request.id, e) < 0)
-		return -1;
-	return client_job_again(c, i, bad.text, e);
+	return client_blobs_refuse(c, i, bad.text, e);
 }
 
 int

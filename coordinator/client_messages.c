@@ -78,6 +78,7 @@ on_beat(struct client *c, const struct msg_beat *m)
 	}
 }
 
+/* The name goes into JSON, which takes no halves of characters. */
 static void
 on_made(struct client *c, const struct msg_made *m)
 {
@@ -88,6 +89,9 @@ on_made(struct client *c, const struct msg_made *m)
 		return;
 	w = &c->want[i];
 	snprintf(w->worker, sizeof(w->worker), "%s", m->worker);
+	for (char *at = w->worker; *at != '\0'; at++)
+		if (*at < 0x20 || *at > 0x7e)
+			*at = '?';
 	w->seconds = (double)m->ms / 1000;
 }
 
@@ -110,7 +114,7 @@ on_done(struct client *c, const struct msg_done *m, struct err *e)
 	if (!client_job_of(c, m->job, m->attempt, WANT_ASKED, &i))
 		return 0;
 	if (!holds(c->job[i].spec, &m->result))
-		return client_job_again(
+		return client_blobs_refuse(
 		    c, i, "what the server says of it cannot be", e);
 	w = &c->want[i];
 	w->result = m->result;

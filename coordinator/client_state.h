@@ -124,6 +124,9 @@ void client_job_postpone(struct client *c, size_t i);
 int client_blobs_open(
     struct client *c, const struct msg_welcome *m, struct err *e);
 void client_blobs_close(struct client *c);
+/* What the server says that it made is not wanted: client_job_again. */
+int client_blobs_refuse(
+    struct client *c, size_t i, const char *why, struct err *e);
 /* The job is made: pulls it; client_job_done or _again follow. */
 int client_blobs_pull(struct client *c, size_t i, struct err *e);
 /* What came of pulls. */

@@ -7,8 +7,9 @@ import signal
 
 import quarrytest
 from quarrytest import Base, make_store, read, wait_for
-from scripted_server import (BYE, COMMITTED, DROP, FAIL, JOB, POSTPONE, Made,
-                             Server)
+from scripted_server import (BYE, CLIENT, COMMITTED, DONE, DROP, FAIL, ITEMS,
+                             JOB, MADE, POSTPONE, WELCOME, Made, Server)
+from zmtp import Proxy
 
 RETRY, NO_JOB = 2, 3  # kinds of FAIL
 
@@ -188,6 +189,22 @@ class TestFaults(WithStore):
         self.well(p)
         self.assertGreater(len(server.clients), 1)
         self.assertEqual(server.clients[-1][9], 1)
+
+    def test_messages_are_lost(self):
+        """Each kind once, and the connection with it; then the server says
+        everything twice."""
+        for kind in CLIENT, WELCOME, JOB, ITEMS, MADE, DONE, None:
+            with self.subTest(kind):
+                server = self.server(self.made)
+                proxy = Proxy(server.port, lambda to_client, k, n: "cut"
+                              if (k, n) == (kind, 1 if k < 3 or k > 20 else 2)
+                              else 1 + (to_client and kind is None))
+                self.addCleanup(proxy.close)
+                server.endpoint = "tcp://127.0.0.1:%d" % proxy.port
+                self.well(self.run_beside(server))
+                self.assertEqual(len(server.clients), 1 if kind in (
+                    CLIENT, None) else 2)
+                os.rename(self.path("out/o"), self.path("out/o%s" % kind))
 
     def test_interrupted_while_nobody_is_there(self):
         server = self.server(self.made, lambda *a: "hold")

@@ -410,9 +410,9 @@ say_done(struct fixture *f, uint64_t job, uint64_t attempt,
 	say(f, &m);
 }
 
-/* Layer JOB is made, as it is in its file. */
+/* Layer JOB can be pulled, as it is in its file. */
 static void
-make(struct fixture *f, uint64_t job, uint64_t attempt)
+offer(struct fixture *f, uint64_t job, uint64_t attempt)
 {
 	const struct data_id id = {job, attempt};
 	struct err e = ERR_INIT;
@@ -422,6 +422,12 @@ make(struct fixture *f, uint64_t job, uint64_t attempt)
 	snprintf(path, sizeof(path), "%s/layer-%d", f->folder, (int)job);
 	if (blob_offer_add(f->offer, f->token, &id, &file, 1, &e) < 0)
 		fail_msg("%s", e.text);
+}
+
+static void
+make(struct fixture *f, uint64_t job, uint64_t attempt)
+{
+	offer(f, job, attempt);
 	say_done(f, job, attempt, &f->layer[job]);
 }
 
@@ -504,6 +510,7 @@ test_restart(void **state)
 	event(f, 2, 1, BLOB_OFFER_COMMITTED);
 	blob_offer_freep(&f->offer);
 	say_done(f, 1, 1, &f->layer[1]);
+	usleep(200000); /* it gets there, and nobody answers pulls */
 	stop_serving(f);
 	serve(f, 12);
 	welcome(f, 11);
@@ -638,7 +645,9 @@ test_untrue(void **state)
 	welcome(f, 0);
 	take_job(f, 0, 1);
 	lie.tar_size++;
+	offer(f, 0, 1);
 	say_done(f, 0, 1, &lie);
+	event(f, 0, 1, BLOB_OFFER_DROPPED);
 	take_job(f, 0, 2);
 	lie = f->layer[0];
 	lie.digest = f->layer[1].digest;
