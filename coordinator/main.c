@@ -12,6 +12,7 @@
 #include "log.h"
 #include "options.h"
 #include "plan.h"
+#include "status_command.h"
 
 static int
 fail(const struct err *e)
@@ -33,6 +34,8 @@ run(const struct options *options, struct err *e)
 		return keygen_run(options, e);
 	case COMMAND_CACHE:
 		return cache_command_run(options, e);
+	case COMMAND_STATUS:
+		return status_command_run(options, e);
 	case COMMAND_HELP:
 		fputs(options_help(options->help_for), stdout);
 		break;

@@ -16,8 +16,9 @@
 #define FOR_PLAN 2u
 #define FOR_KEYGEN 4u
 #define FOR_CACHE 8u
+#define FOR_STATUS 16u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
-#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE)
+#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE | FOR_STATUS)
 
 /* getopt_long's codes: anything that is no character of a short option. */
 #define CODE_FIRST 1000
@@ -145,6 +146,12 @@ set_unused_days(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+set_watch(struct options *o, const char *arg, struct err *e)
+{
+	return options_count(arg, OPTIONS_WATCH_MAX, "watch", &o->watch_s, e);
+}
+
+static int
 set_tls_verify(struct options *o, const char *arg, struct err *e)
 {
 	if (strcmp(arg, "true") != 0 && strcmp(arg, "false") != 0)
@@ -255,7 +262,7 @@ set_version(struct options *o, const char *arg, struct err *e)
 	}
 
 static const struct option_spec specs[] = {
-    TEXT(FOR_ALL, "name", name),
+    TEXT(FOR_BOTH | FOR_KEYGEN, "name", name),
     TEXT(FOR_BOTH, "tag", tag),
     TEXT(FOR_BOTH, "config", config_file),
     TEXT(FOR_BOTH, "created", created),
@@ -282,12 +289,12 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "substituter", required_argument, add_substituter),
     CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
     FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
-    TEXT(FOR_BUILD, "coordinator", coordinator),
-    TEXT(FOR_BUILD, "server-key", server_key),
+    TEXT(FOR_BUILD | FOR_STATUS, "coordinator", coordinator),
+    TEXT(FOR_BUILD | FOR_STATUS, "server-key", server_key),
     TEXT(FOR_BUILD, "listen", listen),
     CALL(FOR_BUILD, "launch", required_argument, set_launch),
     TEXT(FOR_BUILD, "advertise", advertise),
-    TEXT(FOR_BUILD, "key", key_file),
+    TEXT(FOR_BUILD | FOR_STATUS, "key", key_file),
     TEXT(FOR_BUILD, "workers-keys", workers_keys),
     FLAG(FOR_BUILD, "listen-without-keys", listen_plain),
     CALL(FOR_BUILD, "local-slots", required_argument, set_local_slots),
@@ -311,8 +318,9 @@ static const struct option_spec specs[] = {
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
     TEXT(FOR_BUILD, "metrics", metrics),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
-    FLAG(FOR_PLAN | FOR_CACHE, "json", json),
-    FLAG(FOR_BOTH | FOR_CACHE, "verbose", verbose),
+    FLAG(FOR_PLAN | FOR_CACHE | FOR_STATUS, "json", json),
+    CALL(FOR_STATUS, "watch", required_argument, set_watch),
+    FLAG(FOR_BOTH | FOR_CACHE | FOR_STATUS, "verbose", verbose),
     CALL(FOR_ALL, "help", no_argument, set_help),
     CALL(FOR_ALL, "version", no_argument, set_version),
 };
@@ -324,6 +332,7 @@ static const char *const commands[] = {
     [COMMAND_PLAN] = "plan",
     [COMMAND_KEYGEN] = "keygen",
     [COMMAND_CACHE] = "cache",
+    [COMMAND_STATUS] = "status",
     [COMMAND_HELP] = "help",
 };
 
@@ -353,6 +362,8 @@ spec_for(const struct option_spec *spec, enum command command)
 		return (spec->commands & FOR_KEYGEN) != 0;
 	case COMMAND_CACHE:
 		return (spec->commands & FOR_CACHE) != 0;
+	case COMMAND_STATUS:
+		return (spec->commands & FOR_STATUS) != 0;
 	case COMMAND_BUILD:
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
@@ -380,8 +391,8 @@ unknown_option(const struct options *o, const char *arg, struct err *e)
 static const char *
 first_command(const struct option_spec *spec)
 {
-	static const enum command order[] = {
-	    COMMAND_BUILD, COMMAND_PLAN, COMMAND_CACHE, COMMAND_KEYGEN};
+	static const enum command order[] = {COMMAND_BUILD, COMMAND_PLAN,
+	    COMMAND_CACHE, COMMAND_STATUS, COMMAND_KEYGEN};
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
 		if (spec_for(spec, order[i]))
@@ -478,7 +489,8 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, plan, cache, keygen or help "
+		    "a command is missing: build, plan, cache, status, keygen "
+		    "or help "
 		    "(see quarry --help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
 		o->command = COMMAND_VERSION;
@@ -564,6 +576,7 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	    default_encoding(&o, e) < 0 ||
 	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
 	    (o.command == COMMAND_CACHE && take_cache_verb(&o, e) < 0) ||
+	    (o.command == COMMAND_STATUS && options_check_status(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||
 		    options_check_together(&o, e) < 0))) {

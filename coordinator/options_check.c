@@ -191,6 +191,7 @@ check_no_workers(const struct options *o, struct err *e)
 	    {"min-workers", o->min_workers != 0},
 	    {"no-locality", o->no_locality},
 	    {"audit", o->audit != 0},
+	    {"metrics", o->metrics != NULL},
 	    {"substituter", o->caches.n_urls > 0},
 	    {"trusted-key", o->caches.n_keys > 0},
 	    {"no-require-sigs", o->caches.no_require_sigs},
@@ -225,14 +226,12 @@ check_one_form(const struct options *o, struct err *e)
 	    "--encoding none");
 }
 
-/* Layers that a coordinator elsewhere has made. */
+/* Where a coordinator that stays up is, and the keys to it. */
 static int
-check_coordinator(const struct options *o, struct err *e)
+check_server(const struct options *o, struct err *e)
 {
 	struct endpoint where;
 
-	if (check_no_workers(o, e) < 0 || check_one_form(o, e) < 0)
-		return -1;
 	if (endpoint_check(o->coordinator, false, &where, e) < 0)
 		return err_ctx(e, "--coordinator");
 	if ((o->key_file == NULL) != (o->server_key == NULL))
@@ -246,6 +245,30 @@ check_coordinator(const struct options *o, struct err *e)
 		    "--server-key are needed (quarry keygen makes keys)",
 		    o->coordinator);
 	return 0;
+}
+
+int
+options_check_status(const struct options *o, struct err *e)
+{
+	if (o->n_store_paths > 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "status: '%.80s' is one word too many (see quarry help "
+		    "status)",
+		    o->store_paths[0]);
+	if (o->coordinator == NULL)
+		return err_set(e, ERR_USAGE, 0,
+		    "status: --coordinator tcp://HOST:PORT is wanted (see "
+		    "quarry help status)");
+	return check_server(o, e);
+}
+
+/* Layers that a coordinator elsewhere has made. */
+static int
+check_coordinator(const struct options *o, struct err *e)
+{
+	if (check_no_workers(o, e) < 0 || check_one_form(o, e) < 0)
+		return -1;
+	return check_server(o, e);
 }
 
 /* Who makes the layers. */
