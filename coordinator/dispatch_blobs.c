@@ -138,7 +138,8 @@ dispatch_blobs_end(struct dispatch *d, struct task *t)
 	p = peer_by_worker(d, pull->worker);
 	if (p != NULL &&
 	    dispatch_blobs_drop(d, p, d->base + t->id.v, pull->attempt, &e) < 0)
-		log_line(LOG_DEBUG, "%s", e.text);
+		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
+		    t->job->label, (unsigned long long)pull->attempt, e.text);
 	pull_ended(d, t);
 }
 

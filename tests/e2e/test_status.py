@@ -262,6 +262,10 @@ class TestMetrics(StatusBase, Base):
         p, reader = self.hold(*self.args(self.small), port=0,
                               listen="[::1]:%d" % six)
         let_go(self, p, reader)
+        text = self.log("coordinator")
+        self.assertEqual(len(re.findall(
+            r"worker \S+ has joined: 1 slot\n", text)), 2, text)
+        self.assertRegex(text, r"work +1 host, 2 workers, audits: 5 agreed\n")
         for where, url in (("[::1]:*", r"http://\[::1\]:\d+/metrics"),
                            ("localhost:*", r"http://(127\.0\.0\.1|\[::1\]):"
                                            r"\d+/metrics"),
@@ -538,7 +542,7 @@ class TestRemote(StatusBase, Remote):
         second = self.worker("w2", "--slots", "1")
         p = self.coordinator(
             *self.args(self.slow), *self.listen("--local-slots", "0"),
-            "--min-workers", "2", "--audit", "100", "--no-cache", "--to",
+            "--min-workers", "2", "--progress", "plain", "--audit", "100", "--no-cache", "--to",
             "oci-archive:-", "--encoding", "zstd", "--metrics", "127.0.0.1:%d" % port,
             stdout=writer)
         os.close(writer)
