@@ -1,11 +1,9 @@
 #include "build.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "build_cache.h"
@@ -22,6 +20,7 @@
 #include "layer_cache_list.h"
 #include "layer_plan.h"
 #include "log.h"
+#include "machine.h"
 #include "metadata.h"
 #include "metrics.h"
 #include "monotime.h"
@@ -121,37 +120,14 @@ check_all_outside(const struct build *b, struct err *e)
 	return metadata == NULL ? 0 : check_outside(b, metadata, e);
 }
 
-static size_t
-machine_cores(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0
-	    ? (size_t)CPU_COUNT(&set)
-	    : 1;
-}
-
-/* libzmq aborts where it gets no descriptor: there must be enough before. */
+/* Our own descriptors, and one for each worker. */
 static int
 check_descriptors(const struct options *options, struct err *e)
 {
-	rlim_t want = DESCRIPTORS + options->workers +
-	    (options->metrics != NULL ? METRICS_DESCRIPTORS : 0);
-	struct rlimit limit;
+	size_t metrics = options->metrics != NULL ? METRICS_DESCRIPTORS : 0;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
-		return 0;
-	if (limit.rlim_max < want)
-		return err_set(e, ERR_FATAL, 0,
-		    "at most %llu files may be open, and this needs %llu: "
-		    "raise the limit (ulimit -Hn)%s",
-		    (unsigned long long)limit.rlim_max,
-		    (unsigned long long)want,
-		    options->workers > 1 ? " or lower --workers" : "");
-	limit.rlim_cur = want;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return err_set(e, ERR_FATAL, errno, "raise RLIMIT_NOFILE");
-	return 0;
+	return machine_descriptors(DESCRIPTORS + options->workers + metrics,
+	    false, options->workers > 1 ? " or lower --workers" : "", e);
 }
 
 /* Our key pair: the one that is given; to launch workers a new one will do. */

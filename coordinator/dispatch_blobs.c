@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "blob_fetch.h"
+#include "data_endpoint.h"
 #include "dispatch.h"
 #include "endpoint.h"
 #include "err.h"
@@ -29,33 +30,6 @@ struct dispatch_pull {
 	TAILQ_ENTRY(dispatch_pull) entry;
 };
 
-/* The port after the control socket's; any, where that was any. */
-static int
-data_listen(const char *listen, char *out, size_t size, struct err *e)
-{
-	const char *colon = strrchr(listen, ':');
-	struct endpoint where;
-	unsigned long port;
-
-	if (endpoint_check(listen, true, &where, e) < 0)
-		return -1;
-	if (where.kind == ENDPOINT_IPC) {
-		snprintf(out, size, "%s.data", listen);
-		return 0;
-	}
-	if (strcmp(colon, ":*") == 0) {
-		snprintf(out, size, "%s", listen);
-		return 0;
-	}
-	port = strtoul(colon + 1, NULL, 10) + 1;
-	if (port > 65535)
-		return err_set(e, ERR_USAGE, 0,
-		    "--listen %.120s: the port after it is needed, too",
-		    listen);
-	snprintf(out, size, "%.*s:%lu", (int)(colon - listen), listen, port);
-	return 0;
-}
-
 int
 dispatch_blobs_open(struct dispatch *d, const struct dispatch_config *c,
     const struct link_keys *keys, struct err *e)
@@ -63,7 +37,7 @@ dispatch_blobs_open(struct dispatch *d, const struct dispatch_config *c,
 	char endpoint[ENDPOINT_MAX + 8];
 	struct blob_fetch_config config;
 
-	if (data_listen(c->listen, endpoint, sizeof(endpoint), e) < 0)
+	if (data_endpoint_beside(c->listen, endpoint, sizeof(endpoint), e) < 0)
 		return -1;
 	blob_fetch_defaults(&config);
 	config.endpoint = endpoint;
