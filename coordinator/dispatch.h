@@ -91,9 +91,12 @@ struct dispatch_config {
 	const char *command;	 /* "build", or NULL: that; static */
 	uint64_t cached;	 /* layers that need not be made */
 	struct metrics *metrics; /* is shown it, or NULL; borrowed */
-	/* Puts the list of clients into a snapshot, or NULL: there are none. */
-	int (*clients)(void *arg, struct status *s, struct err *e);
-	void *clients_arg;
+	/*
+	 * Puts into it what is not dispatch's own, like clients and what they
+	 * have queued; NULL: there is nothing.  Metrics show that, too.
+	 */
+	int (*status_more)(void *arg, struct status *s, struct err *e);
+	void *status_more_arg;
 };
 
 /* Makes the sockets (one in a scratch folder) and starts local workers. */
