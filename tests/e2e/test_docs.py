@@ -60,6 +60,10 @@ class Docs(unittest.TestCase):
         known = (options_in_help(QUARRY, "help", "build")
                  | options_in_help(QUARRY, "help", "plan"))
         self.assertIn("to", known)
+        for command in ("cache", "status"):
+            for option in options_in_help(QUARRY, "help", command):
+                self.assertRegex(page("quarry.1"),
+                                 r"(Fl|,) \\-%s\b" % option)
         self.assertEqual(options_in_page("quarry.1"), known)
 
     def test_options_of_serve(self):
