@@ -6,7 +6,7 @@ import signal
 import time
 
 import quarrytest
-from quarrytest import make_store, wait_for
+from quarrytest import make_store, need_root, wait_for
 from serving import Client, Serve
 
 
@@ -147,6 +147,49 @@ class TestFaults(Slow):
         self.assertEqual(r.status, 0, r.errors)
         self.assertNotIn("is silent", self.log(self.server_log))
         self.stop(p)
+
+
+@need_root()
+class TestFullDisk(Slow):
+    """The cache is on a file system that is too small for one layer."""
+
+    size = 1 << 20
+
+    @classmethod
+    def make_store(cls, folder):
+        store = make_store.Store(folder)
+        store.add("large", {"f": os.urandom(8 << 20)})
+        store.add("small", {"f": os.urandom(1000)})
+        return store
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("cache"))
+        self.command("mount", "-t", "tmpfs", "-o", "size=4m", "none",
+                     self.path("cache"))
+        self.addCleanup(self.command, "umount", self.path("cache"))
+
+    def fails_and_goes_on(self, p):
+        r = self.quarry(*self.client_args(
+            "large", infos=self.store.infos[:1]), status=1, timeout=200)
+        self.assertIn("No space left on device", r.errors)
+        self.quarry(*self.client_args("small", infos=self.store.infos[1:]))
+        self.same("small", self.wanted("small", infos=self.store.infos[1:]))
+        self.stop(p)
+
+    def test_of_local_workers(self):
+        self.fails_and_goes_on(self.serve())
+
+    def test_of_others(self):
+        """Their layers are pulled to there."""
+        self.slots = "0"
+        self.keygen("w1")
+        self.allow("w1")
+        p = self.serve(*self.listen())
+        os.mkdir(self.path("spool"))
+        worker = self.worker("w1", "--spool", self.path("spool"))
+        self.fails_and_goes_on(p)
+        self.end(worker)
 
 
 class TestFairness(Slow):
