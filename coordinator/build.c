@@ -1,11 +1,9 @@
 #include "build.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "build_base.h"
@@ -24,7 +22,9 @@
 #include "layer_cache_list.h"
 #include "layer_plan.h"
 #include "log.h"
+#include "machine.h"
 #include "metadata.h"
+#include "metrics.h"
 #include "monotime.h"
 #include "options.h"
 #include "output.h"
@@ -53,6 +53,7 @@ build_end(struct build *b)
 	image_layers_free(b->layers);
 	build_shared_free(b->shared);
 	build_cache_free(b->cache);
+	metrics_stop(b->metrics);
 	progress_free(b->progress);
 	scratch_free(b->scratch);
 	free(b->base_blobs);
@@ -123,36 +124,14 @@ check_all_outside(const struct build *b, struct err *e)
 	return metadata == NULL ? 0 : check_outside(b, metadata, e);
 }
 
-static size_t
-machine_cores(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0
-	    ? (size_t)CPU_COUNT(&set)
-	    : 1;
-}
-
-/* libzmq aborts where it gets no descriptor: there must be enough before. */
+/* Our own descriptors, and one for each worker. */
 static int
 check_descriptors(const struct options *options, struct err *e)
 {
-	rlim_t want = DESCRIPTORS + options->workers;
-	struct rlimit limit;
+	size_t metrics = options->metrics != NULL ? METRICS_DESCRIPTORS : 0;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
-		return 0;
-	if (limit.rlim_max < want)
-		return err_set(e, ERR_FATAL, 0,
-		    "at most %llu files may be open, and this needs %llu: "
-		    "raise the limit (ulimit -Hn)%s",
-		    (unsigned long long)limit.rlim_max,
-		    (unsigned long long)want,
-		    options->workers > 1 ? " or lower --workers" : "");
-	limit.rlim_cur = want;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return err_set(e, ERR_FATAL, errno, "raise RLIMIT_NOFILE");
-	return 0;
+	return machine_descriptors(DESCRIPTORS + options->workers + metrics,
+	    false, options->workers > 1 ? " or lower --workers" : "", e);
 }
 
 /* Our key pair: the one that is given; to launch workers a new one will do. */
@@ -197,6 +176,8 @@ start_workers(struct build *b, struct err *e)
 	    .no_locality = o->no_locality,
 	    .min_workers = o->min_workers,
 	    .audit = (unsigned)o->audit,
+	    .cached = b->known,
+	    .metrics = b->metrics,
 	};
 	bool encodes = build_cache_encoding(o).kind != ENCODING_NONE;
 	int rc;
@@ -292,9 +273,8 @@ measure(struct build *b, struct err *e)
 	return 0;
 }
 
-/* Tells each job where its layer goes. */
-static int
-place(struct build *b, struct err *e)
+int
+build_place(struct build *b, struct err *e)
 {
 	if (b->to_cache != NULL) {
 		b->blobs = b->to_cache;
@@ -411,12 +391,40 @@ warn(const struct build *b)
 }
 
 static int
+start_metrics(struct build *b, struct err *e)
+{
+	if (b->options->metrics == NULL)
+		return 0;
+	if (metrics_start(b->options->metrics, "build", &b->metrics, e) < 0)
+		return -1;
+	log_line(LOG_INFO, "metrics are at %s", metrics_url(b->metrics));
+	return 0;
+}
+
+static int
+by_workers(struct build *b, struct err *e)
+{
+	if (start_workers(b, e) < 0 || measure(b, e) < 0 ||
+	    build_place(b, e) < 0)
+		return -1;
+	progress_phase(b->progress, "building layers");
+	progress_tell_jobs(b->progress);
+	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
+		return -1;
+	build_shared_made_by(b,
+	    dispatch_encoder(
+		b->dispatch, build_cache_encoding(b->options).kind));
+	dispatch_freep(&b->dispatch);
+	return 0;
+}
+
+static int
 run(struct build *b, struct err *e)
 {
 	if (check_descriptors(b->options, e) < 0 ||
 	    scratch_new(&b->scratch, e) < 0 ||
 	    progress_new(b->options->progress, &b->progress, e) < 0 ||
-	    open_outputs(b, e) < 0 ||
+	    start_metrics(b, e) < 0 || open_outputs(b, e) < 0 ||
 	    image_layers_plan(
 		b->options, b->scratch, b->progress, &b->layers, e) < 0 ||
 	    check_all_outside(b, e) < 0 ||
@@ -424,14 +432,9 @@ run(struct build *b, struct err *e)
 	    build_describe_jobs(b, e) < 0 || build_base_fetch(b, e) < 0)
 		return -1;
 	warn(b);
-	if (start_workers(b, e) < 0 || measure(b, e) < 0 || place(b, e) < 0)
+	if (b->options->coordinator != NULL ? build_by_server(b, e) < 0
+					    : by_workers(b, e) < 0)
 		return -1;
-	progress_phase(b->progress, "building layers");
-	progress_tell_jobs(b->progress);
-	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
-		return -1;
-	build_shared_made_by(b, dispatch_encoder(b->dispatch));
-	dispatch_freep(&b->dispatch);
 	if (take_results(b, e) < 0 || build_shared_put(b, e) < 0 ||
 	    commit(b, e) < 0)
 		return -1;

@@ -17,9 +17,13 @@
 #define FOR_PLAN 2u
 #define FOR_KEYGEN 4u
 #define FOR_CACHE 8u
-#define FOR_INDEX 16u
+#define FOR_STATUS 16u
+#define FOR_SERVE 32u
+#define FOR_INDEX 64u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
-#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE | FOR_INDEX)
+#define FOR_WORK (FOR_BUILD | FOR_SERVE)
+#define FOR_ALL                                                                \
+	(FOR_BOTH | FOR_KEYGEN | FOR_CACHE | FOR_INDEX | FOR_STATUS | FOR_SERVE)
 /* What asks registries. */
 #define FOR_REGISTRY (FOR_BOTH | FOR_INDEX)
 
@@ -135,6 +139,12 @@ set_unused_days(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+set_watch(struct options *o, const char *arg, struct err *e)
+{
+	return options_count(arg, OPTIONS_WATCH_MAX, "watch", &o->watch_s, e);
+}
+
+static int
 set_encoding(struct options *o, const char *arg, struct err *e)
 {
 	if (encoding_parse(arg, &o->encoding, e) < 0)
@@ -224,7 +234,7 @@ set_version(struct options *o, const char *arg, struct err *e)
 	}
 
 static const struct option_spec specs[] = {
-    TEXT(FOR_ALL, "name", name),
+    TEXT(FOR_BOTH | FOR_KEYGEN, "name", name),
     TEXT(FOR_BOTH, "tag", tag),
     TEXT(FOR_BOTH, "config", config_file),
     TEXT(FOR_BOTH, "created", created),
@@ -241,29 +251,34 @@ static const struct option_spec specs[] = {
     CALL(FOR_BOTH, "path", required_argument, add_path),
     TEXT(FOR_BOTH, "include-store-paths", include_store_paths),
     TEXT(FOR_BOTH, "root-tree", root_tree),
-    TEXT(FOR_BOTH, "store-dir", store_dir),
+    TEXT(FOR_BOTH | FOR_SERVE, "store-dir", store_dir),
     TEXT(FOR_BOTH, "closure", closure_file),
-    CALL(FOR_BOTH, "store-root", required_argument, set_store_root),
+    CALL(FOR_BOTH | FOR_SERVE, "store-root", required_argument, set_store_root),
     FLAG(FOR_BUILD, "verify-store", verify_store),
-    CALL(FOR_BUILD, "slots", required_argument, set_slots),
-    CALL(FOR_BUILD, "workers", required_argument, set_workers),
-    TEXT(FOR_BUILD, "worker-program", worker_program),
-    CALL(FOR_BUILD, "substituter", required_argument, add_substituter),
-    CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
-    FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
-    TEXT(FOR_BUILD, "listen", listen),
-    CALL(FOR_BUILD, "launch", required_argument, set_launch),
-    TEXT(FOR_BUILD, "advertise", advertise),
-    TEXT(FOR_BUILD, "key", key_file),
-    TEXT(FOR_BUILD, "workers-keys", workers_keys),
-    FLAG(FOR_BUILD, "listen-without-keys", listen_plain),
-    CALL(FOR_BUILD, "local-slots", required_argument, set_local_slots),
+    CALL(FOR_WORK, "slots", required_argument, set_slots),
+    CALL(FOR_WORK, "workers", required_argument, set_workers),
+    TEXT(FOR_WORK, "worker-program", worker_program),
+    CALL(FOR_WORK, "substituter", required_argument, add_substituter),
+    CALL(FOR_WORK, "trusted-key", required_argument, add_trusted_key),
+    FLAG(FOR_WORK, "no-require-sigs", caches.no_require_sigs),
+    TEXT(FOR_BUILD | FOR_STATUS, "coordinator", coordinator),
+    TEXT(FOR_BUILD | FOR_STATUS, "server-key", server_key),
+    TEXT(FOR_WORK, "listen", listen),
+    CALL(FOR_WORK, "launch", required_argument, set_launch),
+    TEXT(FOR_WORK, "advertise", advertise),
+    TEXT(FOR_WORK | FOR_STATUS, "key", key_file),
+    TEXT(FOR_WORK, "workers-keys", workers_keys),
+    FLAG(FOR_WORK, "listen-without-keys", listen_plain),
+    TEXT(FOR_SERVE, "clients", clients),
+    TEXT(FOR_SERVE, "clients-keys", clients_keys),
+    FLAG(FOR_SERVE, "clients-without-keys", clients_plain),
+    CALL(FOR_WORK, "local-slots", required_argument, set_local_slots),
     CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
     FLAG(FOR_BUILD, "no-locality", no_locality),
-    CALL(FOR_BUILD, "audit", required_argument, set_audit),
+    CALL(FOR_WORK, "audit", required_argument, set_audit),
     CALL(FOR_BUILD, "to", required_argument, add_output),
-    TEXT(FOR_BUILD | FOR_CACHE, "cache", cache_dir),
-    CALL(FOR_BUILD | FOR_CACHE, "cache-size", required_argument, set_max_size),
+    TEXT(FOR_WORK | FOR_CACHE, "cache", cache_dir),
+    CALL(FOR_WORK | FOR_CACHE, "cache-size", required_argument, set_max_size),
     CALL(FOR_CACHE, "unused-days", required_argument, set_unused_days),
     FLAG(FOR_CACHE, "deep", deep),
     FLAG(FOR_BUILD, "no-cache", no_cache),
@@ -280,9 +295,12 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
+    TEXT(FOR_WORK, "metrics", metrics),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
-    FLAG(FOR_PLAN | FOR_CACHE, "json", json),
-    FLAG(FOR_BOTH | FOR_CACHE | FOR_INDEX, "verbose", verbose),
+    FLAG(FOR_PLAN | FOR_CACHE | FOR_STATUS, "json", json),
+    CALL(FOR_STATUS, "watch", required_argument, set_watch),
+    FLAG(FOR_BOTH | FOR_CACHE | FOR_INDEX | FOR_STATUS | FOR_SERVE, "verbose",
+	verbose),
     CALL(FOR_ALL, "help", no_argument, set_help),
     CALL(FOR_ALL, "version", no_argument, set_version),
 };
@@ -292,9 +310,11 @@ static const struct option_spec specs[] = {
 static const char *const commands[] = {
     [COMMAND_BUILD] = "build",
     [COMMAND_PLAN] = "plan",
+    [COMMAND_SERVE] = "serve",
     [COMMAND_KEYGEN] = "keygen",
     [COMMAND_CACHE] = "cache",
     [COMMAND_INDEX] = "index",
+    [COMMAND_STATUS] = "status",
     [COMMAND_HELP] = "help",
 };
 
@@ -320,12 +340,16 @@ spec_for(const struct option_spec *spec, enum command command)
 	switch (command) {
 	case COMMAND_PLAN:
 		return (spec->commands & FOR_PLAN) != 0;
+	case COMMAND_SERVE:
+		return (spec->commands & FOR_SERVE) != 0;
 	case COMMAND_KEYGEN:
 		return (spec->commands & FOR_KEYGEN) != 0;
 	case COMMAND_CACHE:
 		return (spec->commands & FOR_CACHE) != 0;
 	case COMMAND_INDEX:
 		return (spec->commands & FOR_INDEX) != 0;
+	case COMMAND_STATUS:
+		return (spec->commands & FOR_STATUS) != 0;
 	case COMMAND_BUILD:
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
@@ -354,7 +378,8 @@ static const char *
 first_command(const struct option_spec *spec)
 {
 	static const enum command order[] = {COMMAND_BUILD, COMMAND_PLAN,
-	    COMMAND_INDEX, COMMAND_CACHE, COMMAND_KEYGEN};
+	    COMMAND_SERVE, COMMAND_INDEX, COMMAND_CACHE, COMMAND_STATUS,
+	    COMMAND_KEYGEN};
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
 		if (spec_for(spec, order[i]))
@@ -451,8 +476,8 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, plan, index, cache, keygen "
-		    "or help "
+		    "a command is missing: build, plan, serve, index, cache, "
+		    "status, keygen or help "
 		    "(see quarry --help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
 		o->command = COMMAND_VERSION;
@@ -471,32 +496,6 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 		return -1;
 	if (o->command == COMMAND_HELP && argc > 2 && *argv[2] != '-')
 		return find_command(argv[2], &o->help_for, e);
-	return 0;
-}
-
-/* cache has one, too: what to do. */
-static int
-take_cache_verb(struct options *o, struct err *e)
-{
-	if (o->n_store_paths != 1)
-		return err_set(e, ERR_USAGE, 0,
-		    "cache: one of list, verify and prune is wanted (see "
-		    "quarry help cache)");
-	o->cache_verb = o->store_paths[0];
-	o->n_store_paths = 0;
-	return 0;
-}
-
-/* keygen has one positional. */
-static int
-take_key_file(struct options *o, struct err *e)
-{
-	if (o->n_store_paths != 1)
-		return err_set(e, ERR_USAGE, 0,
-		    "keygen: one FILE is wanted, for the key pair (see quarry "
-		    "help keygen)");
-	o->key_file = o->store_paths[0];
-	o->n_store_paths = 0;
 	return 0;
 }
 
@@ -537,9 +536,12 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	}
 	if (parse_arguments(argc - 1, argv + 1, &o, e) < 0 ||
 	    default_encoding(&o, e) < 0 ||
-	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
-	    (o.command == COMMAND_CACHE && take_cache_verb(&o, e) < 0) ||
+	    (o.command == COMMAND_KEYGEN && options_take_key_file(&o, e) < 0) ||
+	    (o.command == COMMAND_CACHE &&
+		options_take_cache_verb(&o, e) < 0) ||
 	    (o.command == COMMAND_INDEX && options_take_index(&o, e) < 0) ||
+	    (o.command == COMMAND_SERVE && options_check_serve(&o, e) < 0) ||
+	    (o.command == COMMAND_STATUS && options_check_status(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||
 		    options_check_together(&o, e) < 0))) {

@@ -21,9 +21,11 @@ struct err;
 enum command {
 	COMMAND_BUILD,
 	COMMAND_PLAN,
+	COMMAND_SERVE,
 	COMMAND_KEYGEN,
 	COMMAND_CACHE,
 	COMMAND_INDEX,
+	COMMAND_STATUS,
 	COMMAND_HELP,
 	COMMAND_VERSION
 };
@@ -40,6 +42,7 @@ enum progress_mode {
 #define OPTIONS_SLOTS_MAX 1024
 #define OPTIONS_WORKERS_MAX 100000
 #define OPTIONS_DAYS_MAX 36500
+#define OPTIONS_WATCH_MAX 86400			/* seconds */
 #define OPTIONS_CACHE_SIZE ((uint64_t)20 << 30) /* by default */
 
 struct options {
@@ -80,6 +83,15 @@ struct options {
 	bool no_locality;	  /* jobs go anywhere */
 	size_t audit;		  /* percent of layers that are made twice */
 
+	/* A coordinator that stays up, whose workers make the layers. */
+	const char *coordinator; /* endpoint, or NULL */
+	const char *server_key;	 /* its public key, or a file that has it */
+
+	/* serve: clients, and who they may be. */
+	const char *clients;	  /* endpoint */
+	const char *clients_keys; /* file or folder, or NULL */
+	bool clients_plain;	  /* without keys, beyond this machine */
+
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;
 	struct push_options push;
@@ -98,9 +110,11 @@ struct options {
 	enum image_format format; /* of manifests in registries */
 	enum tar_dialect dialect;
 	const char *metadata_file; /* or NULL */
+	const char *metrics;	   /* where they are told, or NULL: nowhere */
 	enum progress_mode progress;
-	bool json;    /* plan --json */
-	bool verbose; /* --verbose: debug lines */
+	size_t watch_s; /* status: again after so many seconds; 0: once */
+	bool json;	/* plan, cache, status */
+	bool verbose;	/* --verbose: debug lines */
 };
 
 /* ERR_USAGE names the argument and what is known; *out is then empty. */

@@ -77,9 +77,12 @@ static const char overview[] =
 "Usage:\n"
 "  quarry build [OPTION...] REQUEST.json | STORE-PATH...   build an image\n"
 "  quarry plan [OPTION...] REQUEST.json | STORE-PATH...    show its layers\n"
+"  quarry serve [OPTION...] --clients ENDPOINT             make layers for\n"
+"                                                          many builds\n"
 "  quarry index NAME --manifest IMAGE...                   several architectures\n"
 "  quarry keygen FILE                                      make a key pair\n"
 "  quarry cache list|verify|prune                          layers made before\n"
+"  quarry status --coordinator ENDPOINT                    how a server is doing\n"
 "  quarry help [COMMAND]                                   explain a command\n"
 "  quarry --version\n"
 "\n"
@@ -140,6 +143,11 @@ REGISTRY
 "                          (default: 1)\n"
 "  --worker-program FILE   (default: quarry-worker beside quarry, then on\n"
 "                          PATH)\n"
+"  --coordinator ENDPOINT  have layers made by a coordinator that stays up\n"
+"                          (quarry serve), at tcp://HOST:PORT; only the root\n"
+"                          layer is made here\n"
+"  --server-key KEY        that coordinator's public key, or the file that has\n"
+"                          it; --key is then this client's\n"
 "  --listen ENDPOINT       let workers of other machines join, at\n"
 "                          tcp://HOST:PORT (HOST * is every address, PORT *\n"
 "                          a free one)\n"
@@ -171,6 +179,8 @@ REGISTRY
 "  --progress auto|bar|plain|json|none\n"
 "                          on standard error (default: auto: a bar on a\n"
 "                          terminal, else plain lines)\n"
+"  --metrics HOST:PORT     numbers for Prometheus at http://HOST:PORT/metrics\n"
+"                          while it works; PORT alone: for this machine only\n"
 "\n"
 GENERAL
 "\n"
@@ -231,6 +241,68 @@ GENERAL
 "\n"
 STATUS;
 
+static const char serve[] =
+"Stays up and makes layers for builds of other machines, each layer once.\n"
+"\n"
+"Usage:\n"
+"  quarry serve [OPTION...] --clients ENDPOINT\n"
+"\n"
+"Clients (builds that are told to ask this coordinator):\n"
+"  --clients ENDPOINT      where they may come: tcp://HOST:PORT (HOST * is\n"
+"                          every address, PORT * a free one); layers are\n"
+"                          handed over at the port after it\n"
+"  --clients-keys FILE     public keys of clients that may come, one a line,\n"
+"                          or a folder of *.pub files; read again on SIGHUP\n"
+"  --clients-without-keys  let everybody come who can reach the endpoint\n"
+"  --key FILE              this server's key pair, made by quarry keygen\n"
+"\n"
+"Layers:\n"
+"  --cache DIR             layers made before, and where those that are made\n"
+"                          now are kept (default: $XDG_CACHE_HOME/quarry or\n"
+"                          ~/.cache/quarry)\n"
+"  --cache-size SIZE       what is least recently used goes beyond it\n"
+"                          (default: 20G; K, M, G and T are powers of 1024)\n"
+"  --store-root DIR        the store lies under DIR: what images show as\n"
+"                          /nix/store/X is read from DIR/nix/store/X\n"
+"  --store-dir DIR         (default: /nix/store)\n"
+"\n"
+"Work:\n"
+"  --slots N               layers worked on at once (default: this machine's\n"
+"                          cores)\n"
+"  --local-slots N         as --slots; 0: all work is done elsewhere\n"
+"  --workers N             local worker processes that share the slots\n"
+"                          (default: 1)\n"
+"  --worker-program FILE   (default: quarry-worker beside quarry, then on\n"
+"                          PATH)\n"
+"  --listen ENDPOINT       let workers of other machines join, at\n"
+"                          tcp://HOST:PORT, another one than --clients\n"
+"  --workers-keys FILE     public keys of workers that may join, as\n"
+"                          --clients-keys\n"
+"  --listen-without-keys   let everybody join who can reach the endpoint\n"
+"  --launch CMD            start workers on other machines by CMD\n"
+"  --advertise HOST        how those machines call this one (default: its host\n"
+"                          name, or the host of --listen)\n"
+"  --audit PERCENT         have so many layers made twice, by two workers, and\n"
+"                          compare\n"
+"  --substituter URL       a Nix binary cache where local workers get store\n"
+"                          paths that are not on this machine; may be given\n"
+"                          several times\n"
+"  --trusted-key NAME:BASE64\n"
+"                          what a cache says must be signed by such a key; may\n"
+"                          be given several times\n"
+"  --no-require-sigs       take what is not signed\n"
+"  --metrics HOST:PORT     numbers for Prometheus at http://HOST:PORT/metrics\n"
+"\n"
+GENERAL
+"\n"
+"SIGTERM ends it: clients and workers are told, and the exit status is 0.\n"
+"\n"
+"Example:\n"
+"  quarry serve --clients 'tcp://*:4710' --clients-keys clients.keys \\\n"
+"      --listen 'tcp://*:4700' --workers-keys workers.keys --key server\n"
+"\n"
+STATUS;
+
 static const char keygen[] =
 "Makes a CURVE key pair for a coordinator or a worker.\n"
 "\n"
@@ -275,6 +347,26 @@ GENERAL
 "\n"
 STATUS;
 
+static const char status[] =
+"Shows how a coordinator that stays up is doing: workers, clients, layers.\n"
+"\n"
+"Usage:\n"
+"  quarry status [OPTION...] --coordinator ENDPOINT\n"
+"\n"
+"  --coordinator ENDPOINT  where it is, as for quarry build: tcp://HOST:PORT\n"
+"  --server-key KEY        its public key, or the file that has it\n"
+"  --key FILE              this client's key pair\n"
+"  --json                  JSON instead of a table, a line each time\n"
+"  --watch SECONDS         again and again, with so many seconds in between\n"
+"\n"
+GENERAL
+"\n"
+"Example:\n"
+"  quarry status --coordinator tcp://build-host:4710 \\\n"
+"      --server-key coordinator.pub --key client --watch 2\n"
+"\n"
+STATUS;
+
 /* clang-format on */
 
 const char *
@@ -285,12 +377,16 @@ options_help(enum command command)
 		return build;
 	case COMMAND_PLAN:
 		return plan;
+	case COMMAND_SERVE:
+		return serve;
 	case COMMAND_KEYGEN:
 		return keygen;
 	case COMMAND_CACHE:
 		return cache;
 	case COMMAND_INDEX:
 		return index_text;
+	case COMMAND_STATUS:
+		return status;
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
 		break;
