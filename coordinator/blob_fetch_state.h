@@ -28,6 +28,7 @@ struct task {
 	atomic_uint_fast64_t bytes;
 	int64_t patience; /* ms: until when it waits for descriptors; 0: not */
 	struct err err;
+	bool broken; /* the thread had failed */
 	struct task *next;
 };
 

@@ -91,6 +91,7 @@ finish(struct blob_fetch *f, struct task *task, const struct err *why)
 		release(
 		    f, task->source, &task->request.id, why->kind == ERR_NONE);
 	task->source = NULL;
+	task->broken = f->broken.kind != ERR_NONE;
 	pthread_mutex_lock(&f->lock);
 	task_unlink(&f->tasks, &f->tasks_end, task);
 	task_push(&f->done_end, task);

@@ -143,7 +143,7 @@ client_lost(struct client *c)
 	if (c->step == CLIENT_READY) {
 		c->lost = monotime_ms();
 		c->connect_at = c->lost + c->config.pace.silent_ms;
-		progress_worker_gone(c->config.progress, 0);
+		progress_worker_gone(c->config.progress, 0, true);
 	}
 	c->step = CLIENT_NEW;
 }

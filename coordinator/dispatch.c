@@ -257,6 +257,23 @@ replace(struct dispatch *d, struct err *e)
 }
 
 static void
+tell_sent(struct dispatch *d, const struct peer *p, const char *label,
+    const struct sched_action *a)
+{
+	size_t worker = dispatch_worker_index(p->worker);
+
+	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: sent%s%s", p->name,
+	    label, (unsigned long long)a->attempt,
+	    a->why == SCHED_AGAIN ? " again, the one before: " : "",
+	    a->why == SCHED_AGAIN ? sched_end_name(a->before) : "");
+	if (a->why == SCHED_AGAIN)
+		progress_again(
+		    d->progress, worker, label, a->attempt, a->before);
+	else if (a->why == SCHED_COPY)
+		progress_copy(d->progress, worker, label, a->attempt);
+}
+
+static void
 send_job(struct dispatch *d, const struct sched_action *a)
 {
 	struct peer *p = peer_by_worker(d, a->worker);
@@ -286,7 +303,9 @@ send_job(struct dispatch *d, const struct sched_action *a)
 		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
 		    job.label, (unsigned long long)a->attempt, e.text);
 		peer_gone(d, p, "cannot be reached");
+		return;
 	}
+	tell_sent(d, p, job.label, a);
 }
 
 static void
@@ -320,6 +339,7 @@ audit_skipped(struct dispatch *d, struct task *t, struct err *e)
 {
 	log_line(
 	    LOG_WARNING, "%s was not checked: no second worker", t->job->label);
+	progress_audit(d->progress, t->job->label, false);
 	return task_done(d, t, e);
 }
 

@@ -91,6 +91,12 @@ struct dispatch_config {
 	const char *command;	 /* "build", or NULL: that; static */
 	uint64_t cached;	 /* layers that need not be made */
 	struct metrics *metrics; /* is shown it, or NULL; borrowed */
+	/*
+	 * Puts into it what is not dispatch's own, like clients and what they
+	 * have queued; NULL: there is nothing.  Metrics show that, too.
+	 */
+	int (*status_more)(void *arg, struct status *s, struct err *e);
+	void *status_more_arg;
 };
 
 /* Makes the sockets (one in a scratch folder) and starts local workers. */
@@ -138,10 +144,7 @@ size_t dispatch_room(const struct dispatch *d);
  */
 const char *dispatch_encoder(const struct dispatch *d, enum encoding_kind kind);
 
-/*
- * How things are now; the caller's to clear.  Clients are not its own: that
- * list is empty.
- */
+/* How things are now; the caller's to clear. */
 int dispatch_status(
     const struct dispatch *d, struct status *out, struct err *e);
 

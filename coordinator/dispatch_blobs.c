@@ -112,7 +112,8 @@ dispatch_blobs_end(struct dispatch *d, struct task *t)
 	p = peer_by_worker(d, pull->worker);
 	if (p != NULL &&
 	    dispatch_blobs_drop(d, p, d->base + t->id.v, pull->attempt, &e) < 0)
-		log_line(LOG_DEBUG, "%s", e.text);
+		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
+		    t->job->label, (unsigned long long)pull->attempt, e.text);
 	pull_ended(d, t);
 }
 
@@ -186,6 +187,10 @@ pull_failed(struct dispatch *d, struct peer *p, struct task *t,
 {
 	int64_t now = dispatch_now(d);
 
+	if (o->err.kind == ERR_FATAL && o->broken) {
+		*e = o->err;
+		return -1;
+	}
 	/* The disk is full, say: nobody can have it. */
 	if (o->err.kind == ERR_FATAL)
 		return task_failed(d, t, &o->err, e);

@@ -73,6 +73,9 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 		return -1;
 	dispatch_shared_joined(d, p);
 	d->seen.joins++;
+	if (p->via == d->remote)
+		log_line(LOG_INFO, "worker %s has joined: %zu slot%s", p->name,
+		    p->slots, p->slots == 1 ? "" : "s");
 	d->start_failures = 0;
 	progress_worker_up(
 	    d->progress, dispatch_worker_index(p->worker), p->name);

@@ -23,7 +23,8 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 {
 	struct err e = ERR_INIT;
 
-	progress_worker_gone(d->progress, dispatch_worker_index(p->worker));
+	progress_worker_gone(
+	    d->progress, dispatch_worker_index(p->worker), !p->left);
 	d->room -= p->room;
 	d->seen.leaves += p->left;
 	d->seen.losses += !p->left;
@@ -36,7 +37,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
-		log_line(LOG_DEBUG, "%s", e.text);
+		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
 	peer_worker_id_free(d, p->worker);
 	peer_remove(d, p);
 }
@@ -155,6 +156,7 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 		return task_failed(d, t, &differs, e);
 	case SCHED_CONFIRMED:
 		job_ended(d, worker, t);
+		progress_audit(d->progress, t->job->label, true);
 		return task_done(d, t, e);
 	case SCHED_DUPLICATE:
 	case SCHED_UNKNOWN:
@@ -167,13 +169,14 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 /* Drops a worker whose result cannot be true. */
 static bool
 check_result(struct dispatch *d, struct peer *p, const struct task *t,
-    bool measured, const struct layer_result *r)
+    uint64_t attempt, bool measured, const struct layer_result *r)
 {
 	if (result_holds(t->job, measured, p->via == d->link, r))
 		return true;
 	log_line(LOG_WARNING,
-	    "worker %s: its result for %s does not hold: dropped", p->name,
-	    t->job->label);
+	    "worker %s: its result for %s, attempt %llu, does not hold: "
+	    "dropped",
+	    p->name, t->job->label, (unsigned long long)attempt);
 	peer_gone(d, p, "its result did not hold");
 	return false;
 }
@@ -189,9 +192,10 @@ on_done(
 		return d->open && p->via == d->remote
 		    ? dispatch_blobs_drop(d, p, m->job, m->attempt, e)
 		    : 0;
-	if (!check_result(d, p, t, false, &m->result))
+	if (!check_result(d, p, t, m->attempt, false, &m->result))
 		return 0;
 	d->seen.bytes_fetched += m->result.fetched;
+	progress_fetched(d->progress, m->result.fetched);
 	if (m->result.fetched > 0)
 		sched_fetched(d->sched, p->worker, m->result.fetched,
 		    (int64_t)(m->result.fetch_us / 1000));
@@ -215,7 +219,7 @@ on_sized(struct dispatch *d, struct peer *p, const struct msg_sized *m,
 	struct task *t = dispatch_task_of(d, m->job);
 	struct digest of_size;
 
-	if (t == NULL || !check_result(d, p, t, true, &r))
+	if (t == NULL || !check_result(d, p, t, m->attempt, true, &r))
 		return 0;
 	digest_of(&r.tar_size, sizeof(r.tar_size), &of_size);
 	return dispatch_accept(
@@ -381,8 +385,10 @@ receive_from(struct dispatch *d, struct link *via, struct err *e)
 			return -1;
 		}
 		if (rc < 0) {
-			log_line(LOG_WARNING, "message refused: %s", bad.text);
-			if ((p = peer_by_link(d, &from)) != NULL)
+			p = peer_by_link(d, &from);
+			log_line(LOG_WARNING, "worker %s: message refused: %s",
+			    p != NULL ? p->name : "?", bad.text);
+			if (p != NULL)
 				peer_gone(d, p, "broke the protocol");
 			continue;
 		}

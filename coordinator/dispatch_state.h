@@ -129,6 +129,8 @@ struct dispatch {
 	struct status seen;	 /* in all runs before; it has no lists */
 	int64_t since;		 /* ms: of all that */
 	struct metrics *metrics; /* or NULL */
+	int (*more)(void *arg, struct status *s, struct err *e);
+	void *more_arg;
 
 	/* Of the run that is on. */
 	struct scheduler *sched;

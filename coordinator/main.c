@@ -13,6 +13,7 @@
 #include "options.h"
 #include "plan.h"
 #include "serve.h"
+#include "status_command.h"
 
 static int
 fail(const struct err *e)
@@ -36,6 +37,8 @@ run(const struct options *options, struct err *e)
 		return keygen_run(options, e);
 	case COMMAND_CACHE:
 		return cache_command_run(options, e);
+	case COMMAND_STATUS:
+		return status_command_run(options, e);
 	case COMMAND_HELP:
 		fputs(options_help(options->help_for), stdout);
 		break;

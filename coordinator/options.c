@@ -16,10 +16,11 @@
 #define FOR_PLAN 2u
 #define FOR_KEYGEN 4u
 #define FOR_CACHE 8u
-#define FOR_SERVE 256u
+#define FOR_STATUS 16u
+#define FOR_SERVE 32u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
 #define FOR_WORK (FOR_BUILD | FOR_SERVE)
-#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE | FOR_SERVE)
+#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE | FOR_STATUS | FOR_SERVE)
 
 /* getopt_long's codes: anything that is no character of a short option. */
 #define CODE_FIRST 1000
@@ -147,6 +148,12 @@ set_unused_days(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+set_watch(struct options *o, const char *arg, struct err *e)
+{
+	return options_count(arg, OPTIONS_WATCH_MAX, "watch", &o->watch_s, e);
+}
+
+static int
 set_tls_verify(struct options *o, const char *arg, struct err *e)
 {
 	if (strcmp(arg, "true") != 0 && strcmp(arg, "false") != 0)
@@ -257,7 +264,7 @@ set_version(struct options *o, const char *arg, struct err *e)
 	}
 
 static const struct option_spec specs[] = {
-    TEXT(FOR_ALL & ~FOR_SERVE, "name", name),
+    TEXT(FOR_BOTH | FOR_KEYGEN, "name", name),
     TEXT(FOR_BOTH, "tag", tag),
     TEXT(FOR_BOTH, "config", config_file),
     TEXT(FOR_BOTH, "created", created),
@@ -284,12 +291,12 @@ static const struct option_spec specs[] = {
     CALL(FOR_WORK, "substituter", required_argument, add_substituter),
     CALL(FOR_WORK, "trusted-key", required_argument, add_trusted_key),
     FLAG(FOR_WORK, "no-require-sigs", caches.no_require_sigs),
-    TEXT(FOR_BUILD, "coordinator", coordinator),
-    TEXT(FOR_BUILD, "server-key", server_key),
+    TEXT(FOR_BUILD | FOR_STATUS, "coordinator", coordinator),
+    TEXT(FOR_BUILD | FOR_STATUS, "server-key", server_key),
     TEXT(FOR_WORK, "listen", listen),
     CALL(FOR_WORK, "launch", required_argument, set_launch),
     TEXT(FOR_WORK, "advertise", advertise),
-    TEXT(FOR_WORK, "key", key_file),
+    TEXT(FOR_WORK | FOR_STATUS, "key", key_file),
     TEXT(FOR_WORK, "workers-keys", workers_keys),
     FLAG(FOR_WORK, "listen-without-keys", listen_plain),
     TEXT(FOR_SERVE, "clients", clients),
@@ -316,8 +323,9 @@ static const struct option_spec specs[] = {
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
     TEXT(FOR_WORK, "metrics", metrics),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
-    FLAG(FOR_PLAN | FOR_CACHE, "json", json),
-    FLAG(FOR_BOTH | FOR_CACHE | FOR_SERVE, "verbose", verbose),
+    FLAG(FOR_PLAN | FOR_CACHE | FOR_STATUS, "json", json),
+    CALL(FOR_STATUS, "watch", required_argument, set_watch),
+    FLAG(FOR_BOTH | FOR_CACHE | FOR_STATUS | FOR_SERVE, "verbose", verbose),
     CALL(FOR_ALL, "help", no_argument, set_help),
     CALL(FOR_ALL, "version", no_argument, set_version),
 };
@@ -330,6 +338,7 @@ static const char *const commands[] = {
     [COMMAND_SERVE] = "serve",
     [COMMAND_KEYGEN] = "keygen",
     [COMMAND_CACHE] = "cache",
+    [COMMAND_STATUS] = "status",
     [COMMAND_HELP] = "help",
 };
 
@@ -361,6 +370,8 @@ spec_for(const struct option_spec *spec, enum command command)
 		return (spec->commands & FOR_KEYGEN) != 0;
 	case COMMAND_CACHE:
 		return (spec->commands & FOR_CACHE) != 0;
+	case COMMAND_STATUS:
+		return (spec->commands & FOR_STATUS) != 0;
 	case COMMAND_BUILD:
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
@@ -389,7 +400,7 @@ static const char *
 first_command(const struct option_spec *spec)
 {
 	static const enum command order[] = {COMMAND_BUILD, COMMAND_PLAN,
-	    COMMAND_SERVE, COMMAND_CACHE, COMMAND_KEYGEN};
+	    COMMAND_SERVE, COMMAND_CACHE, COMMAND_STATUS, COMMAND_KEYGEN};
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
 		if (spec_for(spec, order[i]))
@@ -486,9 +497,8 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, plan, serve, cache, keygen "
-		    "or "
-		    "help "
+		    "a command is missing: build, plan, serve, cache, status, "
+		    "keygen or help "
 		    "(see quarry --help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
 		o->command = COMMAND_VERSION;
@@ -507,32 +517,6 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 		return -1;
 	if (o->command == COMMAND_HELP && argc > 2 && *argv[2] != '-')
 		return find_command(argv[2], &o->help_for, e);
-	return 0;
-}
-
-/* cache has one, too: what to do. */
-static int
-take_cache_verb(struct options *o, struct err *e)
-{
-	if (o->n_store_paths != 1)
-		return err_set(e, ERR_USAGE, 0,
-		    "cache: one of list, verify and prune is wanted (see "
-		    "quarry help cache)");
-	o->cache_verb = o->store_paths[0];
-	o->n_store_paths = 0;
-	return 0;
-}
-
-/* keygen has one positional. */
-static int
-take_key_file(struct options *o, struct err *e)
-{
-	if (o->n_store_paths != 1)
-		return err_set(e, ERR_USAGE, 0,
-		    "keygen: one FILE is wanted, for the key pair (see quarry "
-		    "help keygen)");
-	o->key_file = o->store_paths[0];
-	o->n_store_paths = 0;
 	return 0;
 }
 
@@ -572,9 +556,11 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	}
 	if (parse_arguments(argc - 1, argv + 1, &o, e) < 0 ||
 	    default_encoding(&o, e) < 0 ||
-	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
-	    (o.command == COMMAND_CACHE && take_cache_verb(&o, e) < 0) ||
+	    (o.command == COMMAND_KEYGEN && options_take_key_file(&o, e) < 0) ||
+	    (o.command == COMMAND_CACHE &&
+		options_take_cache_verb(&o, e) < 0) ||
 	    (o.command == COMMAND_SERVE && options_check_serve(&o, e) < 0) ||
+	    (o.command == COMMAND_STATUS && options_check_status(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||
 		    options_check_together(&o, e) < 0))) {

@@ -23,6 +23,7 @@ enum command {
 	COMMAND_SERVE,
 	COMMAND_KEYGEN,
 	COMMAND_CACHE,
+	COMMAND_STATUS,
 	COMMAND_HELP,
 	COMMAND_VERSION
 };
@@ -39,6 +40,7 @@ enum progress_mode {
 #define OPTIONS_SLOTS_MAX 1024
 #define OPTIONS_WORKERS_MAX 100000
 #define OPTIONS_DAYS_MAX 36500
+#define OPTIONS_WATCH_MAX 86400			/* seconds */
 #define OPTIONS_CACHE_SIZE ((uint64_t)20 << 30) /* by default */
 
 struct options {
@@ -103,8 +105,9 @@ struct options {
 	const char *metadata_file; /* or NULL */
 	const char *metrics;	   /* where they are told, or NULL: nowhere */
 	enum progress_mode progress;
-	bool json;    /* plan --json */
-	bool verbose; /* --verbose: debug lines */
+	size_t watch_s; /* status: again after so many seconds; 0: once */
+	bool json;	/* plan, cache, status */
+	bool verbose;	/* --verbose: debug lines */
 };
 
 /* ERR_USAGE names the argument and what is known; *out is then empty. */

@@ -80,6 +80,32 @@ options_sort_positionals(struct options *o, struct err *e)
 	return 0;
 }
 
+/* cache has one, too: what to do. */
+int
+options_take_cache_verb(struct options *o, struct err *e)
+{
+	if (o->n_store_paths != 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "cache: one of list, verify and prune is wanted (see "
+		    "quarry help cache)");
+	o->cache_verb = o->store_paths[0];
+	o->n_store_paths = 0;
+	return 0;
+}
+
+/* keygen has one positional. */
+int
+options_take_key_file(struct options *o, struct err *e)
+{
+	if (o->n_store_paths != 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "keygen: one FILE is wanted, for the key pair (see quarry "
+		    "help keygen)");
+	o->key_file = o->store_paths[0];
+	o->n_store_paths = 0;
+	return 0;
+}
+
 static bool
 is_dash(const char *s)
 {
@@ -191,6 +217,7 @@ check_no_workers(const struct options *o, struct err *e)
 	    {"min-workers", o->min_workers != 0},
 	    {"no-locality", o->no_locality},
 	    {"audit", o->audit != 0},
+	    {"metrics", o->metrics != NULL},
 	    {"substituter", o->caches.n_urls > 0},
 	    {"trusted-key", o->caches.n_keys > 0},
 	    {"no-require-sigs", o->caches.no_require_sigs},
@@ -225,14 +252,12 @@ check_one_form(const struct options *o, struct err *e)
 	    "--encoding none");
 }
 
-/* Layers that a coordinator elsewhere has made. */
+/* Where a coordinator that stays up is, and the keys to it. */
 static int
-check_coordinator(const struct options *o, struct err *e)
+check_server(const struct options *o, struct err *e)
 {
 	struct endpoint where;
 
-	if (check_no_workers(o, e) < 0 || check_one_form(o, e) < 0)
-		return -1;
 	if (endpoint_check(o->coordinator, false, &where, e) < 0)
 		return err_ctx(e, "--coordinator");
 	if ((o->key_file == NULL) != (o->server_key == NULL))
@@ -246,6 +271,30 @@ check_coordinator(const struct options *o, struct err *e)
 		    "--server-key are needed (quarry keygen makes keys)",
 		    o->coordinator);
 	return 0;
+}
+
+int
+options_check_status(const struct options *o, struct err *e)
+{
+	if (o->n_store_paths > 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "status: '%.80s' is one word too many (see quarry help "
+		    "status)",
+		    o->store_paths[0]);
+	if (o->coordinator == NULL)
+		return err_set(e, ERR_USAGE, 0,
+		    "status: --coordinator tcp://HOST:PORT is wanted (see "
+		    "quarry help status)");
+	return check_server(o, e);
+}
+
+/* Layers that a coordinator elsewhere has made. */
+static int
+check_coordinator(const struct options *o, struct err *e)
+{
+	if (check_no_workers(o, e) < 0 || check_one_form(o, e) < 0)
+		return -1;
+	return check_server(o, e);
 }
 
 /* Who makes the layers. */

@@ -67,6 +67,7 @@ static const char overview[] =
 "                                                          many builds\n"
 "  quarry keygen FILE                                      make a key pair\n"
 "  quarry cache list|verify|prune                          layers made before\n"
+"  quarry status --coordinator ENDPOINT                    how a server is doing\n"
 "  quarry help [COMMAND]                                   explain a command\n"
 "  quarry --version\n"
 "\n"
@@ -209,7 +210,7 @@ static const char serve[] =
 "Usage:\n"
 "  quarry serve [OPTION...] --clients ENDPOINT\n"
 "\n"
-"Clients (quarry build --coordinator):\n"
+"Clients (builds that are told to ask this coordinator):\n"
 "  --clients ENDPOINT      where they may come: tcp://HOST:PORT (HOST * is\n"
 "                          every address, PORT * a free one); layers are\n"
 "                          handed over at the port after it\n"
@@ -260,8 +261,8 @@ GENERAL
 "SIGTERM ends it: clients and workers are told, and the exit status is 0.\n"
 "\n"
 "Example:\n"
-"  quarry serve --clients 'tcp://*:4700' --clients-keys clients.keys \\\n"
-"      --listen 'tcp://*:4710' --workers-keys workers.keys --key server\n"
+"  quarry serve --clients 'tcp://*:4710' --clients-keys clients.keys \\\n"
+"      --listen 'tcp://*:4700' --workers-keys workers.keys --key server\n"
 "\n"
 STATUS;
 
@@ -309,6 +310,26 @@ GENERAL
 "\n"
 STATUS;
 
+static const char status[] =
+"Shows how a coordinator that stays up is doing: workers, clients, layers.\n"
+"\n"
+"Usage:\n"
+"  quarry status [OPTION...] --coordinator ENDPOINT\n"
+"\n"
+"  --coordinator ENDPOINT  where it is, as for quarry build: tcp://HOST:PORT\n"
+"  --server-key KEY        its public key, or the file that has it\n"
+"  --key FILE              this client's key pair\n"
+"  --json                  JSON instead of a table, a line each time\n"
+"  --watch SECONDS         again and again, with so many seconds in between\n"
+"\n"
+GENERAL
+"\n"
+"Example:\n"
+"  quarry status --coordinator tcp://build-host:4710 \\\n"
+"      --server-key coordinator.pub --key client --watch 2\n"
+"\n"
+STATUS;
+
 /* clang-format on */
 
 const char *
@@ -325,6 +346,8 @@ options_help(enum command command)
 		return keygen;
 	case COMMAND_CACHE:
 		return cache;
+	case COMMAND_STATUS:
+		return status;
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
 		break;

@@ -5,6 +5,22 @@
 #include "scheduler.h"
 #include "scheduler_state.h"
 
+const char *
+sched_end_name(enum sched_end end)
+{
+	static const char *const name[SCHED_ENDS] = {
+	    [SCHED_END_RESULT] = "result",
+	    [SCHED_END_FAILED] = "failed",
+	    [SCHED_END_POSTPONED] = "postponed",
+	    [SCHED_END_EXPIRED] = "expired",
+	    [SCHED_END_LOST] = "lost",
+	    [SCHED_END_MOVED] = "moved",
+	    [SCHED_END_CANCELLED] = "cancelled",
+	};
+
+	return name[end];
+}
+
 struct sched_counts *
 counts_of(struct scheduler *s, const struct job *j)
 {

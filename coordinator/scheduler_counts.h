@@ -1,5 +1,5 @@
 /*
- * What a scheduler has seen, as numbers.  Data alone; the scheduler counts.
+ * What a scheduler has seen, as numbers, which it counts itself.  Pure.
  *
  * added == queued + running + done + failed + left, and
  * started == the sum of ended + the attempts that go on: at any time.
@@ -20,6 +20,9 @@ enum sched_end {
 	SCHED_END_CANCELLED  /* another copy was first, or nobody wants it */
 };
 #define SCHED_ENDS 7
+
+/* "lost"; static. */
+const char *sched_end_name(enum sched_end end);
 
 struct sched_counts {
 	/* Jobs: all, and what they are now. */

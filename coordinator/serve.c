@@ -112,6 +112,8 @@ start_workers(struct serve *s, struct err *e)
 	    .audit = (unsigned)o->audit,
 	    .command = "serve",
 	    .metrics = s->metrics,
+	    .status_more = serve_status_more,
+	    .status_more_arg = s,
 	};
 
 	if (config.slots == 0 && !o->no_local_slots)

@@ -31,6 +31,7 @@ struct options;
 struct progress;
 struct scratch;
 struct serve_cache;
+struct status;
 struct zap;
 
 #define SERVE_CLIENTS_MAX 4096
@@ -190,7 +191,9 @@ void serve_jobs_clear(struct serve *s);
 /* Whose blobs those of that encoding are. */
 const char *serve_encoder(const struct serve *s, enum encoding_kind kind);
 
-/* serve_status.c: STATE's text; the caller frees *out. */
+/* serve_status.c: what dispatch does not know of how things are. */
+int serve_status_more(void *serve, struct status *out, struct err *e);
+/* STATE's text; the caller frees *out. */
 int serve_status(const struct serve *s, char **out, struct err *e);
 
 #endif

@@ -445,6 +445,19 @@ class TestProtocol(Serve):
         c.send(BYE, 0)
         self.wait_log(self.server_log, "has left")
 
+    def test_too_much_at_once_is_put_off(self):
+        """Lists of store paths that do not come to their ends."""
+        c = self.client()
+        jobs = [c.want(self.store.infos[:1], n_items=2) for _ in range(65)]
+        m = c.until(POSTPONE)
+        self.assertEqual(m[1:3], [jobs[-1], 1])
+        # Of it nothing is known; the others go on.
+        c.items(jobs[-1], 1, self.store.infos[1:2])
+        c.items(jobs[0], 1, self.store.infos[1:2])
+        self.assertEqual(c.until(DONE)[1], jobs[0])
+        c.want(self.store.infos[:1])
+        self.assertEqual(c.until(DONE)[1], len(jobs) + 1)
+
     def test_comes_again(self):
         """Another connection of the same one: it pulls on by its token."""
         c = self.client()
@@ -525,7 +538,7 @@ class TestFaults(Slow):
         r = self.finish(other)
         self.assertEqual(r.status, 0, r.errors)
         self.same("other", self.wanted("other", infos=self.big()[:2]))
-        self.wait_log(self.server_log, "killed.*: is silent", 30)
+        self.wait_log(self.server_log, "killed.*: is (silent|lost)", 30)
         self.assertTrue(wait_for(lambda: not self.jobs_running(), 60))
         self.assertLess(len(self.made()), 6)
         self.stop(p)

@@ -1,15 +1,21 @@
-"""How a coordinator is doing: metrics over HTTP while it builds."""
+"""How a coordinator is doing: metrics over HTTP, and quarry status."""
 
 import http.client
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import threading
+import time
 
 import quarrytest
 from quarrytest import Base, make_store, need, wait_for
 from remote import Remote, free_ports
+from scripted_server import Accepted
+
+STATUS, STATE, REFUSE = 23, 24, 3
 
 LINE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? ([0-9.]+)$")
 LABEL = re.compile(r'([a-z]+)="((?:[^"\\]|\\.)*)"')
@@ -256,6 +262,10 @@ class TestMetrics(StatusBase, Base):
         p, reader = self.hold(*self.args(self.small), port=0,
                               listen="[::1]:%d" % six)
         let_go(self, p, reader)
+        text = self.log("coordinator")
+        self.assertEqual(len(re.findall(
+            r"worker \S+ has joined: 1 slot\n", text)), 2, text)
+        self.assertRegex(text, r"work +1 host, 2 workers, audits: 5 agreed\n")
         for where, url in (("[::1]:*", r"http://\[::1\]:\d+/metrics"),
                            ("localhost:*", r"http://(127\.0\.0\.1|\[::1\]):"
                                            r"\d+/metrics"),
@@ -323,7 +333,208 @@ class TestCache(StatusBase, Base):
             let_go(self, p, reader)
 
 
+class Server:
+    """Answers each STATUS by say(peer, request)."""
+
+    def __init__(self, say):
+        self.say = say
+        self.sockets = [socket.create_server(("127.0.0.1", 0))]
+        self.endpoint = "tcp://127.0.0.1:%d" % \
+            self.sockets[0].getsockname()[1]
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        try:
+            while True:
+                s, _ = self.sockets[0].accept()
+                self.sockets.append(s)
+                self.talk(s)
+        except OSError:
+            pass
+
+    def talk(self, s):
+        try:
+            peer = Accepted(s)
+            peer.s.settimeout(None)
+            while True:
+                kind, request = peer.receive()
+                assert kind == STATUS
+                self.say(peer, request)
+        except (EOFError, ConnectionError):
+            pass
+
+    def close(self):
+        for s in self.sockets:
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            s.close()
+        self.thread.join()
+
+
+def counts(**given):
+    n = dict.fromkeys((
+        "added", "queued", "running", "done", "failed", "left", "started",
+        "copies", "duplicates", "differs", "agreed", "skipped"), 0)
+    n["ended"] = dict.fromkeys((
+        "result", "failed", "postponed", "expired", "lost", "moved",
+        "cancelled"), 0)
+    n["retried"] = dict.fromkeys((
+        "failed", "postponed", "expired", "lost"), 0)
+    n.update(given)
+    return n
+
+
+def state(**given):
+    """What a server says, as of this version."""
+    doc = {"version": "0.1.0", "command": "serve", "session": "%016x" % 77,
+           "uptime_ms": 61000, "jobs": counts(added=9, queued=4, running=2,
+                                              done=3),
+           "measures": counts(), "cached": 7,
+           "bytes": {"made": 3 << 20, "fetched": 0, "pulled": 0},
+           "workers": {"joined": 2, "lost": 1, "left": 0, "omitted": 0,
+                       "list": [{
+                           "name": "far-away/77", "remote": True,
+                           "draining": False, "aside": False, "slots": 4,
+                           "running": 2, "waiting": 0, "rate": 1 << 20,
+                           "done": 3, "failures": 1}]},
+           "clients": {"omitted": 0, "list": [{
+               "name": "laptop/5", "image": "hello:1", "wanted": 9,
+               "done": 3}]}}
+    doc.update(given)
+    return doc
+
+
+class TestCommand(Base):
+    def server(self, say):
+        s = Server(say)
+        self.addCleanup(s.close)
+        return s
+
+    def says(self, text):
+        return self.server(
+            lambda peer, request: peer.send(STATE, request, text))
+
+    def ask(self, server, *more, status=0):
+        return self.quarry("status", "--coordinator", server.endpoint, *more,
+                           status=status)
+
+    def refused(self, text, why):
+        r = self.ask(self.says(text), status=1)
+        self.assertEqual(r.stdout, b"")
+        self.assertEqual(len(r.errors.splitlines()), 1, r.errors)
+        self.assertIn(why, r.errors)
+
+    def test_table(self):
+        r = self.ask(self.says(json.dumps(state())))
+        out = r.stdout.decode()
+        self.assertEqual(r.stderr, b"")
+        self.assertIn("serve, up 1:01", out)
+        self.assertIn("4 queued, 2 running, 3 done", out)
+        self.assertIn("1 here; 2 joined, 1 lost, 0 left", out)
+        self.assertRegex(out, r"far-away/77 +remote +4 +2 +0 +1.00 MiB/s")
+        self.assertRegex(out, r"laptop/5 +9 +3 +hello:1")
+
+    def test_json(self):
+        r = self.ask(self.says(json.dumps(state(), indent=1)), "--json")
+        self.assertEqual(json.loads(r.stdout), state())
+        self.assertEqual(r.stdout.count(b"\n"), 1)
+
+    def test_watch(self):
+        told = []
+
+        def say(peer, request):
+            told.append(request)
+            peer.send(STATE, request, json.dumps(state(cached=len(told))))
+
+        p = self.start("status", "--coordinator", self.server(say).endpoint,
+                       "--json", "--watch", "1")
+        lines = [json.loads(p.stdout.readline()) for _ in range(3)]
+        self.assertEqual([l["cached"] for l in lines], [1, 2, 3])
+        p.send_signal(signal.SIGINT)
+        self.assertIn(p.wait(20), (130, -signal.SIGINT))
+
+    def test_another_answer_is_not_taken(self):
+        def say(peer, request):
+            peer.send(STATE, request + 1, "no")
+            peer.send(16)
+            peer.send(STATE, request, json.dumps(state()))
+
+        self.ask(self.server(say))
+
+    def test_names_cannot_do_anything(self):
+        doc = state()
+        doc["clients"]["list"][0]["image"] = "\x1b[2Jx\ny\u202e"
+        doc["version"] = "\x9b1m"
+        for more in ((), ("--json",)):
+            r = self.ask(self.says(json.dumps(doc)), *more)
+            self.assertNotIn(b"\x1b", r.stdout)
+            self.assertNotIn(b"u001b", r.stdout)
+            self.assertIn(b"?[2Jx?y", r.stdout)
+            self.assertTrue(r.stdout.isascii())
+
+    def test_what_is_no_state(self):
+        doc = state()
+        del doc["jobs"]["ended"]["lost"]
+        self.refused(json.dumps(doc), "jobs.ended.lost")
+        self.refused("", "column")
+        self.refused("[" * 1000, "nested")
+        self.refused("{}", "version")
+        self.refused(json.dumps(state(workers=[])), "workers")
+
+    def test_a_server_that_says_no(self):
+        s = self.server(lambda peer, request: peer.send(REFUSE, "not you"))
+        r = self.ask(s, status=1)
+        self.assertIn("not you", r.errors)
+
+    def test_nobody_answers(self):
+        mute = self.server(lambda peer, request: None)
+        for endpoint in (mute.endpoint, "tcp://127.0.0.1:%d" % free_ports(1)):
+            begin = time.monotonic()
+            r = self.quarry("status", "--coordinator", endpoint, status=1)
+            self.assertEqual(r.errors, "quarry: %s does not answer: nobody is "
+                                       "there\n" % endpoint)
+            self.assertLess(time.monotonic() - begin, 25)
+
+    def test_wrong_use(self):
+        at = ["--coordinator", "tcp://127.0.0.1:9"]
+        for args, word in (([], "--coordinator"), (at + ["x"], "x"),
+                           (["--coordinator", "9"], "tcp://"),
+                           (at + ["--key", "k"], "--server-key"),
+                           (["--coordinator", "tcp://h:1"], "keys"),
+                           (at + ["--watch", "0"], "watch"),
+                           (at + ["--watch", "x"], "watch"),
+                           (at + ["--slots", "1"], "slots"),
+                           (at + ["--key", "/none", "--server-key", "/none"],
+                            "/none")):
+            r = self.quarry("status", *args, status=2)
+            self.assertEqual(len(r.errors.splitlines()), 1, r.errors)
+            self.assertIn(word, r.errors)
+
+    def test_a_full_disk(self):
+        with open("/dev/full", "wb") as full:
+            r = self.quarry("status", "--coordinator", self.says(
+                json.dumps(state())).endpoint, stdout=full, status=1)
+            self.assertIn("standard output", r.errors)
+
+
 class TestRemote(StatusBase, Remote):
+    def test_a_key_that_is_not_known(self):
+        """Whoever listens there does not hear it."""
+        self.keygen("client")
+        p = self.coordinator(
+            *self.args(self.small), *self.listen("--local-slots", "0"),
+            "--no-cache", "--to", "none")
+        self.wait_log("coordinator", "workers are here")
+        r = self.quarry("status", "--coordinator", self.endpoint,
+                        "--server-key", self.path("keys/coordinator.pub"),
+                        "--key", self.path("keys/client"), status=1)
+        self.assertIn("one of the keys is wrong", r.errors)
+        p.terminate()
+        p.wait(20)
+
     def test_workers_of_other_machines(self):
         port = free_ports(1)
         reader, writer = os.pipe()
@@ -331,7 +542,7 @@ class TestRemote(StatusBase, Remote):
         second = self.worker("w2", "--slots", "1")
         p = self.coordinator(
             *self.args(self.slow), *self.listen("--local-slots", "0"),
-            "--min-workers", "2", "--audit", "100", "--no-cache", "--to",
+            "--min-workers", "2", "--progress", "plain", "--audit", "100", "--no-cache", "--to",
             "oci-archive:-", "--encoding", "zstd", "--metrics", "127.0.0.1:%d" % port,
             stdout=writer)
         os.close(writer)
