@@ -222,6 +222,7 @@ check_no_workers(const struct options *o, struct err *e)
 	    {"substituter", o->caches.n_urls > 0},
 	    {"trusted-key", o->caches.n_keys > 0},
 	    {"no-require-sigs", o->caches.no_require_sigs},
+	    {"metrics", o->metrics != NULL},
 	};
 
 	for (size_t i = 0; i < sizeof(option) / sizeof(option[0]); i++)

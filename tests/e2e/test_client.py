@@ -302,7 +302,8 @@ class TestUse(WithStore):
                 ("--listen-without-keys",), ("--local-slots", "0"), \
                 ("--slots", "2"), ("--workers", "2"), ("--min-workers", "1"), \
                 ("--no-locality",), ("--audit", "10"), \
-                ("--substituter", "http://x"), ("--no-require-sigs",):
+                ("--substituter", "http://x"), ("--no-require-sigs",), \
+                ("--metrics", "127.0.0.1:0"):
             self.refuse(args[0] + " does not go with --coordinator", *args,
                         "--to", "none")
 

@@ -3,19 +3,13 @@ happens when either of the two is not there."""
 
 import os
 import signal
-import subprocess
-import unittest
 
 import quarrytest
 from quarrytest import read, wait_for
-from remote import Remote
+from remote import Remote, free_ports
 from test_client import WithStore
 
-KNOWN = b"quarry serve" in subprocess.run(
-    [quarrytest.QUARRY, "--help"], stdout=subprocess.PIPE).stdout
 
-
-@unittest.skipUnless(KNOWN, "needs quarry serve")
 class Served(WithStore, Remote):
     """With quarry serve itself, over keys, unless a test says otherwise."""
 
@@ -125,6 +119,26 @@ class TestServed(Served):
                                     keys=False))
             self.same_tree(out, want)
             self.stop(serve)
+
+    def test_workers_of_other_machines(self):
+        """Neither client nor server has the store; two clients at once."""
+        _, _, want = self.plain("--encoding", "zstd")
+        clients = self.endpoint
+        workers = self.endpoint = "tcp://127.0.0.1:%d" % free_ports(2)
+        worker = self.worker("w1", "--slots", "2")
+        self.endpoint = clients
+        self.served()
+        serve = self.serve("--local-slots", "0", "--listen", workers,
+                           "--workers-keys", self.path("allowed"))
+        beside = [self.coordinator(
+            "--progress", "none", "--no-cache", *self.served(
+                "--to", "oci:" + self.path("out", name), "--encoding",
+                "zstd"), name=name) for name in ("a", "b")]
+        for p, name in zip(beside, "ab"):
+            self.assertEqual(self.finish(p).status, 0, self.log(name))
+            self.same_tree(self.path("out", name), want)
+        self.stop(serve)
+        self.end(worker)
 
     def test_failures(self):
         self.served()
