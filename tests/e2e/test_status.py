@@ -14,6 +14,7 @@ import quarrytest
 from quarrytest import Base, make_store, need, wait_for
 from remote import Remote, free_ports
 from scripted_server import Accepted
+from test_serve import Client, Serve
 
 STATUS, STATE, REFUSE = 23, 24, 3
 
@@ -559,6 +560,100 @@ class TestRemote(StatusBase, Remote):
         let_go(self, p, reader)
         for w in (first, second):
             self.end(w)
+
+
+class TestServe(Serve):
+    """A real server: what it says at its port for clients, and by HTTP."""
+
+    def serve_with_keys(self, *more):
+        self.port = free_ports(1)
+        for name in ("laptop", "stranger"):
+            self.keygen(name)
+        return self.serve(
+            "--clients-keys", self.path("keys/laptop.pub"), "--key",
+            self.path("keys/coordinator"), "--metrics", str(self.port), *more)
+
+    def ask(self, *more, key="laptop", status=0):
+        return self.quarry(
+            "status", "--coordinator", self.clients, "--server-key",
+            self.path("keys/coordinator.pub"), "--key",
+            self.path("keys", key), *more, status=status)
+
+    def build_there(self, name):
+        return self.quarry(
+            *self.client_args(name, "--server-key",
+                              self.path("keys/coordinator.pub"), "--key",
+                              self.path("keys/laptop")))
+
+    def test_it_adds_up(self):
+        p = self.serve_with_keys()
+        for _ in range(2):
+            self.build_there("image")
+        doc = json.loads(self.ask("--json").stdout)
+        jobs = doc["jobs"]
+        # Eight store paths, once; the root layer is the client's.
+        self.assertEqual((jobs["added"], jobs["done"], jobs["failed"],
+                          jobs["queued"], jobs["running"]), (8, 8, 0, 0, 0))
+        self.assertEqual(jobs["started"], sum(jobs["ended"].values()))
+        self.assertEqual(doc["cached"], 8)
+        worker, = doc["workers"]["list"]
+        self.assertEqual((worker["remote"], worker["slots"],
+                          worker["done"]), (False, 2, 8))
+        table = self.ask().stdout.decode()
+        self.assertIn("0 queued, 0 running, 8 done, 0 failed", table)
+        self.assertIn(worker["name"], table)
+        m = when(self.port, lambda m: m["quarry_jobs_done_total"] == 8)
+        self.assertEqual(m.of("quarry_build_info", version="0.1.0",
+                              command="serve"), 1)
+        self.assertEqual(m["quarry_made_bytes_total"], doc["bytes"]["made"])
+        self.assertEqual(m["quarry_layers_cached_total"], 8)
+        self.stop(p)
+
+    def test_clients_are_shown(self):
+        """The table names them; metrics, whose names would add up, do not."""
+        self.port = free_ports(1)
+        p = self.serve("--metrics", str(self.port))
+        first, second = (Client(self.clients_port, "image-%d" % i)
+                         for i in range(2))
+        first.want(self.store.infos[:1])
+        out = self.quarry("status", "--coordinator",
+                          self.clients).stdout.decode()
+        for i in range(2):
+            self.assertRegex(out, r"tests/%d +\d +\d  image-%d\n"
+                             % (os.getpid(), i))
+        m = when(self.port, lambda m: m["quarry_clients"] == 2)
+        self.assertNotIn("image-", m.text)
+        first.close()
+        when(self.port, lambda m: m["quarry_clients"] == 1)
+        second.close()
+        self.stop(p)
+
+    def test_who_may_ask(self):
+        p = self.serve_with_keys()
+        self.assertIn("one of the keys is wrong",
+                      self.ask(key="stranger", status=1).errors)
+        self.assertIn(b"WORKER", self.ask().stdout)
+        self.stop(p)
+
+    def test_server_that_is_started_again(self):
+        """Who watches sees both, or is told that there is nobody."""
+        p = self.serve_with_keys()
+        watch = self.start(
+            "status", "--coordinator", self.clients, "--server-key",
+            self.path("keys/coordinator.pub"), "--key",
+            self.path("keys/laptop"), "--json", "--watch", "1")
+        first = json.loads(watch.stdout.readline())["session"]
+        self.stop(p)
+        p = self.serve("--clients-keys", self.path("keys/laptop.pub"),
+                       "--key", self.path("keys/coordinator"))
+        for line in watch.stdout:
+            if json.loads(line)["session"] != first:
+                break
+        else:
+            self.assertIn(b"does not answer", watch.stderr.read())
+        watch.send_signal(signal.SIGINT)
+        watch.wait(20)
+        self.stop(p)
 
 
 if __name__ == "__main__":
