@@ -232,8 +232,10 @@ loop(struct serve *s, struct err *e)
 		serve_cache_tick(s->cache, monotime_ms());
 		if (settle(s, &busy, e) < 0)
 			return -1;
-		if (s->beat_at + s->stood < until)
+		if (s->beat_at < until - s->stood)
 			until = s->beat_at + s->stood;
+		if (serve_queue_deadline(s->queue) < until - s->stood)
+			until = serve_queue_deadline(s->queue) + s->stood;
 		if (busy)
 			until = 0;
 		if (dispatch_turn(s->dispatch, fds, 3, until, e) < 0)
@@ -246,8 +248,7 @@ loop(struct serve *s, struct err *e)
 int
 serve_run(const struct options *options, struct err *e)
 {
-	struct serve s = {
-	    .options = options, .signal_fd = -1, .start = monotime_ms()};
+	struct serve s = {.options = options, .signal_fd = -1};
 	struct curve_key key;
 	int rc;
 

@@ -120,9 +120,7 @@ struct serve {
 	TAILQ_HEAD(, serve_check) checks;
 	int64_t looked, stood; /* as dispatch's */
 	int64_t beat_at;
-	int64_t start; /* ms */
 	uint64_t done, failed, cached;
-	bool stop;
 };
 
 /* The time without what this process was stopped for. */
