@@ -261,6 +261,22 @@ list_new(const struct build *b, struct build_shared *s,
 	return 0;
 }
 
+/* An output's repository beside the cache's, which may have blobs already. */
+static const char *
+find_repository(const struct build *b, const struct build_shared *s)
+{
+	for (size_t i = 0; i < b->n_outputs; i++) {
+		const char *there = output_registry(b->output[i]);
+		const char *repo = output_repository(b->output[i]);
+
+		if (there != NULL &&
+		    strcmp(there, shared_cache_base(s->cache)) == 0 &&
+		    strcmp(repo, shared_cache_repo(s->cache)) != 0)
+			return repo;
+	}
+	return NULL;
+}
+
 int
 build_shared_put(struct build *b, struct err *e)
 {
@@ -277,7 +293,7 @@ build_shared_put(struct build *b, struct err *e)
 		return 0;
 	progress_phase(b->progress, "sharing layers");
 	if (shared_cache_put(s->cache, encoding_media_type(spec.encoding.kind),
-		s->layer, s->n, e) < 0)
+		find_repository(b, s), s->layer, s->n, e) < 0)
 		give_up(b, "not all layers are shared", e);
 	for (size_t k = 0; k < s->n; k++) {
 		struct image_layer *l = layer_at(b, s->at[k]);

@@ -186,6 +186,12 @@ output_registry(const struct output *o)
 	return o->registry;
 }
 
+const char *
+output_repository(const struct output *o)
+{
+	return o->repository;
+}
+
 bool
 output_needs_sizes(const struct output *o)
 {

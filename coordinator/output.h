@@ -59,6 +59,8 @@ const char *output_blobs(const struct output *o);
 
 /* The registry that it goes to, "https://HOST[:PORT]"; NULL: to none. */
 const char *output_registry(const struct output *o);
+/* And its repository there. */
+const char *output_repository(const struct output *o);
 
 /* Whether it must know every layer's tar_size before layers are written. */
 bool output_needs_sizes(const struct output *o);

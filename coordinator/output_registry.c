@@ -175,6 +175,7 @@ output_registry_open(const struct output_target *target,
 	    0)
 		return -1;
 	o->output.registry = push_base(o->push);
+	o->output.repository = push_repo(o->push);
 	if (scratch_folder(scratch, scratch_temp(), &o->staging, e) < 0 ||
 	    oci_blobs_make(o->staging, &o->output.blobs, e) < 0)
 		return -1;

@@ -1,22 +1,18 @@
 #include "push.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base_registry.h"
 #include "err.h"
 #include "log.h"
 #include "own.h"
+#include "push_send.h"
 #include "quiet_thread.h"
 #include "registry.h"
 #include "registry_name.h"
 #include "registry_place.h"
-#include "scratch.h"
 
 struct push {
 	struct registry_name name;
@@ -176,84 +172,20 @@ count(struct run *run, enum registry_way way, uint64_t size)
 	pthread_mutex_unlock(&run->lock);
 }
 
-/* An unnamed file. */
-static int
-temp_file(int *fd, struct err *e)
-{
-	AUTO(own_freep) char *path = NULL;
-
-	if (asprintf(&path, "%s/.quarry-XXXXXX", scratch_temp()) < 0) {
-		path = NULL;
-		return err_set(e, ERR_FATAL, errno, "push");
-	}
-	if ((*fd = mkostemp(path, O_CLOEXEC)) < 0)
-		return err_set(e, ERR_FATAL, errno, "make %s", path);
-	unlink(path);
-	return 0;
-}
-
-/* Where it is, if it is not here. */
-static int
-fetch(struct run *run, const struct push_blob *b, int fd, struct err *e)
-{
-	struct push *p = run->push;
-	AUTO(registry_freep) struct registry *from = NULL;
-	char text[DIGEST_TEXT_SIZE];
-
-	if (b->source != NULL && b->from == NULL &&
-	    strcmp(base_registry_base(b->source), push_base(p)) != 0)
-		return base_registry_get(b->source, &b->digest, b->size, fd, e);
-	if (b->from == NULL) {
-		digest_text(&b->digest, text);
-		return err_set(e, ERR_FATAL, 0,
-		    "%s/%s: it has lost %s, which an image there is made of",
-		    push_base(p), push_repo(p), text);
-	}
-	if (registry_place_session(
-		p->place, b->from, true, &run->stop, &from, e) < 0)
-		return -1;
-	return registry_get_blob(from, &b->digest, b->size, fd, e);
-}
-
-/* What the registry does not mount goes by way of this machine. */
-static int
-relay(struct run *run, struct registry *r, const struct push_blob *b,
-    enum registry_way *way, struct err *e)
-{
-	AUTO(own_closep) int fd = -1;
-	struct registry_blob blob = {.digest = &b->digest, .size = b->size};
-
-	if (temp_file(&fd, e) < 0 || fetch(run, b, fd, e) < 0)
-		return -1;
-	blob.fd = fd;
-	return registry_push_blob(r, &blob, way, e);
-}
-
 static int
 push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 {
-	const struct push_blob *b = &run->image->blob[i];
-	struct registry_blob blob = {
-	    .digest = &b->digest,
-	    .size = b->size,
-	    .fd = -1,
-	    .data = b->data,
-	    .from = b->from,
-	    .absent = b->file == NULL && b->data == NULL,
+	const struct push_send to = {
+	    .place = run->push->place,
+	    .repo = run->push->name.repo,
+	    .session = r,
+	    .cancel = &run->stop,
 	};
-	AUTO(own_closep) int fd = -1;
 	enum registry_way way;
 
-	if (b->file != NULL) {
-		fd = open(b->file, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			return err_set(e, ERR_FATAL, errno, "%s", b->file);
-	}
-	blob.fd = fd;
-	if (registry_push_blob(r, &blob, &way, e) < 0 ||
-	    (way == REGISTRY_LACKED && relay(run, r, b, &way, e) < 0))
+	if (push_send(&to, &run->image->blob[i], &way, e) < 0)
 		return -1;
-	count(run, way, b->size);
+	count(run, way, run->image->blob[i].size);
 	return 0;
 }
 

@@ -30,6 +30,7 @@ struct run {
 	bool pull;
 	const struct shared_search *how;
 	const char *media_type;
+	const char *from; /* to be put: where blobs may be, or NULL */
 	struct shared_layer *layer;
 	struct registry *session[SHARED_CACHE_THREADS]; /* a thread's each */
 	atomic_bool stop;
@@ -224,17 +225,6 @@ shared_cache_find(struct shared_cache *c, const struct shared_search *how,
 }
 
 static int
-push(struct registry *r, const struct digest *digest, uint64_t size, int fd,
-    const void *data, struct err *e)
-{
-	const struct registry_blob blob = {
-	    .digest = digest, .size = size, .fd = fd, .data = data};
-	enum registry_way way;
-
-	return registry_push_blob(r, &blob, &way, e);
-}
-
-static int
 put_record(struct run *run, struct registry *r, const struct shared_layer *l,
     struct err *e)
 {
@@ -262,7 +252,10 @@ static int
 put(struct run *run, struct registry *r, struct shared_layer *l, struct err *e)
 {
 	struct layer_result is = l->result;
+	struct registry_blob blob = {
+	    .digest = &is.digest, .size = is.size, .from = run->from};
 	AUTO(own_closep) int fd = -1;
+	enum registry_way way;
 
 	if (l->known) {
 		if (look_up(run, r, l, l->verified, e) < 0 && missed(l, e) < 0)
@@ -274,7 +267,8 @@ put(struct run *run, struct registry *r, struct shared_layer *l, struct err *e)
 	}
 	if ((fd = open(l->file, O_RDONLY | O_CLOEXEC)) < 0)
 		return err_set(e, ERR_FATAL, errno, "%s", l->file);
-	if (push(r, &is.digest, is.size, fd, NULL, e) < 0 ||
+	blob.fd = fd;
+	if (registry_push_blob(r, &blob, &way, e) < 0 ||
 	    put_record(run, r, l, e) < 0)
 		return -1;
 	l->found = true;
@@ -311,22 +305,30 @@ static int
 put_empty(struct run *run, struct err *e)
 {
 	static const char empty[] = SHARED_RECORD_EMPTY;
-	struct registry *r;
 	struct digest digest;
+	const struct registry_blob blob = {
+	    .digest = &digest,
+	    .size = strlen(empty),
+	    .fd = -1,
+	    .data = empty,
+	};
+	enum registry_way way;
+	struct registry *r;
 
 	digest_of(empty, strlen(empty), &digest);
 	if (session(run, 0, &r, e) < 0)
 		return -1;
-	return push(r, &digest, strlen(empty), -1, empty, e);
+	return registry_push_blob(r, &blob, &way, e);
 }
 
 int
 shared_cache_put(struct shared_cache *c, const char *media_type,
-    struct shared_layer *layer, size_t n, struct err *e)
+    const char *from, struct shared_layer *layer, size_t n, struct err *e)
 {
 	struct run run = {
 	    .cache = c,
 	    .media_type = media_type,
+	    .from = from,
 	    .layer = layer,
 	    .fault = ERR_INIT,
 	};

@@ -59,8 +59,11 @@ struct shared_search {
 int shared_cache_find(struct shared_cache *c, const struct shared_search *how,
     struct shared_layer *layer, size_t n, struct err *e);
 
-/* Puts layers there; found then says which are there.  -1: not all. */
+/*
+ * Puts layers there; found then says which are there.  from: another
+ * repository of the registry that may have their blobs, or NULL.  -1: not all.
+ */
 int shared_cache_put(struct shared_cache *c, const char *media_type,
-    struct shared_layer *layer, size_t n, struct err *e);
+    const char *from, struct shared_layer *layer, size_t n, struct err *e);
 
 #endif

@@ -108,6 +108,17 @@ class TestShared(Shared):
                       "mount=" in q["path"]]
             self.assertEqual([q["status"] for q in mounts], [201] * 6)
 
+    def test_what_the_image_has_is_mounted(self):
+        """Into the cache, where the image was pushed before."""
+        r, other = self.registry(), self.registry()
+        to = "docker://%s/t/a:1" % r.name
+        self.machine("a", other, to=to)
+        before = r.count("PUT blob")
+        self.assertEqual(self.machine("a", r, to=to), 6)
+        self.assertEqual(len(self.records(r)), 6)
+        self.assertEqual(r.count("PUT blob"), before + 1)  # the empty one
+        self.assertEqual(self.machine("b", r), 6)
+
     def test_archives(self):
         r = self.registry()
         plain = ("--encoding", "none")
