@@ -161,6 +161,7 @@ dispatch_free(struct dispatch *d)
 		}
 	}
 	dispatch_shared_forget(d);
+	dispatch_audit_forget(d);
 	dispatch_locality_free(d);
 	dispatch_part(d, GRACE_MS);
 	if (d->local != NULL)
@@ -239,13 +240,13 @@ send_job(struct dispatch *d, const struct sched_action *a)
 	if (p == NULL)
 		return;
 	d->started[a->job.v] = dispatch_now(d);
-	if (dispatch_blobs_done(d, a->job)) {
-		/* An audit: only what comes out is of interest. */
-		spooled = *job.spec;
-		spooled.n_outputs = 0;
+	if (dispatch_blobs_is(d, a->job, JOB_FLAG_DONE)) {
+		dispatch_blobs_sent(d, a->job, a->attempt, false);
+		dispatch_audit_outputs(d, p, a->job, a->attempt, &spooled);
 		job.spec = &spooled;
 	} else if (dispatch_blobs_wanted(d, p, a->job)) {
-		dispatch_blobs_sent(d, p, a->job, a->attempt);
+		dispatch_blobs_sent(
+		    d, a->job, a->attempt, dispatch_shared_is(p));
 		if (!dispatch_shared_is(p)) {
 			blob_request_spool(job.spec, &spooled);
 			job.spec = &spooled;
@@ -267,6 +268,7 @@ send_cancel(struct dispatch *d, const struct sched_action *a)
 	    .cancel = {.job = d->base + a->job.v, .attempt = a->attempt}};
 	struct err e = ERR_INIT;
 
+	dispatch_audit_end(d, a->worker, a->job, a->attempt);
 	/* What cannot be told runs in vain; its answer changes nothing. */
 	if (p != NULL && link_send(p->via, &p->link, &m, &e) < 0)
 		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: cancel: %s",
@@ -445,7 +447,7 @@ loop(struct dispatch *d, struct err *e)
 		if (dispatch_locality_tick(d, &answer, e) < 0 ||
 		    settle(d, e) < 0)
 			return -1;
-		if (sched_open(d->sched) == 0)
+		if (sched_open(d->sched) == 0 && d->n_differ == 0)
 			return 0;
 		/* Before the build begins it is not asked what is next. */
 		if (d->begun)
@@ -530,6 +532,7 @@ dispatch_run(
 	sched_freep(&d->sched);
 	own_freep(&d->started);
 	dispatch_shared_forget(d);
+	dispatch_audit_forget(d);
 	d->base += n;
 	d->n_jobs = 0;
 	d->job = NULL;

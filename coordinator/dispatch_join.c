@@ -86,7 +86,7 @@ take_back(struct dispatch *d, const struct peer *p,
 
 	if (d->sched == NULL)
 		return 0;
-	held = calloc(hello->n_held + d->n_jobs + 1, sizeof(*held));
+	held = calloc(hello->n_held + d->n_pulls + 1, sizeof(*held));
 	if (held == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
 	if (hello->session == d->session)

@@ -30,6 +30,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 		local_workers_kill(d->local, p->local);
 	dispatch_shared_gone(d, p);
 	dispatch_locality_gone(d, p);
+	dispatch_audit_gone(d, p->worker);
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
@@ -138,16 +139,13 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 	switch (sched_done(
 	    d->sched, dispatch_now(d), worker, id, attempt, fingerprint)) {
 	case SCHED_ACCEPTED:
-		dispatch_blobs_set_done(d, id);
+		dispatch_blobs_set(d, id, JOB_FLAG_DONE);
 		job_done(d, worker, name, id, r);
 		if (d->done != NULL && !job->spec->measure)
 			return d->done(d->done_arg, job, e);
 		break;
 	case SCHED_DIFFERS:
-		return err_set(e, ERR_FATAL, 0,
-		    "%s is not reproducible: worker %s made other bytes than "
-		    "worker %s",
-		    job->label, name, job->worker);
+		return dispatch_audit_fault(d, worker, name, id, attempt, r, e);
 	case SCHED_CONFIRMED:
 	case SCHED_DUPLICATE:
 	case SCHED_UNKNOWN:
@@ -163,13 +161,43 @@ static bool
 check_result(struct dispatch *d, struct peer *p, struct job_id id,
     bool measured, const struct layer_result *r)
 {
-	if (result_holds(&d->job[id.v], measured, p->via == d->link, r))
+	/* A second copy is nowhere in the outputs. */
+	bool here =
+	    p->via == d->link && !dispatch_blobs_is(d, id, JOB_FLAG_DONE);
+
+	if (result_holds(&d->job[id.v], measured, here, r))
 		return true;
 	log_line(LOG_WARNING,
 	    "worker %s: its result for %s does not hold: dropped", p->name,
 	    d->job[id.v].label);
 	peer_gone(d, p, "its result did not hold");
 	return false;
+}
+
+/* A layer is made, p says: it is fetched first, or counts at once. */
+static int
+take_made(struct dispatch *d, struct peer *p, struct job_id id,
+    const struct msg_done *m, struct err *e)
+{
+	const struct digest *first = &d->job[id.v].result.digest;
+	bool done = dispatch_blobs_is(d, id, JOB_FLAG_DONE);
+
+	/* Not from one that was never asked: others' results would wait. */
+	if (dispatch_blobs_wanted(d, p, id) &&
+	    sched_given(d->sched, p->worker, id, m->attempt)) {
+		if (!done)
+			return dispatch_blobs_pull(
+			    d, p, id, m->attempt, &m->result, e);
+		if (!digest_equal(first, &m->result.digest) &&
+		    dispatch_blobs_pull_copy(d, p, id, m->attempt, &m->result))
+			return 0;
+	}
+	if (dispatch_blobs_drop(d, p, id, m->attempt, e) < 0 ||
+	    dispatch_accept(d, p->worker, p->name, id, m->attempt,
+		&m->result.digest, &m->result, e) < 0)
+		return -1;
+	dispatch_audit_end(d, p->worker, id, m->attempt);
+	return 0;
 }
 
 static int
@@ -184,14 +212,7 @@ on_done(
 	if (m->result.fetched > 0)
 		sched_fetched(d->sched, p->worker, m->result.fetched,
 		    (int64_t)(m->result.fetch_us / 1000));
-	/* Not from one that was never asked: others' results would wait. */
-	if (dispatch_blobs_wanted(d, p, id) && !dispatch_blobs_done(d, id) &&
-	    sched_given(d->sched, p->worker, id, m->attempt))
-		return dispatch_blobs_pull(d, p, id, m->attempt, &m->result, e);
-	if (dispatch_blobs_drop(d, p, id, m->attempt, e) < 0)
-		return -1;
-	return dispatch_accept(d, p->worker, p->name, id, m->attempt,
-	    &m->result.digest, &m->result, e);
+	return take_made(d, p, id, m, e);
 }
 
 static int
@@ -223,6 +244,7 @@ on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
 	    d->job[id.v].label, (unsigned long long)m->attempt, m->text);
 	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
 	    d->job[id.v].label, 0, 0, false);
+	dispatch_audit_end(d, p->worker, id, m->attempt);
 	/* What is missing or broken in its store may be sound in another's. */
 	if (p->via == d->remote)
 		kind = ERR_RETRY;
@@ -243,6 +265,10 @@ on_postpone(
 	    m->text);
 	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
 	    d->job[id.v].label, 0, 0, false);
+	dispatch_audit_end(d, p->worker, id, m->attempt);
+	/* The next one that makes it again need not keep it. */
+	if (dispatch_blobs_is(d, id, JOB_FLAG_DONE))
+		dispatch_blobs_set(d, id, JOB_FLAG_NO_ROOM);
 	sched_postpone(d->sched, dispatch_now(d), p->worker, id, m->attempt);
 }
 

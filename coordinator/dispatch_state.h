@@ -5,8 +5,8 @@
  * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
- * command start them; dispatch_locality.c asks who has which store paths.  For
- * these alone.
+ * command start them; dispatch_locality.c asks who has which store paths;
+ * dispatch_audit.c says what differs where two results do.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -22,6 +22,7 @@
 #include "protocol.h"
 #include "scheduler.h"
 
+struct audit_copy;
 struct blob_fetch;
 struct dispatch_config;
 struct dispatch_job;
@@ -100,8 +101,14 @@ struct dispatch {
 	struct scheduler *sched;
 	struct dispatch_job *job;
 	int64_t *started;	    /* of each job's newest attempt, ms */
-	struct dispatch_pull *pull; /* of each job */
-	size_t n_pulls;		    /* that are on */
+	uint8_t *flags;		    /* of each job: dispatch_blobs.c */
+	struct dispatch_pull *pull; /* that are on, in no order */
+	size_t n_pulls, room_pulls;
+	struct hash_index pull_of; /* a job */
+	size_t
+	    n_differ; /* pulls of results that differ: no end before theirs */
+	struct audit_copy *audit_copies;
+	char *audit_folder; /* for copies, or NULL: not made yet */
 	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
 	size_t n_folders;
 	char *probe_in[LAYER_OUTPUTS_MAX]; /* in each of them */
@@ -186,8 +193,8 @@ int dispatch_blobs_start(struct dispatch *d, struct err *e);
 bool dispatch_blobs_wanted(
     const struct dispatch *d, const struct peer *p, struct job_id id);
 /* Which way its bytes come is settled when the job is sent. */
-void dispatch_blobs_sent(struct dispatch *d, const struct peer *p,
-    struct job_id id, uint64_t attempt);
+void dispatch_blobs_sent(
+    struct dispatch *d, struct job_id id, uint64_t attempt, bool shares);
 /*
  * Pulls what p says that it made, or checks what it wrote; dispatch_accept
  * follows, or a failure.
@@ -197,15 +204,43 @@ int dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
 /* p may forget what it made. */
 int dispatch_blobs_drop(struct dispatch *d, const struct peer *p,
     struct job_id id, uint64_t attempt, struct err *e);
-bool dispatch_blobs_done(const struct dispatch *d, struct job_id id);
-void dispatch_blobs_set_done(struct dispatch *d, struct job_id id);
+/*
+ * A result that differs from that of a job which is done: true if its bytes
+ * are fetched, to be compared; dispatch_accept follows.
+ */
+bool dispatch_blobs_pull_copy(struct dispatch *d, const struct peer *p,
+    struct job_id id, uint64_t attempt, const struct layer_result *r);
+/* What is known of a job; low bits: which of its attempts went to sharers. */
+#define JOB_FLAG_DONE 16u    /* by any result */
+#define JOB_FLAG_NO_ROOM 32u /* an audit: nobody keeps a copy */
+bool dispatch_blobs_is(
+    const struct dispatch *d, struct job_id id, unsigned flag);
+void dispatch_blobs_set(struct dispatch *d, struct job_id id, unsigned flag);
 /* What came of pulls. */
 int dispatch_blobs_collect(struct dispatch *d, struct err *e);
-/* The attempts of p whose result is being pulled; at most n_jobs. */
+/* The attempts of p whose result is being pulled; at most n_pulls. */
 size_t dispatch_blobs_held(
     const struct dispatch *d, const struct peer *p, struct sched_held *out);
 /* Keeps the leases of jobs that are being pulled. */
 void dispatch_blobs_beat(struct dispatch *d);
+
+/*
+ * dispatch_audit.c: the second copies of audited jobs, and what differs.
+ * Outputs for one that p makes: *spec, whose strings are the job's.
+ */
+void dispatch_audit_outputs(struct dispatch *d, const struct peer *p,
+    struct job_id id, uint64_t attempt, struct layer_spec *spec);
+/* Its answer is dealt with, or none is wanted; all of a worker; all. */
+void dispatch_audit_end(struct dispatch *d, struct worker_id worker,
+    struct job_id id, uint64_t attempt);
+void dispatch_audit_gone(struct dispatch *d, struct worker_id worker);
+void dispatch_audit_forget(struct dispatch *d);
+/* Where copies are pulled to, or NULL. */
+const char *dispatch_audit_folder(struct dispatch *d);
+/* r is not the job's result: the error that names what differs. */
+int dispatch_audit_fault(struct dispatch *d, struct worker_id worker,
+    const char *name, struct job_id id, uint64_t attempt,
+    const struct layer_result *r, struct err *e);
 
 /*
  * dispatch_shared.c: finds out which workers of other machines see the folders
