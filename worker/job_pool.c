@@ -10,6 +10,7 @@
 
 #include "err.h"
 #include "job.h"
+#include "memory_gate.h"
 #include "own.h"
 #include "write_behind.h"
 
@@ -25,6 +26,7 @@ struct job_pool {
 	pthread_cond_t work;  /* something waits, or stop */
 	pthread_cond_t ended; /* one thread less */
 	struct job_queue waiting, finished;
+	struct memory_gate *gate;
 	bool stop;
 	size_t alive;
 	int fd;
@@ -81,13 +83,18 @@ thread_cpu_us(void)
 }
 
 static void
-run_job(struct job *job, struct write_behind *behind)
+run_job(struct job *job, struct memory_gate *gate, struct write_behind *behind)
 {
-	uint64_t start = thread_cpu_us();
+	uint64_t start = thread_cpu_us(), need = memory_gate_need(&job->layer);
 
+	if (memory_gate_enter(gate, need, &job->err) < 0) {
+		job->postponed = true;
+		return;
+	}
 	job->layer.behind = behind;
 	layer_run(&job->layer, &job->progress, &job->result, &job->err);
 	job->layer.behind = NULL;
+	memory_gate_leave(gate, need);
 	job->cpu_us = thread_cpu_us() - start;
 }
 
@@ -113,7 +120,7 @@ job_thread(void *arg)
 		job = queue_pop(&pool->waiting);
 		atomic_store(&job->running, true);
 		pthread_mutex_unlock(&pool->lock);
-		run_job(job, behind);
+		run_job(job, pool->gate, behind);
 		pthread_mutex_lock(&pool->lock);
 		atomic_store(&job->running, false);
 		queue_push(&pool->finished, job);
@@ -135,7 +142,8 @@ pool_free(struct job_pool *pool)
 	pthread_cond_destroy(&pool->ended);
 	pthread_cond_destroy(&pool->work);
 	pthread_mutex_destroy(&pool->lock);
-	close(pool->fd);
+	own_closep(&pool->fd);
+	memory_gate_free(pool->gate);
 	free(pool);
 }
 
@@ -150,8 +158,11 @@ job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 	if (pool == NULL)
 		return err_set(e, ERR_FATAL, errno, "%zu threads", n_threads);
 	pool->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (pool->fd < 0) {
+	if (pool->fd < 0 || memory_gate_new("", &pool->gate, e) < 0) {
+		own_closep(&pool->fd);
 		free(pool);
+		if (e->kind != ERR_NONE)
+			return -1;
 		return err_set(e, ERR_FATAL, errno, "eventfd");
 	}
 	pthread_mutex_init(&pool->lock, NULL);
