@@ -23,6 +23,7 @@
 #include "layer_plan.h"
 #include "log.h"
 #include "metadata.h"
+#include "metrics.h"
 #include "monotime.h"
 #include "options.h"
 #include "output.h"
@@ -50,6 +51,7 @@ build_end(struct build *b)
 	output_free(b->to_cache);
 	image_layers_free(b->layers);
 	build_cache_free(b->cache);
+	metrics_stop(b->metrics);
 	progress_free(b->progress);
 	scratch_free(b->scratch);
 	free(b->job);
@@ -133,7 +135,8 @@ machine_cores(void)
 static int
 check_descriptors(const struct options *options, struct err *e)
 {
-	rlim_t want = DESCRIPTORS + options->workers;
+	rlim_t want = DESCRIPTORS + options->workers +
+	    (options->metrics != NULL ? METRICS_DESCRIPTORS : 0);
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
@@ -193,6 +196,8 @@ start_workers(struct build *b, struct err *e)
 	    .no_locality = o->no_locality,
 	    .min_workers = o->min_workers,
 	    .audit = (unsigned)o->audit,
+	    .cached = b->known,
+	    .metrics = b->metrics,
 	};
 	bool encodes = build_cache_encoding(o).kind != ENCODING_NONE;
 	int rc;
@@ -288,9 +293,8 @@ measure(struct build *b, struct err *e)
 	return 0;
 }
 
-/* Tells each job where its layer goes. */
-static int
-place(struct build *b, struct err *e)
+int
+build_place(struct build *b, struct err *e)
 {
 	if (b->to_cache != NULL) {
 		b->blobs = b->to_cache;
@@ -406,12 +410,37 @@ warn(const struct build *b)
 }
 
 static int
+start_metrics(struct build *b, struct err *e)
+{
+	if (b->options->metrics == NULL)
+		return 0;
+	if (metrics_start(b->options->metrics, "build", &b->metrics, e) < 0)
+		return -1;
+	log_line(LOG_INFO, "metrics are at %s", metrics_url(b->metrics));
+	return 0;
+}
+
+static int
+by_workers(struct build *b, struct err *e)
+{
+	if (start_workers(b, e) < 0 || measure(b, e) < 0 ||
+	    build_place(b, e) < 0)
+		return -1;
+	progress_phase(b->progress, "building layers");
+	progress_tell_jobs(b->progress);
+	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
+		return -1;
+	dispatch_freep(&b->dispatch);
+	return 0;
+}
+
+static int
 run(struct build *b, struct err *e)
 {
 	if (check_descriptors(b->options, e) < 0 ||
 	    scratch_new(&b->scratch, e) < 0 ||
 	    progress_new(b->options->progress, &b->progress, e) < 0 ||
-	    open_outputs(b, e) < 0 ||
+	    start_metrics(b, e) < 0 || open_outputs(b, e) < 0 ||
 	    image_layers_plan(
 		b->options, b->scratch, b->progress, &b->layers, e) < 0 ||
 	    check_all_outside(b, e) < 0 ||
@@ -419,13 +448,9 @@ run(struct build *b, struct err *e)
 	    build_describe_jobs(b, e) < 0)
 		return -1;
 	warn(b);
-	if (start_workers(b, e) < 0 || measure(b, e) < 0 || place(b, e) < 0)
+	if (b->options->coordinator != NULL ? build_by_server(b, e) < 0
+					    : by_workers(b, e) < 0)
 		return -1;
-	progress_phase(b->progress, "building layers");
-	progress_tell_jobs(b->progress);
-	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
-		return -1;
-	dispatch_freep(&b->dispatch);
 	if (take_results(b, e) < 0 || commit(b, e) < 0)
 		return -1;
 	return finish(b, e);

@@ -6,6 +6,7 @@
 
 #include "build_cache.h"
 #include "dispatch.h"
+#include "encoder_version.h"
 #include "err.h"
 #include "image_layers.h"
 #include "layer_plan.h"
@@ -63,9 +64,14 @@ build_job_done(void *arg, const struct dispatch_job *job, struct err *e)
 {
 	struct build *b = arg;
 	size_t i = (size_t)(job - b->job);
+	enum encoding_kind kind = job->spec->encoding.kind;
+	/* A server's is ours. */
+	const char *encoder = b->dispatch != NULL
+	    ? dispatch_encoder(b->dispatch, kind)
+	    : encoder_version(kind);
 
-	return build_cache_add(b->cache, b->layer[i] - b->first, job,
-	    dispatch_encoder(b->dispatch), e);
+	return build_cache_add(
+	    b->cache, b->layer[i] - b->first, job, encoder, e);
 }
 
 static void

@@ -1,6 +1,7 @@
 /*
  * Inside of build: build.c runs one build from its beginning to its end,
- * build_jobs.c makes jobs of the image's layers.  For these alone.
+ * build_jobs.c makes jobs of the image's layers, build_client.c has a server do
+ * them.  For these alone.
  */
 #ifndef BUILD_STATE_H
 #define BUILD_STATE_H
@@ -18,6 +19,7 @@ struct err;
 struct image_layers;
 struct launch;
 struct layer_spec;
+struct metrics;
 struct output;
 struct progress;
 struct scratch;
@@ -30,6 +32,7 @@ struct build {
 	int64_t start; /* ms */
 	struct scratch *scratch;
 	struct progress *progress;
+	struct metrics *metrics; /* or NULL */
 	struct output *output[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;
 	struct output *blobs;	   /* the output that workers write blobs to */
@@ -51,6 +54,15 @@ struct build {
 
 /* One job for each layer that is to be made; layers are known then. */
 int build_describe_jobs(struct build *b, struct err *e);
+
+/* Tells each job where its layer goes. */
+int build_place(struct build *b, struct err *e);
+
+/*
+ * Has the server of --coordinator make all store layers; the root layer is made
+ * here.  In place of workers, measuring and build_place.
+ */
+int build_by_server(struct build *b, struct err *e);
 
 /* A job is done and verified: arg is the build. */
 int build_job_done(void *arg, const struct dispatch_job *job, struct err *e);

@@ -63,10 +63,10 @@ have_room(const struct dispatch *d, uint64_t bytes)
 
 /* An empty file for the worker to write to, or NULL. */
 static const struct audit_copy *
-copy_new(struct dispatch *d, const struct peer *p, struct job_id id,
+copy_new(struct dispatch *d, const struct peer *p, const struct task *t,
     uint64_t attempt)
 {
-	uint64_t bytes = d->job[id.v].result.tar_size;
+	uint64_t bytes = t->job->result.tar_size;
 	AUTO(own_freep) struct audit_copy *c = NULL;
 	int fd;
 
@@ -76,11 +76,11 @@ copy_new(struct dispatch *d, const struct peer *p, struct job_id id,
 		return NULL;
 	*c = (struct audit_copy){.next = d->audit_copies,
 	    .worker = p->worker,
-	    .job = id,
+	    .job = t->id,
 	    .attempt = attempt,
 	    .bytes = bytes};
 	snprintf(c->path, PATH_SIZE, "%s/%llu-%llu", d->audit_folder,
-	    (unsigned long long)id.v, (unsigned long long)attempt);
+	    (unsigned long long)t->id.v, (unsigned long long)attempt);
 	fd = open(c->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return NULL;
@@ -94,9 +94,9 @@ copy_new(struct dispatch *d, const struct peer *p, struct job_id id,
  */
 void
 dispatch_audit_outputs(struct dispatch *d, const struct peer *p,
-    struct job_id id, uint64_t attempt, struct layer_spec *spec)
+    const struct task *t, uint64_t attempt, struct layer_spec *spec)
 {
-	const struct layer_spec *first = d->job[id.v].spec;
+	const struct layer_spec *first = t->job->spec;
 	const struct audit_copy *copy;
 	struct layer_spec blob = *first;
 
@@ -108,11 +108,11 @@ dispatch_audit_outputs(struct dispatch *d, const struct peer *p,
 		blob.outputs[0] =
 		    (struct layer_output){.kind = LAYER_TO_BLOB, .path = ""};
 		blob.n_outputs = 1;
-		if (!dispatch_blobs_is(d, id, JOB_FLAG_NO_ROOM))
+		if (!t->no_copy)
 			blob_request_spool(&blob, spec);
 		return;
 	}
-	if ((copy = copy_new(d, p, id, attempt)) == NULL)
+	if ((copy = copy_new(d, p, t, attempt)) == NULL)
 		return;
 	spec->outputs[0] = (struct layer_output){.kind = LAYER_TO_FILE,
 	    .path = copy->path,
@@ -211,15 +211,15 @@ in_outputs(const struct layer_spec *spec, const struct layer_result *r,
 }
 
 static bool
-second_copy(const struct dispatch *d, struct worker_id worker, struct job_id id,
-    uint64_t attempt, const struct layer_result *r, char path[static PATH_SIZE],
-    struct layer_place *out)
+second_copy(const struct dispatch *d, struct worker_id worker,
+    const struct task *t, uint64_t attempt, const struct layer_result *r,
+    char path[static PATH_SIZE], struct layer_place *out)
 {
-	const struct layer_spec *spec = d->job[id.v].spec;
+	const struct layer_spec *spec = t->job->spec;
 
 	for (const struct audit_copy *c = d->audit_copies; c != NULL;
 	     c = c->next)
-		if (c->worker.v == worker.v && c->job.v == id.v &&
+		if (c->worker.v == worker.v && c->job.v == t->id.v &&
 		    c->attempt == attempt) {
 			out->path = c->path;
 			out->size = r->tar_size;
@@ -232,10 +232,10 @@ second_copy(const struct dispatch *d, struct worker_id worker, struct job_id id,
 
 int
 dispatch_audit_fault(struct dispatch *d, struct worker_id worker,
-    const char *name, struct job_id id, uint64_t attempt,
+    const char *name, const struct task *t, uint64_t attempt,
     const struct layer_result *r, struct err *e)
 {
-	const struct dispatch_job *job = &d->job[id.v];
+	const struct dispatch_job *job = t->job;
 	uint64_t least = r->tar_size < job->result.tar_size
 	    ? r->tar_size
 	    : job->result.tar_size;
@@ -248,7 +248,7 @@ dispatch_audit_fault(struct dispatch *d, struct worker_id worker,
 	first.most = second.most =
 	    least > UINT64_MAX / LARGER ? UINT64_MAX : LARGER * least;
 	if (!in_outputs(job->spec, &job->result, true, first_path, &first) ||
-	    !second_copy(d, worker, id, attempt, r, second_path, &second))
+	    !second_copy(d, worker, t, attempt, r, second_path, &second))
 		snprintf(what, sizeof(what),
 		    "which ones cannot be said, there are not two copies");
 	else if (layer_compare(&first, &second, what, &bad) < 0)

@@ -78,6 +78,10 @@ struct options {
 	bool no_locality;	  /* jobs go anywhere */
 	size_t audit;		  /* percent of layers that are made twice */
 
+	/* A coordinator that stays up, whose workers make the layers. */
+	const char *coordinator; /* endpoint, or NULL */
+	const char *server_key;	 /* its public key, or a file that has it */
+
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;
 	struct push_options push;
@@ -91,6 +95,7 @@ struct options {
 	bool encoding_given;
 	enum tar_dialect dialect;
 	const char *metadata_file; /* or NULL */
+	const char *metrics;	   /* where they are told, or NULL: nowhere */
 	enum progress_mode progress;
 	bool json;    /* plan --json */
 	bool verbose; /* --verbose: debug lines */

@@ -8,6 +8,7 @@
 #include "endpoint.h"
 #include "err.h"
 #include "file_place.h"
+#include "metrics.h"
 #include "options.h"
 #include "store_path.h"
 
@@ -144,7 +145,8 @@ check_listen(const struct options *o, struct err *e)
 		    o->listen_plain || o->min_workers > 0)
 			return err_set(e, ERR_USAGE, 0,
 			    "--key, --workers-keys, --min-workers and "
-			    "--listen-without-keys go with --listen");
+			    "--listen-without-keys go with --listen (and "
+			    "--key with --coordinator)");
 		if (o->no_local_slots)
 			return err_set(e, ERR_USAGE, 0,
 			    "--local-slots 0: without --listen or --launch "
@@ -168,6 +170,94 @@ check_listen(const struct options *o, struct err *e)
 		    "keys)",
 		    o->listen);
 	return 0;
+}
+
+/* What is about workers is the server's to say. */
+static int
+check_no_workers(const struct options *o, struct err *e)
+{
+	const struct {
+		const char *name;
+		bool given;
+	} option[] = {
+	    {"listen", o->listen != NULL},
+	    {"launch", o->launch != NULL},
+	    {"advertise", o->advertise != NULL},
+	    {"workers-keys", o->workers_keys != NULL},
+	    {"listen-without-keys", o->listen_plain},
+	    {"local-slots", o->no_local_slots},
+	    {"slots", o->slots != 0},
+	    {"workers", o->workers != 1},
+	    {"min-workers", o->min_workers != 0},
+	    {"no-locality", o->no_locality},
+	    {"audit", o->audit != 0},
+	    {"substituter", o->caches.n_urls > 0},
+	    {"trusted-key", o->caches.n_keys > 0},
+	    {"no-require-sigs", o->caches.no_require_sigs},
+	};
+
+	for (size_t i = 0; i < sizeof(option) / sizeof(option[0]); i++)
+		if (option[i].given)
+			return err_set(e, ERR_USAGE, 0,
+			    "--%s does not go with --coordinator: that is for "
+			    "the server to say, which has the workers",
+			    option[i].name);
+	return 0;
+}
+
+/* A server makes one form of each layer. */
+static int
+check_one_form(const struct options *o, struct err *e)
+{
+	bool tars = false, blobs = false;
+
+	for (size_t i = 0; i < o->n_outputs; i++) {
+		bool archive = o->outputs[i].kind == OUTPUT_DOCKER_ARCHIVE;
+
+		tars |= archive;
+		blobs |= !archive && o->encoding.kind != ENCODING_NONE;
+	}
+	if (!tars || !blobs)
+		return 0;
+	return err_set(e, ERR_USAGE, 0,
+	    "--coordinator: a docker-archive holds plain layers, the other "
+	    "outputs compressed ones: build them in two runs, or with "
+	    "--encoding none");
+}
+
+/* Layers that a coordinator elsewhere has made. */
+static int
+check_coordinator(const struct options *o, struct err *e)
+{
+	struct endpoint where;
+
+	if (check_no_workers(o, e) < 0 || check_one_form(o, e) < 0)
+		return -1;
+	if (endpoint_check(o->coordinator, false, &where, e) < 0)
+		return err_ctx(e, "--coordinator");
+	if ((o->key_file == NULL) != (o->server_key == NULL))
+		return err_set(e, ERR_USAGE, 0,
+		    "--key and --server-key go together: each side proves who "
+		    "it is");
+	if (o->key_file == NULL && where.kind == ENDPOINT_TCP &&
+	    !where.loopback)
+		return err_set(e, ERR_USAGE, 0,
+		    "--coordinator %.120s is another machine: --key and "
+		    "--server-key are needed (quarry keygen makes keys)",
+		    o->coordinator);
+	return 0;
+}
+
+/* Who makes the layers. */
+static int
+check_work(const struct options *o, struct err *e)
+{
+	if (o->coordinator != NULL)
+		return check_coordinator(o, e);
+	if (o->server_key != NULL)
+		return err_set(
+		    e, ERR_USAGE, 0, "--server-key goes with --coordinator");
+	return check_listen(o, e);
 }
 
 /* What can only be seen once all arguments are known. */
@@ -195,8 +285,10 @@ options_check_together(const struct options *o, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "--cache: no more than %d outputs beside it",
 		    LAYER_OUTPUTS_MAX - 1);
-	if (check_places(o, e) < 0 || check_listen(o, e) < 0 ||
+	if (check_places(o, e) < 0 || check_work(o, e) < 0 ||
 	    cache_list_check(&o->caches, e) < 0)
+		return -1;
+	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
 		return -1;
 	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
 		return err_set(e, ERR_USAGE, 0,

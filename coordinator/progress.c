@@ -295,6 +295,8 @@ progress_job(struct progress *p, size_t worker, size_t job, const char *label,
 {
 	struct running *r = running_find(p, worker, job);
 
+	if (p->mode == PROGRESS_NONE)
+		return;
 	if (r == NULL && p->n_running == p->room_running) {
 		size_t room = p->room_running == 0 ? 16 : 2 * p->room_running;
 

@@ -54,6 +54,7 @@ setup(void **state)
 	assert_int_equal(
 	    link_listen(f->d.ctx, endpoint, NULL, &f->d.remote, &e), 0);
 	f->d.joined = true;
+	TAILQ_INIT(&f->d.pulls);
 	*state = f;
 	return 0;
 }
@@ -64,6 +65,7 @@ teardown(void **state)
 	struct fixture *f = *state;
 
 	dispatch_locality_free(&f->d);
+	tasks_clear(&f->d);
 	peers_free(&f->d);
 	sched_free(f->d.sched);
 	link_close(f->d.remote, 0);
@@ -81,7 +83,7 @@ begin(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 	const struct sched_config config = {
 	    .silent_ms = 1000000, .lease_ms = 1000000, .poison = 3};
 	struct err e = ERR_INIT;
-	struct job_id id;
+	struct task *t;
 
 	f->closure.n = n;
 	f->closure.path = calloc(n, sizeof(*f->closure.path));
@@ -101,11 +103,8 @@ begin(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 		    .n = 1,
 		    .weight = 1000 - i,
 		    .label = "layer"};
-		assert_int_equal(
-		    sched_add_job(f->d.sched, 1000 - i, &id, &e), 0);
+		assert_int_equal(task_add(&f->d, &f->job[i], &t, &e), 0);
 	}
-	f->d.job = f->job;
-	f->d.n_jobs = 2;
 	assert_int_equal(dispatch_locality_open(&f->d, &f->config, &e), 0);
 	assert_int_equal(dispatch_locality_start(&f->d, &e), 0);
 }
