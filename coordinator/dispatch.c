@@ -544,7 +544,7 @@ dispatch_run(
 	int64_t until;
 	struct task *t;
 
-	if (run_start(d, false, e) < 0)
+	if (run_start(d, false, e) < 0 || tasks_reserve(d, n, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		if (task_add(d, &job[i], &t, e) < 0)

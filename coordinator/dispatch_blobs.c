@@ -97,7 +97,7 @@ data_id(const struct dispatch *d, struct job_id id, uint64_t attempt)
 void
 dispatch_blobs_sent(struct task *t, uint64_t attempt, bool shares)
 {
-	t->shared[attempt % SCHED_ATTEMPTS_KNOWN] = shares ? attempt : 0;
+	t->shared[attempt % SCHED_ATTEMPTS_KNOWN] = shares;
 }
 
 int
@@ -113,7 +113,7 @@ dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
 static bool
 is_shared(const struct task *t, uint64_t attempt)
 {
-	return t->shared[attempt % SCHED_ATTEMPTS_KNOWN] == attempt;
+	return t->shared[attempt % SCHED_ATTEMPTS_KNOWN];
 }
 
 /* The pull that is on has come to its end. */

@@ -66,16 +66,18 @@ struct peer {
 /* A job, from when it was added on. */
 struct task {
 	struct job_id id;
-	struct dispatch_job *job; /* NULL: there is none */
-	int64_t started;	  /* its newest attempt, ms */
-	uint64_t bytes;		  /* of tar, by the one that has most */
-	bool done;		  /* by any result; open: an audit is not */
+	struct dispatch_job *job;   /* NULL: there is none */
+	int64_t started;	    /* its newest attempt, ms */
+	uint64_t bytes;		    /* of tar, by the one that has most */
+	struct dispatch_pull *pull; /* that is on, or NULL */
+	bool done;		    /* by any result; open: an audit is not */
 	bool audited;
 	bool no_copy; /* there is no room for the audit's */
-	/* Attempts that were sent to one that writes into the outputs itself.
+	/*
+	 * Attempts, by their number % so many, that were sent to one that
+	 * writes into the outputs itself.
 	 */
-	uint64_t shared[SCHED_ATTEMPTS_KNOWN];
-	struct dispatch_pull *pull; /* that is on, or NULL */
+	bool shared[SCHED_ATTEMPTS_KNOWN];
 };
 
 struct dispatch {
@@ -173,6 +175,8 @@ struct dispatch_from {
  * dispatch_tasks.c: the job, or NULL.  Adding one moves others.
  */
 struct task *task_find(const struct dispatch *d, struct job_id id);
+/* Room for so many in all at once. */
+int tasks_reserve(struct dispatch *d, size_t n, struct err *e);
 int task_add(struct dispatch *d, struct dispatch_job *job, struct task **out,
     struct err *e);
 /* It has come to a good end, or to a bad one: tells whom that concerns. */

@@ -109,12 +109,13 @@ job_close(struct scheduler *s, int64_t now, uint64_t id, enum job_state state)
 	s->changed = true;
 }
 
-static int
-more_room(struct scheduler *s, struct err *e)
+int
+sched_reserve(struct scheduler *s, size_t room, struct err *e)
 {
-	size_t room = s->room_jobs == 0 ? 64 : s->room_jobs * 2;
 	void *job;
 
+	if (room <= s->room_jobs)
+		return 0;
 	if (job_queue_reserve(&s->queue, room) < 0 ||
 	    (s->audits.node != NULL && job_queue_reserve(&s->audits, room) < 0))
 		return err_set(e, ERR_FATAL, errno, "job table");
@@ -150,7 +151,7 @@ sched_add_job(
 	uint64_t id;
 
 	if (s->n_released == 0 && s->n_jobs == s->room_jobs &&
-	    more_room(s, e) < 0)
+	    sched_reserve(s, s->n_jobs == 0 ? 64 : 2 * s->n_jobs, e) < 0)
 		return -1;
 	id = new_id(s);
 	*job_at(s, id) = (struct job){.id = id, .weight = weight};

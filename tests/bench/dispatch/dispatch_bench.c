@@ -220,6 +220,7 @@ warm_up(struct bench *b)
 	for (size_t i = 0; i < SWARM_BUCKETS; i++)
 		atomic_store(&b->stats->turn[i], 0);
 	atomic_store(&b->stats->jobs, 0);
+	atomic_store(&b->stats->since, swarm_now_us());
 }
 
 static int64_t

@@ -17,7 +17,8 @@
 #include "link.h"
 #include "protocol.h"
 
-enum { BEAT_US = 200000, HELLO_US = 20000, HELD_MAX = 64, EVENTS = 256 };
+enum { EVENTS = 16, DUE_MAX = 8 };
+enum { BEAT_US = 200000, HELLO_US = 20000, HELD_MAX = 64 };
 
 struct held {
 	uint64_t job, attempt;
@@ -161,7 +162,7 @@ take_job(struct swarm *s, struct worker *w, const struct msg_job *job)
 {
 	int64_t now = swarm_now_us();
 
-	if (w->answered != 0)
+	if (w->answered > atomic_load(&s->stats->since))
 		atomic_fetch_add_explicit(
 		    &s->stats->turn[swarm_bucket(now - w->answered)], 1,
 		    memory_order_relaxed);
@@ -224,7 +225,10 @@ tick(struct swarm *s)
 {
 	int64_t now = swarm_now_us(), next;
 
-	while (s->tail < s->head && s->due[s->tail % s->room].at <= now) {
+	/* Not so many that others' jobs, which have come, wait to be seen. */
+	for (int i = 0; i < DUE_MAX && s->tail < s->head &&
+	     s->due[s->tail % s->room].at <= now;
+	     i++) {
 		struct worker *w = s->due[s->tail++ % s->room].worker;
 
 		answer(s, w);

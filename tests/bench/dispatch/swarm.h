@@ -27,6 +27,7 @@ struct swarm_config {
 struct swarm_stats {
 	atomic_llong jobs;     /* answered */
 	atomic_llong received; /* when the last JOB came, us */
+	atomic_llong since;    /* answers before that are not counted */
 	/* From an answer to the next JOB at the same worker. */
 	atomic_llong turn[SWARM_BUCKETS];
 };
