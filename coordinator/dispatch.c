@@ -34,6 +34,8 @@
 #define COPY_PERCENT_REMOTE 10
 /* The loop comes round each second at least: more, and it was stopped. */
 #define STOOD_MS 3000
+/* Between two looks at the sockets: with many workers each takes its time. */
+#define ACTIONS_MAX 16
 /* Local workers that die before they say HELLO, in a row. */
 #define START_FAILURES_MAX 3
 #define HELLO_MS 10000
@@ -433,7 +435,10 @@ settle(struct dispatch *d, struct err *e)
 		}
 		if (dispatch_shared_hold(d))
 			continue;
-		while (sched_next(d->sched, dispatch_now(d), &a)) {
+		/* Who is silent is known only once all was heard. */
+		for (int n = 0; n < ACTIONS_MAX &&
+		     sched_next(d->sched, dispatch_now(d), &a);
+		     n++) {
 			acted = true;
 			if (act_one(d, &a, e) < 0)
 				return -1;
@@ -536,6 +541,22 @@ dispatch_begin(struct dispatch *d, const struct layer_output *to, struct err *e)
 	return dispatch_locality_start(d, e);
 }
 
+/* How fast workers were at making layers; at measuring them says nothing. */
+static void
+keep_rates(struct dispatch *d)
+{
+	struct sched_counts all, measures;
+
+	sched_count(d->sched, &all, &measures);
+	for (size_t i = 0; measures.added == 0 && i < d->n_peers; i++) {
+		struct sched_worker_counts n;
+		struct peer *p = &d->peer[i];
+
+		if (sched_worker_count(d->sched, p->worker, &n) && n.rate > 0)
+			p->rate = n.rate;
+	}
+}
+
 int
 dispatch_run(
     struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
@@ -556,6 +577,7 @@ dispatch_run(
 	    dispatch_locality_start(d, e) < 0)
 		return -1;
 	progress_totals(d->progress, n, bytes);
+	d->looked = dispatch_now(d); /* a million jobs take seconds */
 	for (;;) {
 		if (catch_up(d, &until, e) < 0)
 			return -1;
@@ -565,6 +587,7 @@ dispatch_run(
 			return -1;
 	}
 	dispatch_status_run_ends(d);
+	keep_rates(d);
 	tasks_clear(d);
 	sched_freep(&d->sched);
 	dispatch_shared_forget(d);

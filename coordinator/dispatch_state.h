@@ -60,6 +60,7 @@ struct peer {
 	size_t room;		 /* for jobs: 0 while it drains */
 	pid_t local;		 /* its process if it is a local one, else 0 */
 	bool left;		 /* it said so */
+	uint64_t rate;		 /* bytes/s, in a run before; 0: none */
 	uint64_t done, failures; /* in runs before */
 };
 

@@ -197,24 +197,43 @@ sched_cancel(struct scheduler *s, int64_t now, struct job_id job)
 		job_close(s, now, job.v, JOB_LEFT);
 }
 
+size_t
+missing_place(const struct locality *l, struct worker_id worker)
+{
+	size_t from = 0, to = l == NULL ? 0 : l->n;
+
+	/* Most are told of in the order in which they came. */
+	if (to > 0 && l->at[to - 1].worker.v < worker.v)
+		return to;
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+
+		if (l->at[middle].worker.v < worker.v)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
+}
+
 int
 sched_set_missing(struct scheduler *s, struct worker_id worker,
     struct job_id job, uint64_t bytes, struct err *e)
 {
 	struct job *j = job_find(s, job.v);
 	struct locality *l;
-	size_t n;
+	size_t n, i;
 
 	assert(j != NULL);
 	l = j->locality;
 	n = l == NULL ? 0 : l->n;
 	s->changed = true;
 	s->unable |= bytes == SCHED_UNABLE;
-	for (size_t i = 0; i < n; i++)
-		if (l->at[i].worker.v == worker.v) {
-			l->at[i].bytes = bytes;
-			return 0;
-		}
+	i = missing_place(l, worker);
+	if (i < n && l->at[i].worker.v == worker.v) {
+		l->at[i].bytes = bytes;
+		return 0;
+	}
 	/* Nothing, or too late. */
 	if (bytes == 0 || j->state > JOB_LEASED)
 		return 0;
@@ -229,7 +248,9 @@ sched_set_missing(struct scheduler *s, struct worker_id worker,
 			*l = (struct locality){0};
 		j->locality = l;
 	}
-	l->at[l->n++] = (struct missing){worker, bytes};
+	memmove(&l->at[i + 1], &l->at[i], (n - i) * sizeof(l->at[0]));
+	l->at[i] = (struct missing){worker, bytes};
+	l->n++;
 	return 0;
 }
 

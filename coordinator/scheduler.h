@@ -231,7 +231,10 @@ void sched_worker_use(struct scheduler *s, struct worker_id worker);
 void sched_fetched(
     struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
 
-/* It works that fast: told before its first job is done, by a run before. */
+/*
+ * It works that fast: told before its first job is done, of the run before.
+ * What a single run knows of unequal workers it has learned from its own jobs.
+ */
 void sched_measured(
     struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
 

@@ -112,6 +112,7 @@ hello(struct swarm *s, struct worker *w)
 		.slots = s->config->slots,
 		.gzip = "none",
 		.zstd = "none",
+		.fetches = true,
 	    }};
 
 	memcpy(m.hello.instance, w->instance, sizeof(m.hello.instance));
@@ -175,6 +176,31 @@ take_job(struct swarm *s, struct worker *w, const struct msg_job *job)
 	work(s, w);
 }
 
+/* All of the list, or half of it: which one is the worker's own. */
+static void
+have(struct swarm *s, struct worker *w, const struct msg_ask *ask)
+{
+	size_t left = (size_t)(ask->n + 7) / 8;
+	uint64_t seed = w->number * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	struct msg m = {.type = MSG_HAVE, .have = {.ask = ask->ask}};
+	uint8_t bits[MSG_BITS_MAX];
+
+	for (; left > 0; left -= m.have.n) {
+		m.have.n = left < sizeof(bits) ? left : sizeof(bits);
+		m.have.bits = bits;
+		for (size_t i = 0; i < m.have.n; i++) {
+			seed ^= seed << 13;
+			seed ^= seed >> 7;
+			seed ^= seed << 17;
+			bits[i] = s->config->differ ? (uint8_t)seed : 0xff;
+		}
+		if (m.have.n == left && ask->n % 8 != 0)
+			bits[left - 1] &= (uint8_t)((1u << ask->n % 8) - 1);
+		say(w, &m);
+		m.have.first += 8 * m.have.n;
+	}
+}
+
 static void
 take(struct swarm *s, struct worker *w, const struct msg *m)
 {
@@ -189,6 +215,8 @@ take(struct swarm *s, struct worker *w, const struct msg *m)
 	}
 	if (m->type == MSG_REFUSE)
 		die(m->refuse.text, &refused);
+	if (m->type == MSG_ASK)
+		have(s, w, &m->ask);
 	if (m->type == MSG_WELCOME)
 		w->ready = true;
 	if (m->type == MSG_WHO) {

@@ -7,6 +7,7 @@
 #define SWARM_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +22,7 @@ struct swarm_config {
 	const char *server;	     /* the coordinator's public one */
 	size_t workers, threads, slots;
 	int64_t work_us; /* 0: answers at once */
+	bool differ;	 /* each has another half of the store paths */
 };
 
 /* Shared by both processes. */

@@ -111,13 +111,14 @@ begin(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 
 /* A new worker, which is asked: question 1. */
 static struct peer *
-join(struct fixture *f, uint64_t id)
+join_at(struct fixture *f, uint64_t id, uint64_t rate)
 {
 	struct peer new = {.via = f->d.remote,
 	    .link = {.len = 5, .id = {0, (uint8_t)id}},
 	    .worker = {id},
 	    .name = "w",
-	    .slots = 1};
+	    .slots = 1,
+	    .rate = rate};
 	struct err e = ERR_INIT;
 	struct peer *p;
 
@@ -128,6 +129,12 @@ join(struct fixture *f, uint64_t id)
 	assert_int_equal(dispatch_locality_joined(&f->d, p, &e), 0);
 	dispatch_locality_ask(&f->d, p);
 	return p;
+}
+
+static struct peer *
+join(struct fixture *f, uint64_t id)
+{
+	return join_at(f, id, 0);
 }
 
 /* Of f->bits, from that byte on; what is wrong with it, or NULL. */
@@ -269,6 +276,31 @@ test_whole_bytes(void **state)
 	assert_int_equal(worker_of_next_job(f, 0), 7);
 }
 
+/* Who was fast in the run before gets the heaviest job, whoever is first. */
+static void
+test_known_rates(void **state)
+{
+	for (uint64_t fast = 7; fast <= 8; fast++) {
+		struct fixture *f;
+
+		if (fast == 8) {
+			teardown(state);
+			setup(state);
+		}
+		f = *state;
+		begin(f, 16, 14, 15);
+		join_at(f, 7, fast == 7 ? 900 : 100);
+		join_at(f, 8, fast == 8 ? 900 : 100);
+		memset(f->bits, 0xff, sizeof(f->bits));
+		for (uint64_t id = 7; id <= 8; id++)
+			assert_null(have(f,
+			    peer_by_worker(&f->d, (struct worker_id){id}), 0,
+			    2));
+		assert_int_equal(worker_of_next_job(f, 0), fast);
+		assert_int_equal(worker_of_next_job(f, 1), 15 - fast);
+	}
+}
+
 int
 main(void)
 {
@@ -281,6 +313,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(
 		test_bits_beyond_the_last, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_whole_bytes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_known_rates, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
