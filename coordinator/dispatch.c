@@ -433,7 +433,7 @@ settle(struct dispatch *d, struct err *e)
 			drop_all_silent(d);
 			continue;
 		}
-		if (dispatch_shared_hold(d))
+		if (dispatch_shared_hold(d) || dispatch_locality_hold(d))
 			continue;
 		/* Who is silent is known only once all was heard. */
 		for (int n = 0; n < ACTIONS_MAX &&

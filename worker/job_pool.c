@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "encode_crew.h"
 #include "err.h"
 #include "job.h"
 #include "memory_gate.h"
@@ -30,6 +31,7 @@ struct job_pool {
 	bool stop;
 	size_t alive;
 	int fd;
+	struct encode_crew *crew; /* works while threads are idle */
 	size_t n_threads;
 	pthread_t thread[];
 };
@@ -83,18 +85,22 @@ thread_cpu_us(void)
 }
 
 static void
-run_job(struct job *job, struct memory_gate *gate, struct write_behind *behind)
+run_job(struct job *job, struct job_pool *pool, struct write_behind *behind)
 {
 	uint64_t start = thread_cpu_us(), need = memory_gate_need(&job->layer);
 
-	if (memory_gate_enter(gate, need, &job->err) < 0) {
+	if (memory_gate_enter(pool->gate, need, &job->err) < 0) {
 		job->postponed = true;
 		return;
 	}
 	job->layer.behind = behind;
+	job->layer.crew = pool->crew;
+	encode_crew_join(pool->crew);
 	layer_run(&job->layer, &job->progress, &job->result, &job->err);
+	encode_crew_leave(pool->crew);
 	job->layer.behind = NULL;
-	memory_gate_leave(gate, need);
+	job->layer.crew = NULL;
+	memory_gate_leave(pool->gate, need);
 	job->cpu_us = thread_cpu_us() - start;
 }
 
@@ -120,7 +126,7 @@ job_thread(void *arg)
 		job = queue_pop(&pool->waiting);
 		atomic_store(&job->running, true);
 		pthread_mutex_unlock(&pool->lock);
-		run_job(job, pool->gate, behind);
+		run_job(job, pool, behind);
 		pthread_mutex_lock(&pool->lock);
 		atomic_store(&job->running, false);
 		queue_push(&pool->finished, job);
@@ -139,10 +145,11 @@ pool_free(struct job_pool *pool)
 {
 	for (size_t i = 0; i < pool->n_threads; i++)
 		pthread_join(pool->thread[i], NULL);
+	encode_crew_free(pool->crew);
 	pthread_cond_destroy(&pool->ended);
 	pthread_cond_destroy(&pool->work);
 	pthread_mutex_destroy(&pool->lock);
-	own_closep(&pool->fd);
+	close(pool->fd);
 	memory_gate_free(pool->gate);
 	free(pool);
 }
@@ -158,12 +165,16 @@ job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 	if (pool == NULL)
 		return err_set(e, ERR_FATAL, errno, "%zu threads", n_threads);
 	pool->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (pool->fd < 0 || memory_gate_new("", &pool->gate, e) < 0) {
-		own_closep(&pool->fd);
+	if (pool->fd < 0) {
 		free(pool);
-		if (e->kind != ERR_NONE)
-			return -1;
 		return err_set(e, ERR_FATAL, errno, "eventfd");
+	}
+	if (memory_gate_new("", &pool->gate, e) < 0 ||
+	    encode_crew_new(n_threads, &pool->crew, e) < 0) {
+		memory_gate_free(pool->gate);
+		close(pool->fd);
+		free(pool);
+		return -1;
 	}
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->work, NULL);

@@ -105,7 +105,8 @@ check(struct memory_gate *g, uint64_t need, struct err *e)
 		return 0;
 	has = memory_taken(g->root);
 	left = memory_left(g->root);
-	want = want > has ? want - has : 0;
+	/* What others have taken beyond theirs is not this one's. */
+	want = want > has + need ? want - has : need;
 	if (left < want + MEMORY_KEEP_FREE)
 		return err_set(e, ERR_RETRY, ENOMEM,
 		    "%" PRIu64 " MiB of memory are left, %" PRIu64
