@@ -34,6 +34,8 @@
 #define COPY_PERCENT_REMOTE 10
 /* The loop comes round each second at least: more, and it was stopped. */
 #define STOOD_MS 3000
+/* Between two looks at the sockets: with many workers each takes its time. */
+#define ACTIONS_MAX 16
 /* Local workers that die before they say HELLO, in a row. */
 #define START_FAILURES_MAX 3
 #define HELLO_MS 10000
@@ -185,6 +187,7 @@ dispatch_free(struct dispatch *d)
 		}
 	}
 	dispatch_shared_forget(d);
+	dispatch_audit_forget(d);
 	dispatch_locality_free(d);
 	dispatch_part(d, GRACE_MS);
 	if (d->local != NULL)
@@ -287,12 +290,11 @@ send_job(struct dispatch *d, const struct sched_action *a)
 	job = *t->job;
 	t->started = dispatch_now(d);
 	if (t->done) {
-		/* An audit: only what comes out is of interest. */
-		spooled = *job.spec;
-		spooled.n_outputs = 0;
+		dispatch_blobs_sent(t, a->attempt, false);
+		dispatch_audit_outputs(d, p, t, a->attempt, &spooled);
 		job.spec = &spooled;
 	} else if (dispatch_blobs_wanted(d, p, t)) {
-		dispatch_blobs_sent(p, t, a->attempt);
+		dispatch_blobs_sent(t, a->attempt, dispatch_shared_is(p));
 		if (!dispatch_shared_is(p)) {
 			blob_request_spool(job.spec, &spooled);
 			job.spec = &spooled;
@@ -316,6 +318,7 @@ send_cancel(struct dispatch *d, const struct sched_action *a)
 	    .cancel = {.job = d->base + a->job.v, .attempt = a->attempt}};
 	struct err e = ERR_INIT;
 
+	dispatch_audit_end(d, a->worker, a->job, a->attempt);
 	/* What cannot be told runs in vain; its answer changes nothing. */
 	if (p != NULL && link_send(p->via, &p->link, &m, &e) < 0)
 		log_line(LOG_DEBUG,
@@ -452,7 +455,10 @@ settle(struct dispatch *d, struct err *e)
 		}
 		if (dispatch_shared_hold(d) || dispatch_locality_hold(d))
 			continue;
-		while (sched_next(d->sched, dispatch_now(d), &a)) {
+		/* Who is silent is known only once all was heard. */
+		for (int n = 0; n < ACTIONS_MAX &&
+		     sched_next(d->sched, dispatch_now(d), &a);
+		     n++) {
 			acted = true;
 			if (act_one(d, &a, e) < 0)
 				return -1;
@@ -555,6 +561,22 @@ dispatch_begin(struct dispatch *d, const struct layer_output *to, struct err *e)
 	return dispatch_locality_start(d, e);
 }
 
+/* How fast workers were at making layers; at measuring them says nothing. */
+static void
+keep_rates(struct dispatch *d)
+{
+	struct sched_counts all, measures;
+
+	sched_count(d->sched, &all, &measures);
+	for (size_t i = 0; measures.added == 0 && i < d->n_peers; i++) {
+		struct sched_worker_counts n;
+		struct peer *p = &d->peer[i];
+
+		if (sched_worker_count(d->sched, p->worker, &n) && n.rate > 0)
+			p->rate = n.rate;
+	}
+}
+
 int
 dispatch_run(
     struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
@@ -563,7 +585,7 @@ dispatch_run(
 	int64_t until;
 	struct task *t;
 
-	if (run_start(d, false, e) < 0)
+	if (run_start(d, false, e) < 0 || tasks_reserve(d, n, e) < 0)
 		return -1;
 	for (size_t i = 0; i < n; i++) {
 		if (task_add(d, &job[i], &t, e) < 0)
@@ -575,18 +597,21 @@ dispatch_run(
 	    dispatch_locality_start(d, e) < 0)
 		return -1;
 	progress_totals(d->progress, n, bytes);
+	d->looked = dispatch_now(d); /* a million jobs take seconds */
 	for (;;) {
 		if (catch_up(d, &until, e) < 0)
 			return -1;
-		if (sched_open(d->sched) == 0)
+		if (sched_open(d->sched) == 0 && d->n_differ == 0)
 			break;
 		if (wait_for_more(d, NULL, 0, until, e) < 0)
 			return -1;
 	}
 	dispatch_status_run_ends(d);
+	keep_rates(d);
 	tasks_clear(d);
 	sched_freep(&d->sched);
 	dispatch_shared_forget(d);
+	dispatch_audit_forget(d);
 	d->base += n;
 	return 0;
 }

@@ -27,6 +27,7 @@ struct dispatch_pull {
 	char name[64]; /* of the worker */
 	uint64_t attempt;
 	struct layer_result result;
+	bool differs; /* from the one that counts: only to be compared */
 	TAILQ_ENTRY(dispatch_pull) entry;
 };
 
@@ -68,10 +69,9 @@ data_id(const struct dispatch *d, struct job_id id, uint64_t attempt)
 }
 
 void
-dispatch_blobs_sent(const struct peer *p, struct task *t, uint64_t attempt)
+dispatch_blobs_sent(struct task *t, uint64_t attempt, bool shares)
 {
-	t->shared[attempt % SCHED_ATTEMPTS_KNOWN] =
-	    dispatch_shared_is(p) ? attempt : 0;
+	t->shared[attempt % SCHED_ATTEMPTS_KNOWN] = shares;
 }
 
 int
@@ -87,13 +87,14 @@ dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
 static bool
 is_shared(const struct task *t, uint64_t attempt)
 {
-	return t->shared[attempt % SCHED_ATTEMPTS_KNOWN] == attempt;
+	return t->shared[attempt % SCHED_ATTEMPTS_KNOWN];
 }
 
 /* The pull that is on has come to its end. */
 static void
 pull_ended(struct dispatch *d, struct task *t)
 {
+	d->n_differ -= t->pull->differs;
 	TAILQ_REMOVE(&d->pulls, t->pull, entry);
 	own_freep(&t->pull);
 	d->n_pulls--;
@@ -141,31 +142,43 @@ pull_began(struct dispatch *d, const struct peer *p, struct task *t,
 	pull->worker = p->worker;
 	pull->attempt = attempt;
 	pull->result = *r;
+	pull->differs = t->done;
 	memcpy(pull->name, p->name, sizeof(pull->name));
 	TAILQ_INSERT_TAIL(&d->pulls, pull, entry);
 	t->pull = pull;
 	d->n_pulls++;
+	d->n_differ += pull->differs;
 	return 0;
 }
 
-int
-dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
-    uint64_t attempt, const struct layer_result *r, struct err *e)
+/* Into the job's outputs. */
+static void
+request_for(struct dispatch *d, const struct peer *p, const struct task *t,
+    uint64_t attempt, const struct layer_result *r, struct blob_request *out)
 {
 	const struct layer_spec *spec = t->job->spec;
-	struct blob_request request = {
+
+	*out = (struct blob_request){
 	    .way = is_shared(t, attempt) ? BLOB_CHECK : BLOB_PULL,
 	    .id = data_id(d, t->id, attempt),
 	    .result = *r,
 	    .encoded = spec->encoding.kind != ENCODING_NONE,
 	    .n_outputs = spec->n_outputs,
 	};
+	memcpy(out->token, p->token, sizeof(out->token));
+	memcpy(out->outputs, spec->outputs, sizeof(out->outputs));
+}
+
+int
+dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
+    uint64_t attempt, const struct layer_result *r, struct err *e)
+{
+	struct blob_request request;
 	struct err bad = ERR_INIT;
 
 	if (t->pull != NULL)
 		return pull_twice(d, p, t, attempt, e);
-	memcpy(request.token, p->token, sizeof(request.token));
-	memcpy(request.outputs, spec->outputs, sizeof(request.outputs));
+	request_for(d, p, t, attempt, r, &request);
 	if (blob_fetch_add(d->fetch, &request, &bad) < 0) {
 		if (bad.kind != ERR_PEER) {
 			*e = bad;
@@ -180,10 +193,38 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
 	return pull_began(d, p, t, attempt, r, e);
 }
 
+bool
+dispatch_blobs_pull_copy(struct dispatch *d, const struct peer *p,
+    struct task *t, uint64_t attempt, const struct layer_result *r)
+{
+	const char *folder = dispatch_audit_folder(d);
+	struct blob_request request;
+	struct err bad = ERR_INIT;
+
+	if (t->pull != NULL)
+		return t->pull->worker.v == p->worker.v &&
+		    t->pull->attempt == attempt;
+	/* One that shares the outputs has put it there, if anywhere. */
+	if (folder == NULL || is_shared(t, attempt))
+		return false;
+	request_for(d, p, t, attempt, r, &request);
+	request.outputs[0] =
+	    (struct layer_output){.kind = LAYER_TO_BLOB, .path = folder};
+	request.n_outputs = 1;
+	if (blob_fetch_add(d->fetch, &request, &bad) < 0 ||
+	    pull_began(d, p, t, attempt, r, &bad) < 0) {
+		log_line(LOG_WARNING, "worker %s: its copy of %s: %s", p->name,
+		    t->job->label, bad.text);
+		return false;
+	}
+	return true;
+}
+
 /* A pull that came to nothing: whose fault, and what follows. */
 static int
 pull_failed(struct dispatch *d, struct peer *p, struct task *t,
-    const char *name, const struct blob_outcome *o, struct err *e)
+    const struct dispatch_pull *pull, const struct blob_outcome *o,
+    struct err *e)
 {
 	int64_t now = dispatch_now(d);
 
@@ -192,16 +233,21 @@ pull_failed(struct dispatch *d, struct peer *p, struct task *t,
 		return -1;
 	}
 	/* The disk is full, say: nobody can have it. */
-	if (o->err.kind == ERR_FATAL)
+	if (o->err.kind == ERR_FATAL && !pull->differs)
 		return task_failed(d, t, &o->err, e);
-	log_line(LOG_WARNING, "worker %s: attempt %llu of %s: %s", name,
+	log_line(LOG_WARNING, "worker %s: attempt %llu of %s: %s", pull->name,
 	    (unsigned long long)o->id.attempt, t->job->label, o->err.text);
-	if (p == NULL)
-		return 0; /* its jobs went elsewhere when it did */
 	if (o->err.kind == ERR_PEER) {
-		peer_gone(d, p, o->err.text);
+		if (p != NULL)
+			peer_gone(d, p, o->err.text);
 		return 0;
 	}
+	/* That it differs it has said; why will not be known. */
+	if (pull->differs)
+		return dispatch_accept(d, pull->worker, pull->name, t,
+		    pull->attempt, &pull->result.digest, &pull->result, e);
+	if (p == NULL)
+		return 0; /* its jobs went elsewhere when it did */
 	/* Whatever it says: that worker cannot hand it over, others may. */
 	sched_fail(d->sched, now, p->worker, t->id, o->id.attempt, ERR_RETRY,
 	    o->err.text);
@@ -220,7 +266,7 @@ take_outcome(struct dispatch *d, const struct blob_outcome *o, struct err *e)
 	pull = *t->pull;
 	pull_ended(d, t);
 	if (o->err.kind != ERR_NONE)
-		return pull_failed(d, p, t, pull.name, o, e);
+		return pull_failed(d, p, t, &pull, o, e);
 	if (!is_shared(t, pull.attempt))
 		d->seen.bytes_pulled += pull.result.size;
 	return dispatch_accept(d, pull.worker, pull.name, t, pull.attempt,

@@ -218,6 +218,8 @@ bring_up(struct dispatch *d, struct peer *p, struct err *e)
 	if (sched_worker_up(
 		d->sched, dispatch_now(d), p->worker, p->slots, p->name, e) < 0)
 		return -1;
+	if (p->rate > 0)
+		sched_measured(d->sched, p->worker, p->rate, 1000);
 	return tell(d, p, e);
 }
 

@@ -34,6 +34,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 		local_workers_kill(d->local, p->local);
 	dispatch_shared_gone(d, p);
 	dispatch_locality_gone(d, p);
+	dispatch_audit_gone(d, p->worker);
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
@@ -149,10 +150,7 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 		job_done(d, worker, name, t, r);
 		return t->audited ? 0 : task_done(d, t, e);
 	case SCHED_DIFFERS:
-		err_set(&differs, ERR_FATAL, 0,
-		    "%s is not reproducible: worker %s made other bytes than "
-		    "worker %s",
-		    t->job->label, name, t->job->worker);
+		dispatch_audit_fault(d, worker, name, t, attempt, r, &differs);
 		return task_failed(d, t, &differs, e);
 	case SCHED_CONFIRMED:
 		job_ended(d, worker, t);
@@ -171,7 +169,10 @@ static bool
 check_result(struct dispatch *d, struct peer *p, const struct task *t,
     uint64_t attempt, bool measured, const struct layer_result *r)
 {
-	if (result_holds(t->job, measured, p->via == d->link, r))
+	/* A second copy is nowhere in the outputs. */
+	bool here = p->via == d->link && !t->done;
+
+	if (result_holds(t->job, measured, here, r))
 		return true;
 	log_line(LOG_WARNING,
 	    "worker %s: its result for %s, attempt %llu, does not hold: "
@@ -179,6 +180,35 @@ check_result(struct dispatch *d, struct peer *p, const struct task *t,
 	    p->name, t->job->label, (unsigned long long)attempt);
 	peer_gone(d, p, "its result did not hold");
 	return false;
+}
+
+/* A layer is made, p says: it is fetched first, or counts at once. */
+static int
+take_made(struct dispatch *d, struct peer *p, struct task *t,
+    const struct msg_done *m, struct err *e)
+{
+	const struct layer_result *r = &m->result;
+	const struct worker_id worker = p->worker;
+	const struct job_id id = t->id;
+
+	/* Not from one that was never asked: others' results would wait. */
+	if (dispatch_blobs_wanted(d, p, t) &&
+	    sched_given(d->sched, worker, id, m->attempt)) {
+		if (!t->done)
+			return dispatch_blobs_pull(d, p, t, m->attempt, r, e);
+		if (!digest_equal(&t->job->result.digest, &r->digest) &&
+		    dispatch_blobs_pull_copy(d, p, t, m->attempt, r))
+			return 0;
+	}
+	if (dispatch_blobs_wanted(d, p, t) &&
+	    dispatch_blobs_drop(d, p, m->job, m->attempt, e) < 0)
+		return -1;
+	/* After it the job may be forgotten. */
+	if (dispatch_accept(
+		d, worker, p->name, t, m->attempt, &r->digest, r, e) < 0)
+		return -1;
+	dispatch_audit_end(d, worker, id, m->attempt);
+	return 0;
 }
 
 static int
@@ -199,15 +229,7 @@ on_done(
 	if (m->result.fetched > 0)
 		sched_fetched(d->sched, p->worker, m->result.fetched,
 		    (int64_t)(m->result.fetch_us / 1000));
-	/* Not from one that was never asked: others' results would wait. */
-	if (dispatch_blobs_wanted(d, p, t) && !t->done &&
-	    sched_given(d->sched, p->worker, t->id, m->attempt))
-		return dispatch_blobs_pull(d, p, t, m->attempt, &m->result, e);
-	if (dispatch_blobs_wanted(d, p, t) &&
-	    dispatch_blobs_drop(d, p, m->job, m->attempt, e) < 0)
-		return -1;
-	return dispatch_accept(d, p->worker, p->name, t, m->attempt,
-	    &m->result.digest, &m->result, e);
+	return take_made(d, p, t, m, e);
 }
 
 static int
@@ -237,6 +259,7 @@ on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
 	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
 	    t->job->label, (unsigned long long)m->attempt, m->text);
 	job_ended(d, p->worker, t);
+	dispatch_audit_end(d, p->worker, t->id, m->attempt);
 	/* What is missing or broken in its store may be sound in another's. */
 	if (p->via == d->remote)
 		kind = ERR_RETRY;
@@ -248,13 +271,16 @@ static void
 on_postpone(
     struct dispatch *d, const struct peer *p, const struct msg_postpone *m)
 {
-	const struct task *t = dispatch_task_of(d, m->job);
+	struct task *t = dispatch_task_of(d, m->job);
 
 	if (t == NULL)
 		return;
 	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu is handed back: %s",
 	    p->name, t->job->label, (unsigned long long)m->attempt, m->text);
 	job_ended(d, p->worker, t);
+	dispatch_audit_end(d, p->worker, t->id, m->attempt);
+	/* The next one that makes it again need not keep it. */
+	t->no_copy |= t->done;
 	sched_postpone(d->sched, dispatch_now(d), p->worker, t->id, m->attempt);
 }
 

@@ -7,7 +7,8 @@
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
  * command start them; dispatch_locality.c asks who has which store paths;
- * dispatch_status.c says how things are.  For these alone.
+ * dispatch_status.c says how things are, dispatch_audit.c what differs where
+ * two results do.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -25,6 +26,7 @@
 #include "scheduler.h"
 #include "status.h"
 
+struct audit_copy;
 struct blob_fetch;
 struct dispatch_config;
 struct dispatch_job;
@@ -58,21 +60,25 @@ struct peer {
 	size_t room;		 /* for jobs: 0 while it drains */
 	pid_t local;		 /* its process if it is a local one, else 0 */
 	bool left;		 /* it said so */
+	uint64_t rate;		 /* bytes/s, in a run before; 0: none */
 	uint64_t done, failures; /* in runs before */
 };
 
 /* A job, from when it was added on. */
 struct task {
 	struct job_id id;
-	struct dispatch_job *job; /* NULL: there is none */
-	int64_t started;	  /* its newest attempt, ms */
-	uint64_t bytes;		  /* of tar, by the one that has most */
-	bool done;		  /* by any result; open: an audit is not */
-	bool audited;
-	/* Attempts that were sent to one that writes into the outputs itself.
-	 */
-	uint64_t shared[SCHED_ATTEMPTS_KNOWN];
+	struct dispatch_job *job;   /* NULL: there is none */
+	int64_t started;	    /* its newest attempt, ms */
+	uint64_t bytes;		    /* of tar, by the one that has most */
 	struct dispatch_pull *pull; /* that is on, or NULL */
+	bool done;		    /* by any result; open: an audit is not */
+	bool audited;
+	bool no_copy; /* there is no room for the audit's */
+	/*
+	 * Attempts, by their number % so many, that were sent to one that
+	 * writes into the outputs itself.
+	 */
+	bool shared[SCHED_ATTEMPTS_KNOWN];
 };
 
 struct dispatch {
@@ -140,6 +146,10 @@ struct dispatch {
 	size_t n_tasks, room_tasks;
 	TAILQ_HEAD(, dispatch_pull) pulls; /* that are on */
 	size_t n_pulls;
+	size_t
+	    n_differ; /* pulls of results that differ: no end before theirs */
+	struct audit_copy *audit_copies;
+	char *audit_folder; /* for copies, or NULL: not made yet */
 	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
 	size_t n_folders;
 	char *probe_in[LAYER_OUTPUTS_MAX]; /* in each of them */
@@ -168,6 +178,8 @@ struct dispatch_from {
  * dispatch_tasks.c: the job, or NULL.  Adding one moves others.
  */
 struct task *task_find(const struct dispatch *d, struct job_id id);
+/* Room for so many in all at once. */
+int tasks_reserve(struct dispatch *d, size_t n, struct err *e);
 int task_add(struct dispatch *d, struct dispatch_job *job, struct task **out,
     struct err *e);
 /* It has come to a good end, or to a bad one: tells whom that concerns. */
@@ -239,14 +251,19 @@ void dispatch_blobs_close(struct dispatch *d);
 bool dispatch_blobs_wanted(
     const struct dispatch *d, const struct peer *p, const struct task *t);
 /* Which way its bytes come is settled when the job is sent. */
-void dispatch_blobs_sent(
-    const struct peer *p, struct task *t, uint64_t attempt);
+void dispatch_blobs_sent(struct task *t, uint64_t attempt, bool shares);
 /*
  * Pulls what p says that it made, or checks what it wrote; dispatch_accept
  * follows, or a failure.
  */
 int dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
     uint64_t attempt, const struct layer_result *r, struct err *e);
+/*
+ * A result that differs from that of a job which is done: true if its bytes
+ * are fetched, to be compared; dispatch_accept follows.
+ */
+bool dispatch_blobs_pull_copy(struct dispatch *d, const struct peer *p,
+    struct task *t, uint64_t attempt, const struct layer_result *r);
 /* p may forget what it made, by the wire's number of the job. */
 int dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
     uint64_t attempt, struct err *e);
@@ -259,6 +276,24 @@ size_t dispatch_blobs_held(
     const struct dispatch *d, const struct peer *p, struct sched_held *out);
 /* Keeps the leases of jobs that are being pulled. */
 void dispatch_blobs_beat(struct dispatch *d);
+
+/*
+ * dispatch_audit.c: the second copies of audited jobs, and what differs.
+ * Outputs for one that p makes: *spec, whose strings are the job's.
+ */
+void dispatch_audit_outputs(struct dispatch *d, const struct peer *p,
+    const struct task *t, uint64_t attempt, struct layer_spec *spec);
+/* Its answer is dealt with, or none is wanted; all of a worker; all. */
+void dispatch_audit_end(struct dispatch *d, struct worker_id worker,
+    struct job_id id, uint64_t attempt);
+void dispatch_audit_gone(struct dispatch *d, struct worker_id worker);
+void dispatch_audit_forget(struct dispatch *d);
+/* Where copies are pulled to, or NULL. */
+const char *dispatch_audit_folder(struct dispatch *d);
+/* r is not the job's result: the error that names what differs. */
+int dispatch_audit_fault(struct dispatch *d, struct worker_id worker,
+    const char *name, const struct task *t, uint64_t attempt,
+    const struct layer_result *r, struct err *e);
 
 /*
  * dispatch_shared.c: finds out which workers of other machines see the folders

@@ -47,20 +47,18 @@ audit_this(const struct dispatch *d, const struct dispatch_job *job)
 	return random % 100 < d->audit;
 }
 
-/* One more slot. */
-static int
-reserve(struct dispatch *d, struct err *e)
+int
+tasks_reserve(struct dispatch *d, size_t room, struct err *e)
 {
-	size_t room = d->room_tasks == 0 ? 64 : 2 * d->room_tasks;
 	struct task *t;
 
-	if (d->n_tasks < d->room_tasks)
+	if (room <= d->room_tasks)
 		return 0;
 	if ((t = reallocarray(d->task, room, sizeof(*t))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
 	d->task = t;
 	d->room_tasks = room;
-	return 0;
+	return sched_reserve(d->sched, room, e);
 }
 
 int
@@ -71,7 +69,9 @@ task_add(struct dispatch *d, struct dispatch_job *job, struct task **out,
 	struct job_id id;
 	size_t slot;
 
-	if (reserve(d, e) < 0 ||
+	if ((d->n_tasks == d->room_tasks &&
+		tasks_reserve(d, d->n_tasks == 0 ? 64 : 2 * d->n_tasks, e) <
+		    0) ||
 	    sched_add_job(d->sched, job->weight, &id, e) < 0)
 		return -1;
 	slot = (size_t)(id.v & SLOT_MASK);
@@ -166,7 +166,7 @@ tasks_clear(struct dispatch *d)
 	for (size_t i = 0; i < d->n_tasks; i++)
 		own_freep(&d->task[i].pull);
 	own_freep(&d->task);
-	d->n_tasks = d->room_tasks = d->n_pulls = 0;
+	d->n_tasks = d->room_tasks = d->n_pulls = d->n_differ = 0;
 	TAILQ_INIT(&d->pulls);
 }
 

@@ -109,12 +109,13 @@ job_close(struct scheduler *s, int64_t now, uint64_t id, enum job_state state)
 	s->changed = true;
 }
 
-static int
-more_room(struct scheduler *s, struct err *e)
+int
+sched_reserve(struct scheduler *s, size_t room, struct err *e)
 {
-	size_t room = s->room_jobs == 0 ? 64 : s->room_jobs * 2;
 	void *job;
 
+	if (room <= s->room_jobs)
+		return 0;
 	if (job_queue_reserve(&s->queue, room) < 0 ||
 	    (s->audits.node != NULL && job_queue_reserve(&s->audits, room) < 0))
 		return err_set(e, ERR_FATAL, errno, "job table");
@@ -150,7 +151,7 @@ sched_add_job(
 	uint64_t id;
 
 	if (s->n_released == 0 && s->n_jobs == s->room_jobs &&
-	    more_room(s, e) < 0)
+	    sched_reserve(s, s->n_jobs == 0 ? 64 : 2 * s->n_jobs, e) < 0)
 		return -1;
 	id = new_id(s);
 	*job_at(s, id) = (struct job){.id = id, .weight = weight};
@@ -196,24 +197,43 @@ sched_cancel(struct scheduler *s, int64_t now, struct job_id job)
 		job_close(s, now, job.v, JOB_LEFT);
 }
 
+size_t
+missing_place(const struct locality *l, struct worker_id worker)
+{
+	size_t from = 0, to = l == NULL ? 0 : l->n;
+
+	/* Most are told of in the order in which they came. */
+	if (to > 0 && l->at[to - 1].worker.v < worker.v)
+		return to;
+	while (from < to) {
+		size_t middle = from + (to - from) / 2;
+
+		if (l->at[middle].worker.v < worker.v)
+			from = middle + 1;
+		else
+			to = middle;
+	}
+	return from;
+}
+
 int
 sched_set_missing(struct scheduler *s, struct worker_id worker,
     struct job_id job, uint64_t bytes, struct err *e)
 {
 	struct job *j = job_find(s, job.v);
 	struct locality *l;
-	size_t n;
+	size_t n, i;
 
 	assert(j != NULL);
 	l = j->locality;
 	n = l == NULL ? 0 : l->n;
 	s->changed = true;
 	s->unable |= bytes == SCHED_UNABLE;
-	for (size_t i = 0; i < n; i++)
-		if (l->at[i].worker.v == worker.v) {
-			l->at[i].bytes = bytes;
-			return 0;
-		}
+	i = missing_place(l, worker);
+	if (i < n && l->at[i].worker.v == worker.v) {
+		l->at[i].bytes = bytes;
+		return 0;
+	}
 	/* Nothing, or too late. */
 	if (bytes == 0 || j->state > JOB_LEASED)
 		return 0;
@@ -228,7 +248,9 @@ sched_set_missing(struct scheduler *s, struct worker_id worker,
 			*l = (struct locality){0};
 		j->locality = l;
 	}
-	l->at[l->n++] = (struct missing){worker, bytes};
+	memmove(&l->at[i + 1], &l->at[i], (n - i) * sizeof(l->at[0]));
+	l->at[i] = (struct missing){worker, bytes};
+	l->n++;
 	return 0;
 }
 

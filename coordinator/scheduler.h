@@ -177,6 +177,9 @@ void sched_freep(struct scheduler **s);
 int sched_add_job(
     struct scheduler *s, uint64_t weight, struct job_id *out, struct err *e);
 
+/* Memory for n jobs in all at once: what grows leaves holes. */
+int sched_reserve(struct scheduler *s, size_t n, struct err *e);
+
 /* The job is to be run twice, by different workers; before its first result. */
 int sched_audit(struct scheduler *s, struct job_id job, struct err *e);
 
@@ -228,7 +231,10 @@ void sched_worker_use(struct scheduler *s, struct worker_id worker);
 void sched_fetched(
     struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
 
-/* It works that fast: told before its first job is done, by a run before. */
+/*
+ * It works that fast: told before its first job is done, of the run before.
+ * What a single run knows of unequal workers it has learned from its own jobs.
+ */
 void sched_measured(
     struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
 

@@ -101,10 +101,13 @@ transfer_ms(const struct scheduler *s, const struct worker *w)
 static uint64_t
 missing_at(const struct worker *w, const struct job *j)
 {
-	for (size_t i = 0; j->locality != NULL && i < j->locality->n; i++)
-		if (j->locality->at[i].worker.v == w->id.v)
-			return j->locality->at[i].bytes;
-	return 0;
+	const struct locality *l = j->locality;
+	size_t i;
+
+	if (l == NULL)
+		return 0;
+	i = missing_place(l, w->id);
+	return i < l->n && l->at[i].worker.v == w->id.v ? l->at[i].bytes : 0;
 }
 
 int64_t

@@ -62,7 +62,7 @@ struct locality {
 	struct missing {
 		struct worker_id worker;
 		uint64_t bytes;
-	} at[];
+	} at[]; /* by worker */
 };
 
 struct lease {
@@ -171,6 +171,8 @@ void job_close(
     struct scheduler *s, int64_t now, uint64_t id, enum job_state state);
 void queue_action(struct scheduler *s, enum sched_action_kind kind,
     uint64_t job, uint64_t attempt, struct worker_id worker);
+/* Where the worker is in l (or NULL), or would be. */
+size_t missing_place(const struct locality *l, struct worker_id worker);
 /* Room for what can be caused until the next action is taken. */
 int pending_reserve(struct scheduler *s);
 /* A deadline was set: it may be the earliest. */

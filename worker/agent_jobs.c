@@ -123,13 +123,27 @@ agent_answer_again(struct agent *a)
 		}
 }
 
+/* The spool's disk is full: others may have room. */
+static bool
+spool_is_full(const struct job *job)
+{
+	const struct layer_spec *spec = &job->layer.spec;
+	bool spooled = false;
+
+	for (size_t i = 0; i < spec->n_outputs; i++)
+		spooled |= spec->outputs[i].kind == LAYER_TO_SPOOL_TAR ||
+		    spec->outputs[i].kind == LAYER_TO_SPOOL_BLOB;
+	return spooled && job->err.kind != ERR_NONE &&
+	    (job->err.sys == ENOSPC || job->err.sys == EDQUOT);
+}
+
 static void
 finish_job(struct agent *a, struct job *job)
 {
 	job->state = JOB_FINISHED;
 	if (job->progress.notice[0] != '\0')
 		log_line(LOG_WARNING, "%s", job->progress.notice);
-	if (job->leaving && job->err.sys == ECANCELED)
+	if ((job->leaving && job->err.sys == ECANCELED) || spool_is_full(job))
 		job->postponed = true;
 	/* The id of one that nobody wants may be another one's by now. */
 	if (!job->unwanted)
@@ -153,10 +167,8 @@ submit_if_complete(struct agent *a, struct job *job, struct err *e)
 
 	if (!job_complete(job))
 		return 0;
-	if (handover_begin(a->handover, job, &why) < 0) {
-		job->postponed = why.sys == ENOSPC;
+	if (handover_begin(a->handover, job, &why) < 0)
 		return fail_job(a, job, &why, e);
-	}
 	job->state = JOB_SUBMITTED;
 	job_pool_put(a->pool, job);
 	return 0;

@@ -11,6 +11,7 @@
 #include "encode_crew.h"
 #include "err.h"
 #include "job.h"
+#include "memory_gate.h"
 #include "own.h"
 #include "write_behind.h"
 
@@ -26,6 +27,7 @@ struct job_pool {
 	pthread_cond_t work;  /* something waits, or stop */
 	pthread_cond_t ended; /* one thread less */
 	struct job_queue waiting, finished;
+	struct memory_gate *gate;
 	bool stop;
 	size_t alive;
 	int fd;
@@ -83,17 +85,22 @@ thread_cpu_us(void)
 }
 
 static void
-run_job(struct job *job, struct write_behind *behind, struct encode_crew *crew)
+run_job(struct job *job, struct job_pool *pool, struct write_behind *behind)
 {
-	uint64_t start = thread_cpu_us();
+	uint64_t start = thread_cpu_us(), need = memory_gate_need(&job->layer);
 
+	if (memory_gate_enter(pool->gate, need, &job->err) < 0) {
+		job->postponed = true;
+		return;
+	}
 	job->layer.behind = behind;
-	job->layer.crew = crew;
-	encode_crew_join(crew);
+	job->layer.crew = pool->crew;
+	encode_crew_join(pool->crew);
 	layer_run(&job->layer, &job->progress, &job->result, &job->err);
-	encode_crew_leave(crew);
+	encode_crew_leave(pool->crew);
 	job->layer.behind = NULL;
 	job->layer.crew = NULL;
+	memory_gate_leave(pool->gate, need);
 	job->cpu_us = thread_cpu_us() - start;
 }
 
@@ -119,7 +126,7 @@ job_thread(void *arg)
 		job = queue_pop(&pool->waiting);
 		atomic_store(&job->running, true);
 		pthread_mutex_unlock(&pool->lock);
-		run_job(job, behind, pool->crew);
+		run_job(job, pool, behind);
 		pthread_mutex_lock(&pool->lock);
 		atomic_store(&job->running, false);
 		queue_push(&pool->finished, job);
@@ -143,6 +150,7 @@ pool_free(struct job_pool *pool)
 	pthread_cond_destroy(&pool->work);
 	pthread_mutex_destroy(&pool->lock);
 	close(pool->fd);
+	memory_gate_free(pool->gate);
 	free(pool);
 }
 
@@ -161,7 +169,9 @@ job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 		free(pool);
 		return err_set(e, ERR_FATAL, errno, "eventfd");
 	}
-	if (encode_crew_new(n_threads, &pool->crew, e) < 0) {
+	if (memory_gate_new("", &pool->gate, e) < 0 ||
+	    encode_crew_new(n_threads, &pool->crew, e) < 0) {
+		memory_gate_free(pool->gate);
 		close(pool->fd);
 		free(pool);
 		return -1;

@@ -8,6 +8,9 @@
  * over is a pointer to a job that may weigh many megabytes, such a queue is
  * never full, a job that waits can be taken out again, and the eventfd goes
  * into the agent's poll(2) as it is.
+ *
+ * A job for which there is no memory when its turn comes is not run: it is
+ * `postponed` (memory_gate.h).
  */
 #ifndef JOB_POOL_H
 #define JOB_POOL_H

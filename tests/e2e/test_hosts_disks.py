@@ -34,14 +34,16 @@ class Noise(HostsBase):
         return store
 
 
-class TestFull(Noise):
-    size = 24 << 20
-
+class SmallSpools(Noise):
     def small_spool(self, host, size):
         spool = self.path("spool-" + host.name)
         os.mkdir(spool)
         host.run("mount", "-t", "tmpfs", "-o", "size=" + size, "tmpfs", spool)
         return spool
+
+
+class TestFull(SmallSpools):
+    size = 24 << 20
 
     def test_on_one(self):
         """What has no room goes back, and elsewhere."""
@@ -72,6 +74,23 @@ class TestFull(Noise):
             h.run("mount", "-o", "remount,size=2g", self.path(
                 "spool-" + h.name))
         self.same(p)
+
+
+class TestFullWhileWriting(SmallSpools):
+    """Layers that are larger than a disk, and nobody knew."""
+
+    layers, size = 3, 80 << 20
+
+    def test_on_one(self):
+        """They go elsewhere once it is full, and that is no failure."""
+        quarrytest.write(self.closure, make_store.graph_text(
+            self.store.closure()))
+        self.worker(self.hosts[0], spool=self.small_spool(
+            self.hosts[0], "70m"))
+        self.worker(self.hosts[1])
+        layers = self.same(self.coordinate())
+        self.assertNotIn("w1", layers[:3])
+        self.assertNotIn("failed too often", self.log(self.c))
 
 
 @need("strace")

@@ -172,6 +172,100 @@ class TestLiars(Plain):
         self.lied(lambda j, a: [[zmtp.POSTPONE, j, a, "no room"]], None)
 
 
+class TestDiffering(Plain):
+    """A liar whose layers are right but for one: what differs is named."""
+
+    size = 300000
+
+    def setUp(self):
+        super().setUp()
+        self.wanted()
+        self.layers = self.made()
+
+    def made(self):
+        """The tars of all layers, as one machine makes them; by job."""
+        self.quarry(*self.args("whole"))
+        blob = lambda d: quarrytest.read(
+            self.path("out/whole/blobs/sha256", d["digest"][7:]))
+        index = quarrytest.json.loads(
+            quarrytest.read(self.path("out/whole/index.json")))
+        manifest = quarrytest.json.loads(blob(index["manifests"][0]))
+        layers = [blob(d) for d in manifest["layers"]]
+        quarrytest.shutil.rmtree(self.path("out/whole"))
+        return layers
+
+    def first(self, n):
+        """(job, where its content is) of the layer with slow-N's file."""
+        for job, tar in enumerate(self.layers):
+            at = tar.find(b"-slow-%d/f\0" % n)
+            if at > 0:
+                return job, at // 512 * 512 + 512
+        self.fail("no such layer")
+
+    def lies(self, changes, *words, local=False):
+        """changes: {job: what makes the liar's tar of it, of a bytearray}.
+        local: the other worker is one of this machine, and second."""
+        told = {job: bytearray(tar) for job, tar in enumerate(self.layers)}
+        for job, change in changes.items():
+            change(told[job])
+        told = {job: bytes(tar) for job, tar in told.items()}
+        p = self.coordinate("--min-workers", "2", "--audit", "100", *(
+            ["--local-slots", "1"] if local else []))
+        zmtp.Liar(self.port, lambda j, a: [
+            done(j, a, told[j]) if a == 1 or not local
+            else [zmtp.POSTPONE, j, a, "only first"]], lambda j, a: told[j])
+        if not local:
+            self.worker()
+        self.assertEqual(p.wait(timeout=PATIENCE), 1, self.log())
+        for word in (r"layer \d.*not reproducible.*impostor/", *words):
+            self.assertRegex(self.log(), word)
+        self.assertTrue(wait_for(lambda: not os.listdir(self.out)))
+
+    def test_one_byte(self):
+        job, at = self.first(2)
+
+        def change(tar):
+            tar[at + 1234] ^= 1
+        self.lies({job: change},
+                  r"-slow-2/f: content differs from byte 1234 on")
+
+    def test_one_byte_and_a_worker_of_this_machine(self):
+        changes = {}
+        for i in range(4):
+            job, at = self.first(i)
+
+            def change(tar, at=at):
+                tar[at + 200000] ^= 1
+            changes[job] = change
+        self.lies(changes, r"-slow-\d/f: content differs from byte 200000 on",
+                  local=True)
+
+    def test_mode(self):
+        job, at = self.first(1)
+
+        def change(tar):
+            head = tar[at - 512:at]
+            head[104:107] = b"777"
+            head[148:156] = b" " * 8
+            head[148:156] = b"%06o\0 " % sum(head)
+            tar[at - 512:at] = head
+        self.lies({job: change}, r"-slow-1/f: mode is 0(777|444) of worker "
+                  r".*, 0(777|444) of worker ")
+
+    def test_what_agrees_is_not_fetched(self):
+        p = self.coordinate("--min-workers", "2", "--audit", "100")
+        other = zmtp.Liar(self.port,
+                          lambda j, a: [done(j, a, self.layers[j])],
+                          lambda j, a: self.layers[j])
+        self.worker()
+        self.same(p)
+        first = {int(n) - 1 for n in re.findall(
+            r"layer (\d+) .* by impostor/", self.log())}
+        self.assertEqual(other.pulled, first)
+        self.assertTrue({j for j, _ in other.jobs} - first,
+                        "it was never second")
+
+
 class TestStrangers(Plain):
     def test_two_of_one_instance(self):
         """A clone is told so; the first goes on."""

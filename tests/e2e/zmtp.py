@@ -139,8 +139,8 @@ class Liar(threading.Thread):
 
     result(job, attempt) gives a list of messages, what it answers to a JOB;
     always are messages that it says with each beat;
-    served are the bytes that it hands over when they are pulled, None: it
-    does not answer.
+    served are the bytes that it hands over when they are pulled, or gives
+    them for (job, attempt); None: it does not answer.
     """
 
     def __init__(self, port, result, served=None, always=(), **hello):
@@ -148,6 +148,7 @@ class Liar(threading.Thread):
         self.port, self.result, self.served = port, result, served
         self.hello, self.always = hello, always
         self.jobs, self.pulls, self.beats = [], 0, 0
+        self.pulled = set()
         self.end = self.text = None
         self.start()
 
@@ -196,9 +197,12 @@ class Liar(threading.Thread):
                     continue
                 if m[0] == PULL and self.served is not None:
                     self.pulls += 1
+                    self.pulled.add(m[1])
+                    served = (self.served(m[1], m[2])
+                              if callable(self.served) else self.served)
                     for i in range(m[6]):
                         at = m[5] + i * CHUNK_SIZE
-                        part = self.served[at:at + CHUNK_SIZE]
+                        part = served[at:at + CHUNK_SIZE]
                         if part:
                             peer.send(CHUNK, m[1], m[2], m[3], m[4], at, part)
                 elif m[0] in (COMMITTED, DROP):

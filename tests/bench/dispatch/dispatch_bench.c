@@ -8,7 +8,9 @@
  *				workers wait from an answer to the next job
  *
  * Options before that: --plain (no keys), --paths N (store paths a job, 1),
- * --slots N (of each worker, 1), --work MS, --threads N (of workers, 1).
+ * --slots N (of each worker, 1), --work MS, --threads N (of workers, 1),
+ * --list N (store paths of the closure, of which workers are asked; 1),
+ * --differ (each worker has another half of them).
  * CPU time is the coordinator's process: its loop, libzmq's thread, and those
  * that check keys and pull layers.
  */
@@ -36,7 +38,8 @@
 #include "swarm.h"
 
 struct bench {
-	size_t jobs, workers, paths, slots, threads;
+	size_t jobs, workers, paths, list, slots, threads;
+	bool differ;
 	int64_t work_us;
 	bool plain;
 	struct curve_key server, client;
@@ -100,6 +103,7 @@ start_swarm(struct bench *b)
 	    .threads = b->threads,
 	    .slots = b->slots,
 	    .work_us = b->work_us,
+	    .differ = b->differ,
 	};
 
 	if (pipe(b->pipe) < 0 || (b->swarm = fork()) < 0) {
@@ -166,20 +170,22 @@ start(struct bench *b)
 	close(b->pipe[1]);
 }
 
-/* All jobs have the same store paths: what is sent costs what it costs. */
+/* What is sent costs what it costs: jobs may have the same store paths. */
 static void
 make_jobs(struct bench *b)
 {
-	b->closure.n = b->paths;
-	b->closure.path = calloc(b->paths + 1, sizeof(*b->closure.path));
-	b->closure.nar_hash =
-	    calloc(b->paths + 1, sizeof(*b->closure.nar_hash));
-	b->closure.nar_size =
-	    calloc(b->paths + 1, sizeof(*b->closure.nar_size));
-	b->path = calloc(b->paths + 1, sizeof(*b->path));
+	size_t n = b->list > b->paths ? b->list : b->paths;
+
+	b->closure.n = n;
+	b->closure.path = calloc(n + 1, sizeof(*b->closure.path));
+	b->closure.nar_hash = calloc(n + 1, sizeof(*b->closure.nar_hash));
+	b->closure.nar_size = calloc(n + 1, sizeof(*b->closure.nar_size));
+	b->path = calloc(b->paths + b->jobs, sizeof(*b->path));
 	b->job = calloc(b->jobs + 1, sizeof(*b->job));
-	for (size_t i = 0; i < b->paths; i++) {
-		b->path[i] = (uint32_t)i;
+	for (size_t i = 0; i < b->paths + b->jobs; i++)
+		b->path[i] = (uint32_t)(i % n);
+	for (size_t i = 0; i < n; i++) {
+		b->closure.nar_size[i] = 1000000;
 		if (asprintf((char **)&b->closure.path[i],
 			"/nix/store/%032zu-package-1.%zu", i, i) < 0)
 			abort();
@@ -197,7 +203,7 @@ make_jobs(struct bench *b)
 		b->job[i] = (struct dispatch_job){
 		    .spec = &b->spec,
 		    .closure = &b->closure,
-		    .path = b->path,
+		    .path = b->path + (b->list > b->paths ? i : 0),
 		    .n = b->paths,
 		    .weight = 1000000 + i * 7919 % 1000003,
 		    .label = "layer",
@@ -220,6 +226,7 @@ warm_up(struct bench *b)
 	for (size_t i = 0; i < SWARM_BUCKETS; i++)
 		atomic_store(&b->stats->turn[i], 0);
 	atomic_store(&b->stats->jobs, 0);
+	atomic_store(&b->stats->since, swarm_now_us());
 }
 
 static int64_t
@@ -300,7 +307,7 @@ end(struct bench *b)
 	progress_freep(&b->progress);
 	scratch_freep(&b->scratch);
 	waitpid(b->swarm, NULL, 0);
-	for (size_t i = 0; i < b->paths; i++)
+	for (size_t i = 0; i < b->closure.n; i++)
 		free((void *)(uintptr_t)b->closure.path[i]);
 	free(b->closure.path);
 	free(b->closure.nar_hash);
@@ -322,7 +329,8 @@ parse(struct bench *b, int argc, char **argv)
 {
 	static const struct option options[] = {{"plain", 0, NULL, 'p'},
 	    {"paths", 1, NULL, 'n'}, {"slots", 1, NULL, 's'},
-	    {"work", 1, NULL, 'w'}, {"threads", 1, NULL, 't'}, {0}};
+	    {"work", 1, NULL, 'w'}, {"threads", 1, NULL, 't'},
+	    {"list", 1, NULL, 'l'}, {"differ", 0, NULL, 'd'}, {0}};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -338,6 +346,10 @@ parse(struct bench *b, int argc, char **argv)
 			b->work_us = (int64_t)n * 1000;
 		else if (c == 't')
 			b->threads = n;
+		else if (c == 'l')
+			b->list = n;
+		else if (c == 'd')
+			b->differ = true;
 		else
 			return false;
 	}

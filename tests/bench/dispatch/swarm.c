@@ -17,7 +17,8 @@
 #include "link.h"
 #include "protocol.h"
 
-enum { BEAT_US = 200000, HELLO_US = 20000, HELD_MAX = 64, EVENTS = 256 };
+enum { EVENTS = 16, DUE_MAX = 8 };
+enum { BEAT_US = 200000, HELLO_US = 20000, HELD_MAX = 64 };
 
 struct held {
 	uint64_t job, attempt;
@@ -111,6 +112,7 @@ hello(struct swarm *s, struct worker *w)
 		.slots = s->config->slots,
 		.gzip = "none",
 		.zstd = "none",
+		.fetches = true,
 	    }};
 
 	memcpy(m.hello.instance, w->instance, sizeof(m.hello.instance));
@@ -161,7 +163,7 @@ take_job(struct swarm *s, struct worker *w, const struct msg_job *job)
 {
 	int64_t now = swarm_now_us();
 
-	if (w->answered != 0)
+	if (w->answered > atomic_load(&s->stats->since))
 		atomic_fetch_add_explicit(
 		    &s->stats->turn[swarm_bucket(now - w->answered)], 1,
 		    memory_order_relaxed);
@@ -172,6 +174,31 @@ take_job(struct swarm *s, struct worker *w, const struct msg_job *job)
 	w->held[w->n_held++] = (struct held){
 	    job->job, job->attempt, job->n_items, job->spec.measure};
 	work(s, w);
+}
+
+/* All of the list, or half of it: which one is the worker's own. */
+static void
+have(struct swarm *s, struct worker *w, const struct msg_ask *ask)
+{
+	size_t left = (size_t)(ask->n + 7) / 8;
+	uint64_t seed = w->number * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	struct msg m = {.type = MSG_HAVE, .have = {.ask = ask->ask}};
+	uint8_t bits[MSG_BITS_MAX];
+
+	for (; left > 0; left -= m.have.n) {
+		m.have.n = left < sizeof(bits) ? left : sizeof(bits);
+		m.have.bits = bits;
+		for (size_t i = 0; i < m.have.n; i++) {
+			seed ^= seed << 13;
+			seed ^= seed >> 7;
+			seed ^= seed << 17;
+			bits[i] = s->config->differ ? (uint8_t)seed : 0xff;
+		}
+		if (m.have.n == left && ask->n % 8 != 0)
+			bits[left - 1] &= (uint8_t)((1u << ask->n % 8) - 1);
+		say(w, &m);
+		m.have.first += 8 * m.have.n;
+	}
 }
 
 static void
@@ -188,6 +215,8 @@ take(struct swarm *s, struct worker *w, const struct msg *m)
 	}
 	if (m->type == MSG_REFUSE)
 		die(m->refuse.text, &refused);
+	if (m->type == MSG_ASK)
+		have(s, w, &m->ask);
 	if (m->type == MSG_WELCOME)
 		w->ready = true;
 	if (m->type == MSG_WHO) {
@@ -224,7 +253,10 @@ tick(struct swarm *s)
 {
 	int64_t now = swarm_now_us(), next;
 
-	while (s->tail < s->head && s->due[s->tail % s->room].at <= now) {
+	/* Not so many that others' jobs, which have come, wait to be seen. */
+	for (int i = 0; i < DUE_MAX && s->tail < s->head &&
+	     s->due[s->tail % s->room].at <= now;
+	     i++) {
 		struct worker *w = s->due[s->tail++ % s->room].worker;
 
 		answer(s, w);

@@ -7,6 +7,7 @@
 #define SWARM_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,12 +22,14 @@ struct swarm_config {
 	const char *server;	     /* the coordinator's public one */
 	size_t workers, threads, slots;
 	int64_t work_us; /* 0: answers at once */
+	bool differ;	 /* each has another half of the store paths */
 };
 
 /* Shared by both processes. */
 struct swarm_stats {
 	atomic_llong jobs;     /* answered */
 	atomic_llong received; /* when the last JOB came, us */
+	atomic_llong since;    /* answers before that are not counted */
 	/* From an answer to the next JOB at the same worker. */
 	atomic_llong turn[SWARM_BUCKETS];
 };

@@ -756,6 +756,38 @@ cancelled_jobs_are_gone(void **state)
 	sched_free(s);
 }
 
+/* Whoever is told of last, in whatever order: each entry is its worker's. */
+static void
+missing_in_any_order(void **state)
+{
+	const uint64_t orders[][5] = {
+	    {0, 1, 2, 3, 4}, {4, 3, 2, 1, 0}, {2, 4, 0, 3, 1}, {3, 0, 4, 1, 2}};
+
+	(void)state;
+	for (size_t o = 0; o < 4; o++)
+		for (uint64_t near = 0; near < 5; near++) {
+			struct scheduler *s = make();
+
+			add(s, MB);
+			for (uint64_t w = 0; w < 5; w++)
+				up(s, 0, w, 1);
+			/* Twice: what is known is replaced. */
+			for (size_t i = 0; i < 10; i++) {
+				uint64_t w = orders[o][i % 5];
+				uint64_t bytes = i < 5 ? SCHED_UNABLE
+				    : w == near	       ? (uint64_t)0
+						       : (uint64_t)1000000 * MB;
+
+				assert_int_equal(
+				    sched_set_missing(s, (struct worker_id){w},
+					(struct job_id){0}, bytes, &e),
+				    0);
+			}
+			expect(s, 0, SCHED_SEND, 0, near);
+			sched_free(s);
+		}
+}
+
 int
 main(void)
 {
@@ -785,6 +817,7 @@ main(void)
 	    cmocka_unit_test(audits_are_not_postponed_for_ever),
 	    cmocka_unit_test(actions_wait),
 	    cmocka_unit_test(cancelled_jobs_are_gone),
+	    cmocka_unit_test(missing_in_any_order),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -220,6 +220,52 @@ test_no_store(void **state)
 	assert_int_equal(m.have.sys, ENAMETOOLONG);
 }
 
+/* More paths than an answer has room for: the bits of each part. */
+static void
+test_several_answers(void **state)
+{
+	enum { MANY = 8 * MSG_BITS_MAX + 21, LAST = MANY - 1 };
+	struct store_answer *a = *state;
+	uint64_t *key = calloc(MANY, sizeof(*key));
+	uint8_t *data = malloc((size_t)MANY * STORE_PATH_KEY_SIZE);
+	struct msg_ask m = {
+	    .ask = 9, .n = MANY, .store_dir = "/nix/store", .store_root = root};
+	struct msg said;
+	char name[64];
+
+	for (size_t i = 0; i < MANY; i++) {
+		name_of(i, name);
+		key[i] = store_path_key(name);
+	}
+	store_path_keys_put(key, MANY, data);
+	digest_of(data, (size_t)MANY * STORE_PATH_KEY_SIZE, &m.list);
+	put(2);
+	put(8 * MSG_BITS_MAX);
+	put(LAST);
+	store_answer_ask(a, &m);
+	wants(a, 9, 0);
+	for (size_t i = 0; i < MANY; i += MSG_PATHS_MAX) {
+		size_t n = MANY - i < MSG_PATHS_MAX ? MANY - i : MSG_PATHS_MAX;
+		const struct msg_paths p = {9, i, key + i, n};
+
+		store_answer_paths(a, &p);
+		if (i + n < MANY)
+			wants(a, 9, i + n);
+	}
+	said = next(a);
+	assert_int_equal(said.type, MSG_HAVE);
+	assert_true(said.have.first == 0 && said.have.n == MSG_BITS_MAX);
+	assert_int_equal(said.have.bits[0], 4);
+	said = next(a);
+	assert_true(said.have.first == 8 * MSG_BITS_MAX && said.have.n == 3);
+	assert_int_equal(said.have.bits[0], 1);
+	assert_int_equal(said.have.bits[1], 0);
+	assert_int_equal(said.have.bits[2], 1u << LAST % 8);
+	assert_false(store_answer_next(a, &said));
+	free(key);
+	free(data);
+}
+
 int
 main(void)
 {
@@ -227,6 +273,8 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_parts, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_another_list, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_no_store, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		test_several_answers, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,320 @@
+/*
+ * Answers about store paths that come in several parts, cut, doubled, too long:
+ * what is believed of them, seen by who then gets which job.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+#include <zmq.h>
+
+#include "closure.h"
+#include "dispatch.h"
+#include "dispatch_state.h"
+#include "err.h"
+#include "link.h"
+#include "protocol.h"
+#include "scheduler.h"
+
+/* Three parts, the last of 3 bytes whose last has 5 paths. */
+#define PARTS_PATHS (2 * 8 * MSG_BITS_MAX + 21)
+
+struct fixture {
+	char folder[64];
+	struct dispatch d;
+	struct closure closure;
+	struct layer_spec spec;
+	struct dispatch_job job[2];
+	uint32_t path[2];
+	struct dispatch_config config;
+	uint8_t bits[3 * MSG_BITS_MAX];
+};
+
+static int
+setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct err e = ERR_INIT;
+	char endpoint[100];
+
+	assert_non_null(f);
+	strcpy(f->folder, "/tmp/test_locality.XXXXXX");
+	assert_non_null(mkdtemp(f->folder));
+	snprintf(endpoint, sizeof(endpoint), "ipc://%s/c", f->folder);
+	f->d.ctx = zmq_ctx_new();
+	/* Nobody is there: what is said gets lost. */
+	assert_int_equal(
+	    link_listen(f->d.ctx, endpoint, NULL, &f->d.remote, &e), 0);
+	f->d.joined = true;
+	TAILQ_INIT(&f->d.pulls);
+	*state = f;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	dispatch_locality_free(&f->d);
+	tasks_clear(&f->d);
+	peers_free(&f->d);
+	sched_free(f->d.sched);
+	link_close(f->d.remote, 0);
+	zmq_ctx_term(f->d.ctx);
+	rmdir(f->folder);
+	free(f->closure.path);
+	free(f);
+	return 0;
+}
+
+/* Two jobs, with a store path of a closure of n each. */
+static void
+begin(struct fixture *f, size_t n, uint32_t first, uint32_t second)
+{
+	const struct sched_config config = {
+	    .silent_ms = 1000000, .lease_ms = 1000000, .poison = 3};
+	struct err e = ERR_INIT;
+	struct task *t;
+
+	f->closure.n = n;
+	f->closure.path = calloc(n, sizeof(*f->closure.path));
+	for (size_t i = 0; i < n; i++)
+		f->closure.path[i] =
+		    "/nix/store/00000000000000000000000000000000-x";
+	f->spec.source = LAYER_FROM_STORE;
+	f->spec.store_dir = "/nix/store";
+	f->spec.store_root = "";
+	f->path[0] = first;
+	f->path[1] = second;
+	assert_int_equal(sched_new(&config, &f->d.sched, &e), 0);
+	for (size_t i = 0; i < 2; i++) {
+		f->job[i] = (struct dispatch_job){.spec = &f->spec,
+		    .closure = &f->closure,
+		    .path = &f->path[i],
+		    .n = 1,
+		    .weight = 1000 - i,
+		    .label = "layer"};
+		assert_int_equal(task_add(&f->d, &f->job[i], &t, &e), 0);
+	}
+	assert_int_equal(dispatch_locality_open(&f->d, &f->config, &e), 0);
+	assert_int_equal(dispatch_locality_start(&f->d, &e), 0);
+}
+
+/* A new worker, which is asked: question 1. */
+static struct peer *
+join_at(struct fixture *f, uint64_t id, uint64_t rate)
+{
+	struct peer new = {.via = f->d.remote,
+	    .link = {.len = 5, .id = {0, (uint8_t)id}},
+	    .worker = {id},
+	    .name = "w",
+	    .slots = 1,
+	    .rate = rate};
+	struct err e = ERR_INIT;
+	struct peer *p;
+
+	assert_int_equal(peer_reserve(&f->d, &e), 0);
+	memcpy(new.instance, &id, sizeof(id));
+	memcpy(new.token, &id, sizeof(id));
+	p = peer_add(&f->d, &new);
+	assert_int_equal(dispatch_locality_joined(&f->d, p, &e), 0);
+	dispatch_locality_ask(&f->d, p);
+	return p;
+}
+
+static struct peer *
+join(struct fixture *f, uint64_t id)
+{
+	return join_at(f, id, 0);
+}
+
+/* Of f->bits, from that byte on; what is wrong with it, or NULL. */
+static const char *
+have(struct fixture *f, struct peer *p, size_t at, size_t n)
+{
+	struct msg_have m = {
+	    .ask = 1, .first = 8 * at, .bits = f->bits + at, .n = n};
+	struct err e = ERR_INIT;
+	const char *bad;
+
+	assert_int_equal(dispatch_locality_have(&f->d, p, &m, &bad, &e), 0);
+	return bad;
+}
+
+static void
+set(struct fixture *f, size_t bit)
+{
+	f->bits[bit / 8] |= (uint8_t)(1u << bit % 8);
+}
+
+static uint64_t
+worker_of_next_job(struct fixture *f, uint64_t want_job)
+{
+	struct sched_action a;
+
+	assert_true(sched_next(f->d.sched, 1, &a));
+	assert_int_equal(a.kind, SCHED_SEND);
+	assert_int_equal(a.job.v, want_job);
+	return a.worker.v;
+}
+
+static bool
+nobody_is_there(struct fixture *f)
+{
+	struct sched_action a;
+
+	return !sched_next(f->d.sched, 1, &a);
+}
+
+/* Both have another part of it only: the first path, and the last one. */
+static void
+test_several_parts(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *a, *b;
+
+	begin(f, PARTS_PATHS, 3, PARTS_PATHS - 1);
+	join(f, 7);
+	join(f, 8);
+	a = peer_by_worker(&f->d, (struct worker_id){7});
+	b = peer_by_worker(&f->d, (struct worker_id){8});
+	set(f, PARTS_PATHS - 1);
+	assert_null(have(f, a, 0, MSG_BITS_MAX));
+	assert_null(have(f, a, MSG_BITS_MAX, MSG_BITS_MAX));
+	assert_true(nobody_is_there(f));
+	assert_null(have(f, a, MSG_BITS_MAX, MSG_BITS_MAX)); /* doubled */
+	assert_true(nobody_is_there(f));
+	assert_null(have(f, a, 2 * MSG_BITS_MAX, 3));
+	memset(f->bits, 0, sizeof(f->bits));
+	set(f, 3);
+	for (size_t i = 0; i < 3; i++)
+		assert_null(
+		    have(f, b, i * MSG_BITS_MAX, i < 2 ? MSG_BITS_MAX : 3));
+	/* Longest first; and not to the one that lacks it. */
+	assert_int_equal(worker_of_next_job(f, 0), 8);
+	assert_int_equal(worker_of_next_job(f, 1), 7);
+	/* All is said: what comes now is of no question. */
+	assert_null(have(f, a, 0, 1));
+}
+
+/* A part is lost: then it is a worker of which nothing is known. */
+static void
+test_lost_part(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *p;
+
+	begin(f, PARTS_PATHS, 3, 4);
+	p = join(f, 7);
+	assert_null(have(f, p, 0, MSG_BITS_MAX));
+	assert_null(have(f, p, 2 * MSG_BITS_MAX, 3));
+	assert_int_equal(worker_of_next_job(f, 0), 7);
+	assert_null(have(f, p, MSG_BITS_MAX, MSG_BITS_MAX));
+}
+
+static void
+test_wrong_lengths(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *p;
+
+	begin(f, PARTS_PATHS, 3, 4);
+	p = join(f, 7);
+	assert_non_null(have(f, p, 0, MSG_BITS_MAX - 1));
+	assert_non_null(have(f, p, 0, 0));
+	assert_null(have(f, p, 0, MSG_BITS_MAX));
+	assert_non_null(have(f, p, MSG_BITS_MAX, 3));
+	assert_null(have(f, p, MSG_BITS_MAX, MSG_BITS_MAX));
+	assert_non_null(have(f, p, 2 * MSG_BITS_MAX, 2));
+	assert_non_null(have(f, p, 2 * MSG_BITS_MAX, 4));
+	assert_true(nobody_is_there(f));
+}
+
+/* A bit for a path that is none. */
+static void
+test_bits_beyond_the_last(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *p;
+
+	begin(f, PARTS_PATHS, 3, 4);
+	p = join(f, 7);
+	memset(f->bits, 0xff, sizeof(f->bits));
+	assert_null(have(f, p, 0, MSG_BITS_MAX));
+	assert_null(have(f, p, MSG_BITS_MAX, MSG_BITS_MAX));
+	for (size_t bit = PARTS_PATHS % 8; bit < 8; bit++) {
+		f->bits[2 * MSG_BITS_MAX + 2] = (uint8_t)(1u << bit);
+		assert_non_null(have(f, p, 2 * MSG_BITS_MAX, 3));
+	}
+	assert_true(nobody_is_there(f));
+	f->bits[2 * MSG_BITS_MAX + 2] = (1u << PARTS_PATHS % 8) - 1;
+	assert_null(have(f, p, 2 * MSG_BITS_MAX, 3));
+	assert_int_equal(worker_of_next_job(f, 0), 7);
+}
+
+/* Where the last byte is full there is none beyond. */
+static void
+test_whole_bytes(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *p;
+
+	begin(f, 16, 14, 15);
+	p = join(f, 7);
+	memset(f->bits, 0xff, sizeof(f->bits));
+	assert_non_null(have(f, p, 0, 3));
+	assert_null(have(f, p, 0, 2));
+	assert_int_equal(worker_of_next_job(f, 0), 7);
+}
+
+/* Who was fast in the run before gets the heaviest job, whoever is first. */
+static void
+test_known_rates(void **state)
+{
+	for (uint64_t fast = 7; fast <= 8; fast++) {
+		struct fixture *f;
+
+		if (fast == 8) {
+			teardown(state);
+			setup(state);
+		}
+		f = *state;
+		begin(f, 16, 14, 15);
+		join_at(f, 7, fast == 7 ? 900 : 100);
+		join_at(f, 8, fast == 8 ? 900 : 100);
+		memset(f->bits, 0xff, sizeof(f->bits));
+		for (uint64_t id = 7; id <= 8; id++)
+			assert_null(have(f,
+			    peer_by_worker(&f->d, (struct worker_id){id}), 0,
+			    2));
+		assert_int_equal(worker_of_next_job(f, 0), fast);
+		assert_int_equal(worker_of_next_job(f, 1), 15 - fast);
+	}
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(
+		test_several_parts, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_lost_part, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		test_wrong_lengths, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		test_bits_beyond_the_last, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_whole_bytes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_known_rates, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
