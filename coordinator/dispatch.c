@@ -125,6 +125,9 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->scratch = scratch;
 	d->encoding = config->encoding;
 	d->done = config->done;
+	d->failed = config->failed;
+	d->load = config->load;
+	d->unload = config->unload;
 	d->done_arg = config->done_arg;
 	if (config->encoder != NULL)
 		snprintf(d->encoder, sizeof(d->encoder), "%s", config->encoder);
@@ -236,7 +239,7 @@ send_job(struct dispatch *d, const struct sched_action *a)
 	struct layer_spec spooled;
 	struct err e = ERR_INIT;
 
-	if (p == NULL)
+	if (p == NULL || !dispatch_load(d, a->job, &job))
 		return;
 	d->started[a->job.v] = dispatch_now(d);
 	if (dispatch_blobs_done(d, a->job)) {
@@ -257,6 +260,7 @@ send_job(struct dispatch *d, const struct sched_action *a)
 		    job.label, (unsigned long long)a->attempt, e.text);
 		peer_gone(d, p, "cannot be reached");
 	}
+	dispatch_unload(d, &job);
 }
 
 static void
@@ -307,6 +311,21 @@ job_failed(const struct dispatch *d, struct job_id id, struct err *e)
 	return err_ctx(e, "%s: failed %u times", label, n);
 }
 
+/* The run goes on, if there is somebody to tell. */
+static int
+give_up(struct dispatch *d, struct job_id id, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	job_failed(d, id, &why);
+	if (d->failed == NULL) {
+		*e = why;
+		return -1;
+	}
+	d->failed(d->done_arg, &d->job[id.v], &why);
+	return 0;
+}
+
 static void
 drop_silent(struct dispatch *d, struct peer *p)
 {
@@ -332,7 +351,7 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 			drop_silent(d, p);
 		break;
 	case SCHED_FAILED:
-		return job_failed(d, a->job, e);
+		return give_up(d, a->job, e);
 	case SCHED_SET_ASIDE:
 	case SCHED_USED_AGAIN:
 		if ((p = peer_by_worker(d, a->worker)) != NULL)
@@ -511,6 +530,8 @@ run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 		if (sched_add_job(d->sched, job[i].weight, &id, e) < 0)
 			return -1;
 		assert(id.v == i);
+		if (job[i].order != 0)
+			sched_set_order(d->sched, id, job[i].order);
 		if (audit_this(d, &job[i]) && sched_audit(d->sched, id, e) < 0)
 			return -1;
 		bytes += job[i].weight;

@@ -29,7 +29,8 @@ struct dispatch_job {
 	const uint32_t *path;		 /* LAYER_FROM_STORE: n indices */
 	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES: n entries */
 	size_t n;
-	uint64_t weight;   /* bytes, about: what the scheduler orders by */
+	uint64_t weight;   /* bytes, about: what the scheduler orders by, */
+	uint64_t order;	   /* unless this is not 0: the highest first */
 	const char *label; /* "layer 7 (glibc-2.38)" */
 
 	/* What came of it. */
@@ -48,7 +49,20 @@ struct dispatch_config {
 	const char *encoder; /* that workers must have, or NULL: the first's */
 	/* Told of each job that is done and verified, but for measured ones. */
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
-	void *done_arg;
+	/*
+	 * Told of each job that failed for good; the run then goes on without
+	 * it.  NULL: the run fails.
+	 */
+	void (*failed)(
+	    void *arg, const struct dispatch_job *job, const struct err *why);
+	/*
+	 * Fills in a copy of a job without entries before each time that it is
+	 * sent; unload is called once it was.  What cannot be loaded failed.
+	 */
+	int (*load)(void *arg, const struct dispatch_job *job,
+	    struct dispatch_job *out, struct err *e);
+	void (*unload)(void *arg, struct dispatch_job *out);
+	void *done_arg; /* of them all */
 
 	/* Workers of other machines; borrowed until dispatch_free. */
 	const char *listen;	     /* where they may join, or NULL */
@@ -66,13 +80,17 @@ int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
     struct dispatch **out, struct err *e);
 
 /*
- * Runs n jobs to their end.  Fails with the first job that failed for good:
+ * Runs n jobs to their end.  Fails with the first job that failed for good
+ * (unless `failed` is there to be told):
  * its label and the workers' reasons, ERR_JOB where its input is to blame.
  * ERR_FATAL: workers cannot be had or disagree.  After a failure only
  * dispatch_free is allowed.
  */
 int dispatch_run(
     struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e);
+
+/* Of the run that is on: nobody wants the job any more.  From callbacks. */
+void dispatch_cancel(struct dispatch *d, const struct dispatch_job *job);
 
 /* Of the workers that were there: encoder_version.h; "": nobody was. */
 const char *dispatch_encoder(const struct dispatch *d);

@@ -72,7 +72,13 @@ struct dispatch {
 	bool joined;		  /* one of another machine has been there */
 	struct encoding encoding; /* whose encoder must be everybody's */
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
+	/* As in dispatch_config. */
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	void (*failed)(
+	    void *arg, const struct dispatch_job *job, const struct err *why);
+	int (*load)(void *arg, const struct dispatch_job *job,
+	    struct dispatch_job *out, struct err *e);
+	void (*unload)(void *arg, struct dispatch_job *out);
 	void *done_arg;
 	uint64_t session;
 	size_t min_workers;
@@ -248,6 +254,14 @@ const char *dispatch_locality_want(
 /* The same in *bad. */
 int dispatch_locality_have(struct dispatch *d, struct peer *p,
     const struct msg_have *m, const char **bad, struct err *e);
+
+/*
+ * dispatch_load.c: entries of a job that has none, made before it is sent and
+ * freed then; false: they cannot be made, and that was told.
+ */
+bool dispatch_load(
+    struct dispatch *d, struct job_id id, struct dispatch_job *job);
+void dispatch_unload(struct dispatch *d, struct dispatch_job *job);
 
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,

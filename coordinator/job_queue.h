@@ -1,8 +1,8 @@
 /*
- * Jobs in the order of their cost: the heaviest first, of equal ones the
- * oldest (the smallest id).  A treap over job ids, so that any job can be
- * taken out and the order be walked from any place, each in O(log n); 16
- * bytes a job.  Pure, one thread.
+ * Jobs in the order of their cost, or of any other number: the heaviest first,
+ * of equal ones the oldest (the smallest id).  A treap over job ids, so that
+ * any job can be taken out and the order be walked from any place, each in
+ * O(log n); 16 bytes a job.  Pure, one thread.
  */
 #ifndef JOB_QUEUE_H
 #define JOB_QUEUE_H

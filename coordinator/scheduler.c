@@ -66,7 +66,7 @@ job_enqueue(struct scheduler *s, uint64_t id)
 	struct job *j = &s->job[id];
 
 	j->state = JOB_QUEUED;
-	job_queue_put(j->accepted ? &s->audits : &s->queue, j->weight, id);
+	job_queue_put(j->accepted ? &s->audits : &s->queue, j->order, id);
 	s->queued += (double)j->weight;
 	s->changed = true;
 }
@@ -115,11 +115,21 @@ sched_add_job(
 			return err_set(e, ERR_FATAL, errno, "job table");
 		s->room_jobs = room;
 	}
-	s->job[s->n_jobs] = (struct job){.weight = weight};
+	s->job[s->n_jobs] = (struct job){.weight = weight, .order = weight};
 	job_enqueue(s, s->n_jobs);
 	s->open++;
 	out->v = s->n_jobs++;
 	return 0;
+}
+
+void
+sched_set_order(struct scheduler *s, struct job_id job, uint64_t order)
+{
+	assert(job.v < s->n_jobs && s->job[job.v].state == JOB_QUEUED);
+	job_dequeue(s, job.v);
+	s->job[job.v].order = order;
+	s->ordered = true;
+	job_enqueue(s, job.v);
 }
 
 int

@@ -327,6 +327,11 @@ choose_from(
 		struct job *j = &s->job[id];
 
 		if (j->weight >= below && below < UINT64_MAX) {
+			/* By weight, all that come then are light enough. */
+			if (s->ordered) {
+				id = job_queue_after(q, j->order, id);
+				continue;
+			}
 			id = job_queue_after(q, below, UINT64_MAX);
 			below = UINT64_MAX;
 			continue;
@@ -340,7 +345,7 @@ choose_from(
 		/* Enough was looked at. */
 		if (f.w != NULL && held >= held_max(s))
 			break;
-		id = job_queue_after(q, j->weight, id);
+		id = job_queue_after(q, j->order, id);
 	}
 	*job = f.job;
 	return f.w;

@@ -31,6 +31,7 @@ struct job {
 	bool audit;	   /* to be run twice */
 	bool accepted;	   /* its result is there; open: the audit is not */
 	uint64_t weight;
+	uint64_t order;	  /* in the queue: its weight, unless one was set */
 	uint64_t attempt; /* the newest; older ones may still answer */
 	struct worker *at[COPIES];
 	/* Who was given the last attempts; by attempt % so many. */
@@ -109,6 +110,7 @@ struct scheduler {
 	int64_t place_at;     /* nothing else does earlier */
 	int64_t late_at;      /* when to look for what may move */
 	int64_t straggle_at, critical_at; /* for what may be copied */
+	bool ordered;			  /* not by weight alone */
 	double queued;			  /* bytes, about */
 	int64_t limited_until;
 	struct rate rate, bandwidth;
