@@ -26,6 +26,7 @@ struct oci {
 	char *place, *parent;
 	char *staging; /* the whole layout, beside its place */
 	bool replaces; /* a layout is there already */
+	bool links;    /* blobs may be further names of files */
 	mode_t mode;
 };
 
@@ -57,22 +58,27 @@ put_file(const char *folder, const char *name, const void *data, size_t len,
 	return 0;
 }
 
-/* A blob that is in a file elsewhere. */
+/* A blob that is in a file elsewhere, whole. */
 static int
-copy_blob(const struct oci *o, const char *file, const struct digest *digest,
-    uint64_t size, struct err *e)
+copy_blob(const struct oci *o, const struct image_layer *layer,
+    const char *file, struct err *e)
 {
+	const struct digest *digest = &layer->result.digest;
 	AUTO(own_freep) char *path = NULL;
 	AUTO(own_closep) int fd = -1;
 
 	if (oci_blobs_path(o->output.blobs, digest, &path, e) < 0)
 		return -1;
+	/* Ours is durable; on another file system it is copied. */
+	if (o->links && layer->kind != IMAGE_BASE &&
+	    (link(file, path) == 0 || errno == EEXIST))
+		return 0;
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	if (fd < 0 && errno == EEXIST) /* the same layer again */
 		return 0;
 	if (fd < 0)
 		return err_set(e, ERR_FATAL, errno, "make %s", path);
-	if (file_copy(file, size, fd, path, e) < 0)
+	if (file_copy(file, layer->result.size, fd, path, e) < 0)
 		return -1;
 	if (fsync(fd) < 0)
 		return err_set(e, ERR_FATAL, errno, "sync %s", path);
@@ -105,8 +111,7 @@ put_layers(struct oci *o, const struct image *image,
 			&file, e) < 0)
 			return -1;
 		if ((layer->file != NULL || blobs_of != NULL) &&
-		    copy_blob(o, file, &layer->result.digest,
-			layer->result.size, e) < 0)
+		    copy_blob(o, layer, file, e) < 0)
 			return -1;
 		if (open_up(o, &layer->result.digest, e) < 0)
 			return -1;
@@ -334,6 +339,7 @@ output_oci_open(const struct output_target *target, struct scratch *scratch,
 		return err_set(e, ERR_FATAL, errno, "oci");
 	o->output.ops = &ops;
 	o->output.scratch = scratch;
+	o->links = target->links;
 	if (file_place(target->path, &o->place, &o->parent, e) < 0 ||
 	    check_place(o, e) < 0)
 		return -1;

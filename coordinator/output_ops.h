@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "push.h"
+
 struct err;
 struct image;
 struct layer_output;
@@ -30,6 +32,7 @@ struct output {
 	bool shares;	  /* takes its blobs from another output */
 	char *blobs;	  /* the folder of its blobs, where it has one */
 	char said[120];	  /* of the commit, for people */
+	struct push_counts pushed;
 };
 
 int output_docker_archive_open(const struct output_target *target,

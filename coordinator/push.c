@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "auth_file.h"
+#include "blob_places.h"
 #include "err.h"
 #include "http.h"
 #include "log.h"
@@ -22,6 +23,7 @@ struct push {
 	char *base;
 	struct http_tls *tls;
 	struct registry_auth *auth;
+	struct blob_places *places;
 	long stall_s;
 };
 
@@ -106,6 +108,7 @@ push_open(const char *name, const struct push_options *o, struct push **out,
 		return err_set(e, ERR_USAGE, 0,
 		    "a tag is wanted, not a digest, which comes out");
 	p->stall_s = o->stall_s;
+	p->places = o->places;
 	server = registry_name_server(p->name.host);
 	plain = o->insecure || registry_is_loopback(server);
 	if (http_tls_new(o->cert_dir, !o->insecure, &p->tls, e) < 0 ||
@@ -204,6 +207,8 @@ count(struct run *run, enum registry_way way, uint64_t size)
 	run->counts.uploaded += way == REGISTRY_UPLOADED;
 	if (way == REGISTRY_UPLOADED)
 		run->counts.uploaded_bytes += size;
+	if (way == REGISTRY_MOUNTED)
+		run->counts.mounted_bytes += size;
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -222,8 +227,12 @@ push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 			return err_set(e, ERR_FATAL, errno, "%s", b->file);
 	}
 	blob.fd = fd;
+	blob.from = blob_places_find(run->push->places, run->push->base,
+	    run->push->name.repo, &b->digest);
 	if (registry_push_blob(r, &blob, &way, e) < 0)
 		return -1;
+	blob_places_put(run->push->places, run->push->base,
+	    run->push->name.repo, &b->digest);
 	count(run, way, b->size);
 	return 0;
 }
