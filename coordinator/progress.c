@@ -1,6 +1,7 @@
 #include "progress.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,6 +52,11 @@ struct progress {
 	size_t lines; /* of the bar that are on the screen */
 	bool shown;   /* the cursor is hidden */
 	bool tell;    /* of the phase's jobs, in plain lines */
+	/* Lines of other threads, which the next drawing shows. */
+	pthread_t owner;
+	pthread_mutex_t lock;
+	char *held;
+	size_t held_len;
 	/* What a signal writes; the one that is not in use is changed. */
 	char restore[2][40];
 	unsigned restore_at;
@@ -98,20 +104,25 @@ put_line(struct screen *s, const char *line)
 }
 
 static void
-screen_write(struct screen *s)
+write_all(const char *at, size_t len)
 {
-	const char *at = s->text;
-
-	while (s->len > 0) {
-		ssize_t n = write(STDERR_FILENO, at, s->len);
+	while (len > 0) {
+		ssize_t n = write(STDERR_FILENO, at, len);
 
 		if (n < 0 && errno != EINTR)
 			return;
 		if (n > 0) {
 			at += n;
-			s->len -= (size_t)n;
+			len -= (size_t)n;
 		}
 	}
+}
+
+static void
+screen_write(struct screen *s)
+{
+	write_all(s->text, s->len);
+	s->len = 0;
 }
 
 /* To where the bar begins, and nothing below it. */
@@ -131,8 +142,34 @@ static void
 on_log(void *arg, const char *line)
 {
 	struct progress *p = arg;
+	size_t len = strlen(line);
+	char *grown;
 
-	draw(p, monotime_ms(), line);
+	if (pthread_equal(pthread_self(), p->owner)) {
+		draw(p, monotime_ms(), line);
+		return;
+	}
+	pthread_mutex_lock(&p->lock);
+	if ((grown = realloc(p->held, p->held_len + len + 1)) != NULL) {
+		p->held = grown;
+		memcpy(grown + p->held_len, line, len);
+		grown[p->held_len + len] = '\n';
+		p->held_len += len + 1;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* Where the bar was erased. */
+static void
+write_held(struct progress *p, struct screen *s)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->held_len > 0) {
+		screen_write(s);
+		write_all(p->held, p->held_len);
+	}
+	p->held_len = 0;
+	pthread_mutex_unlock(&p->lock);
 }
 
 int
@@ -149,6 +186,8 @@ progress_new(enum progress_mode mode, struct progress **out, struct err *e)
 		    ? PROGRESS_BAR
 		    : PROGRESS_PLAIN;
 	p->mode = mode;
+	p->owner = pthread_self();
+	pthread_mutex_init(&p->lock, NULL);
 	p->phase = "starting";
 	p->phase_start = monotime_ms();
 	if (mode == PROGRESS_BAR) {
@@ -168,6 +207,7 @@ bar_end(struct progress *p)
 		return;
 	log_divert(NULL, NULL);
 	erase(p, &s);
+	write_held(p, &s);
 	if (p->shown)
 		put(&s, CURSOR_SHOW);
 	screen_write(&s);
@@ -182,6 +222,8 @@ progress_free(struct progress *p)
 	if (p == NULL)
 		return;
 	bar_end(p);
+	pthread_mutex_destroy(&p->lock);
+	free(p->held);
 	free(p->running);
 	free(p->worker);
 	free(p);
@@ -443,6 +485,7 @@ draw(struct progress *p, int64_t now, const char *above)
 		put(&s, CURSOR_HIDE);
 	p->shown = true;
 	erase(p, &s);
+	write_held(p, &s);
 	if (above != NULL)
 		put(&s, "%.4000s\n", above);
 	bar_line(p, now, s.columns, line, sizeof(line));
