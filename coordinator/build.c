@@ -1,24 +1,20 @@
 #include "build.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "build_cache.h"
 #include "build_state.h"
+#include "build_workers.h"
 #include "closure.h"
-#include "curve_key.h"
 #include "dispatch.h"
 #include "encoder_version.h"
 #include "err.h"
-#include "file_place.h"
-#include "image_json.h"
+#include "image_build.h"
 #include "image_layers.h"
-#include "launch.h"
 #include "layer_cache_list.h"
 #include "layer_plan.h"
 #include "log.h"
@@ -32,19 +28,12 @@
 #include "request.h"
 #include "root_layer.h"
 #include "scratch.h"
-#include "store_path.h"
 
 #define LAYERS_OF_ALL_ENGINES 125 /* Docker 20.10 takes no more */
-/* Where workers may join that --launch starts, unless --listen says. */
-#define LISTEN_ANYWHERE "tcp://*:*"
-/* Our own descriptors, beside one for each worker. */
-#define DESCRIPTORS 32
-
 static void
 build_end(struct build *b)
 {
-	dispatch_free(b->dispatch);
-	launch_free(b->launch);
+	build_workers_end(&b->workers);
 	for (size_t i = 0; i < b->n_outputs; i++)
 		output_free(b->output[i]);
 	output_free(b->to_cache);
@@ -76,34 +65,11 @@ open_outputs(struct build *b, struct err *e)
 	return 0;
 }
 
-/* A layer that is read while it is written to would be different each time. */
 static int
 check_outside(const struct build *b, const char *target, struct err *e)
 {
-	const char *store_dir = b->layers->request->store_dir;
-	AUTO(own_freep) char *given = NULL;
-	AUTO(own_freep) char *store = NULL;
-	AUTO(own_freep) char *place = NULL;
-	AUTO(own_freep) char *path = NULL;
-	const char *rest;
-
-	if (asprintf(&given, "%s%s", b->options->store_root, store_dir) < 0)
-		return err_set(e, ERR_FATAL, errno, "output");
-	if ((store = realpath(given, NULL)) == NULL ||
-	    (place = file_place_real(target)) == NULL ||
-	    strncmp(place, store, strlen(store)) != 0)
-		return 0;
-	rest = place + strlen(store);
-	if (asprintf(&path, "%s/%.*s", store_dir,
-		(int)strcspn(rest + (*rest == '/'), "/"),
-		rest + (*rest == '/')) < 0)
-		return err_set(e, ERR_FATAL, errno, "output");
-	if (*rest == '/' && closure_find(b->layers->closure, path) != SIZE_MAX)
-		return err_set(e, ERR_USAGE, 0,
-		    "output %s is inside of %s, which is in the image: name "
-		    "another place",
-		    target, path);
-	return 0;
+	return image_build_check_outside(
+	    b->options, b->layers->closure, target, e);
 }
 
 static int
@@ -119,112 +85,21 @@ check_all_outside(const struct build *b, struct err *e)
 	return metadata == NULL ? 0 : check_outside(b, metadata, e);
 }
 
-static size_t
-machine_cores(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0
-	    ? (size_t)CPU_COUNT(&set)
-	    : 1;
-}
-
-/* libzmq aborts where it gets no descriptor: there must be enough before. */
-static int
-check_descriptors(const struct options *options, struct err *e)
-{
-	rlim_t want = DESCRIPTORS + options->workers;
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
-		return 0;
-	if (limit.rlim_max < want)
-		return err_set(e, ERR_FATAL, 0,
-		    "at most %llu files may be open, and this needs %llu: "
-		    "raise the limit (ulimit -Hn)%s",
-		    (unsigned long long)limit.rlim_max,
-		    (unsigned long long)want,
-		    options->workers > 1 ? " or lower --workers" : "");
-	limit.rlim_cur = want;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return err_set(e, ERR_FATAL, errno, "raise RLIMIT_NOFILE");
-	return 0;
-}
-
-/* Our key pair: the one that is given; to launch workers a new one will do. */
-static int
-take_key(struct build *b, struct err *e)
-{
-	const struct options *o = b->options;
-
-	if (o->key_file == NULL)
-		return curve_key_make(&b->key, e);
-	if (curve_key_read(o->key_file, &b->key, e) < 0)
-		return err_ctx(e, "--key");
-	return 0;
-}
-
-static int
-make_launch(struct build *b, struct err *e)
-{
-	const struct launch_config config = {
-	    .command = b->options->launch,
-	    .advertise = b->options->advertise,
-	    .server = b->key.public,
-	};
-
-	return launch_new(&config, b->scratch, &b->launch, e);
-}
-
 static int
 start_workers(struct build *b, struct err *e)
 {
-	const struct options *o = b->options;
-	struct dispatch_config config = {
-	    .slots = o->slots,
-	    .workers = o->workers,
-	    .worker_program = o->worker_program,
-	    .caches = &o->caches,
-	    .progress = b->progress,
-	    .encoding = o->encoding,
-	    .listen = o->listen,
-	    .keys = o->workers_keys,
-	    .plain = o->listen_plain,
-	    .no_locality = o->no_locality,
-	    .min_workers = o->min_workers,
-	    .audit = (unsigned)o->audit,
-	};
-	bool encodes = build_cache_encoding(o).kind != ENCODING_NONE;
-	int rc;
+	struct encoding encoding = build_cache_encoding(b->options);
+	struct dispatch_config hooks = {0};
 
 	if (b->cache != NULL) {
-		config.done = build_job_done;
-		config.done_arg = b;
+		hooks.done = build_job_done;
+		hooks.done_arg = b;
 	}
 	/* All layers of an image are made by the same library. */
-	if (b->known > 0 && encodes)
-		config.encoder = encoder_version(o->encoding.kind);
-	if (config.workers == 0)
-		config.workers = 1;
-	if (config.slots == 0 && !o->no_local_slots)
-		config.slots = machine_cores();
-	if (o->no_local_slots)
-		config.workers = 0;
-	else if (config.slots < config.workers)
-		config.slots = config.workers;
-	if (o->launch != NULL && config.listen == NULL)
-		config.listen = LISTEN_ANYWHERE;
-	if (o->key_file != NULL || o->launch != NULL) {
-		if (take_key(b, e) < 0)
-			return -1;
-		config.key = &b->key;
-	}
-	if (o->launch != NULL && make_launch(b, e) < 0)
-		return -1;
-	config.launch = b->launch;
-	rc = dispatch_new(&config, b->scratch, &b->dispatch, e);
-	curve_key_clear(&b->key); /* the socket has it */
-	return rc;
+	if (b->known > 0 && encoding.kind != ENCODING_NONE)
+		hooks.encoder = encoder_version(encoding.kind);
+	return build_workers_start(b->options, &hooks, &b->options->encoding,
+	    b->progress, b->scratch, &b->workers, e);
 }
 
 /*
@@ -277,7 +152,7 @@ measure(struct build *b, struct err *e)
 	progress_phase(b->progress, "measuring layers");
 	for (size_t i = 0; i < b->n_jobs; i++)
 		b->spec[i].measure = true;
-	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
+	if (dispatch_run(b->workers.dispatch, b->job, b->n_jobs, e) < 0)
 		return -1;
 	for (size_t i = 0; i < b->n_jobs; i++) {
 		b->spec[i].measure = false;
@@ -321,8 +196,6 @@ place(struct build *b, struct err *e)
 static int
 take_results(struct build *b, struct err *e)
 {
-	const struct digest *want = &b->layers->root_digest;
-
 	for (size_t i = 0; i < b->n_jobs; i++) {
 		struct image_layer *l = &b->layers->image.layer[b->layer[i]];
 
@@ -330,12 +203,10 @@ take_results(struct build *b, struct err *e)
 		l->seconds = b->job[i].seconds;
 		l->media_type = encoding_media_type(b->spec[i].encoding.kind);
 		memcpy(l->worker, b->job[i].worker, sizeof(l->worker));
-		if (l->kind == IMAGE_ROOT && b->layers->root_file != NULL &&
-		    !digest_equal(&l->result.diff_id, want))
-			return err_set(e, ERR_USAGE, 0,
-			    "%s: its SHA-256 is not what 'checksum' beside it "
-			    "says",
-			    b->layers->root_file);
+		if (l->kind == IMAGE_ROOT &&
+		    image_build_check_root(b->layers->root_file,
+			&b->layers->root_digest, &l->result, e) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -356,15 +227,10 @@ tell_commits(const struct build *b)
 static int
 commit(struct build *b, struct err *e)
 {
-	struct image *image = &b->layers->image;
-
 	progress_phase(b->progress, "writing the image");
-	if (image_json_make(image, e) < 0)
+	if (image_build_commit(
+		&b->layers->image, b->output, b->n_outputs, b->blobs, e) < 0)
 		return -1;
-	for (size_t i = 0; i < b->n_outputs; i++)
-		if (output_commit(b->output[i], image,
-			b->output[i] == b->blobs ? NULL : b->blobs, e) < 0)
-			return -1;
 	tell_commits(b);
 	return 0;
 }
@@ -408,7 +274,7 @@ warn(const struct build *b)
 static int
 run(struct build *b, struct err *e)
 {
-	if (check_descriptors(b->options, e) < 0 ||
+	if (build_workers_check(b->options, e) < 0 ||
 	    scratch_new(&b->scratch, e) < 0 ||
 	    progress_new(b->options->progress, &b->progress, e) < 0 ||
 	    open_outputs(b, e) < 0 ||
@@ -423,9 +289,9 @@ run(struct build *b, struct err *e)
 		return -1;
 	progress_phase(b->progress, "building layers");
 	progress_tell_jobs(b->progress);
-	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
+	if (dispatch_run(b->workers.dispatch, b->job, b->n_jobs, e) < 0)
 		return -1;
-	dispatch_freep(&b->dispatch);
+	dispatch_freep(&b->workers.dispatch);
 	if (take_results(b, e) < 0 || commit(b, e) < 0)
 		return -1;
 	return finish(b, e);

@@ -113,19 +113,31 @@ make_room(struct build_cache *c, size_t n, struct err *e)
 	return 0;
 }
 
+int
+build_cache_find(struct layer_cache *cache, const struct digest *key,
+    const struct layer_spec *spec, struct build_cache_found *out, struct err *e)
+{
+	out->there = false;
+	if (layer_cache_key(key, &spec->encoding,
+		encoder_version(spec->encoding.kind), &out->key, e) < 0)
+		return -1;
+	out->there = layer_cache_find(
+	    cache, &out->key, spec->verify, &out->result, &out->file);
+	return 0;
+}
+
 static int
 look_up_one(struct build_cache *c, size_t i, const struct layer_spec *spec,
     struct image_layer *layer, struct err *e)
 {
-	struct digest key;
+	struct build_cache_found found;
 
-	if (layer_cache_key(&c->key[i], &spec->encoding,
-		encoder_version(spec->encoding.kind), &key, e) < 0)
+	if (build_cache_find(c->cache, &c->key[i], spec, &found, e) < 0)
 		return -1;
-	if (!layer_cache_find(
-		c->cache, &key, spec->verify, &layer->result, &c->file[i]))
+	if (!found.there)
 		return 0;
-	layer->file = c->file[i];
+	layer->result = found.result;
+	layer->file = c->file[i] = found.file;
 	layer->media_type = encoding_media_type(spec->encoding.kind);
 	layer->cached = true;
 	return 0;

@@ -1,6 +1,7 @@
 /*
  * How a build uses the layer cache: which of its layers were made before, and
- * which are put there when they are made.  For build.c; one thread.
+ * which are put there when they are made.  For build.c, and a part of it for
+ * batch.c; one thread.
  */
 #ifndef BUILD_CACHE_H
 #define BUILD_CACHE_H
@@ -8,13 +9,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "digest.h"
+#include "layer_spec.h"
+
 struct build_cache;
 struct dispatch;
 struct dispatch_job;
 struct err;
 struct image_layers;
 struct layer_cache;
-struct layer_spec;
 struct options;
 
 /* *out NULL: this build has none. */
@@ -26,6 +29,17 @@ const struct layer_cache *build_cache_folder(const struct build_cache *c);
 
 /* What blobs are encoded with: by the outputs, of which it may be no one's. */
 struct encoding build_cache_encoding(const struct options *options);
+
+/* One layer, by its layer key: what came of it, if it was made before. */
+struct build_cache_found {
+	struct digest key; /* in the cache: of the blob */
+	bool there;
+	struct layer_result result;
+	char *file; /* that holds the blob; the caller's */
+};
+int build_cache_find(struct layer_cache *cache, const struct digest *key,
+    const struct layer_spec *spec, struct build_cache_found *out,
+    struct err *e);
 
 /*
  * Looks all store layers up: what is known is in the image then, with its

@@ -8,21 +8,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "curve_key.h"
+#include "build_workers.h"
+#include "image_build.h"
 #include "options.h"
 
 struct build_cache;
-struct dispatch;
 struct dispatch_job;
 struct err;
 struct image_layers;
-struct launch;
 struct layer_spec;
 struct output;
 struct progress;
 struct scratch;
-
-#define LABEL_MAX 128
 
 /* One build; the parts are made in this order and freed in the reverse. */
 struct build {
@@ -37,14 +34,12 @@ struct build {
 	struct output *to_cache;   /* or NULL */
 	size_t known;		   /* layers that were made before */
 	struct image_layers *layers;
-	struct dispatch *dispatch;
-	struct curve_key key; /* ours, while sockets are made */
-	struct launch *launch;
+	struct build_workers workers;
 
 	/* One job and spec a layer that is not the base's. */
 	struct dispatch_job *job;
 	struct layer_spec *spec;
-	char (*label)[LABEL_MAX];
+	char (*label)[IMAGE_BUILD_LABEL_MAX];
 	size_t *layer;	      /* that it makes */
 	size_t n_jobs, first; /* first: of the layers that are not the base's */
 };

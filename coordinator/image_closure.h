@@ -19,4 +19,12 @@ struct request;
 int image_closure_make(const struct request *request,
     const struct options *options, struct closure **out, struct err *e);
 
+/*
+ * The same out of a graph (of the file, for errors) that many images share and
+ * that outlives them: its strings are theirs.  An image must name roots.
+ */
+int image_closure_reach(const struct request *request,
+    const struct closure *graph, const char *file, struct closure **out,
+    struct err *e);
+
 #endif

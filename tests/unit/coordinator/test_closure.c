@@ -148,6 +148,36 @@ retains_what_is_reached(void **state)
 	assert_int_equal(c->n, 0);
 }
 
+/* The same as retain, beside what it is made of, whose strings it has. */
+static void
+reaches_beside_the_graph(void **state)
+{
+	AUTO(closure_freep) struct closure *c = NULL;
+	AUTO(closure_freep) struct closure *part = NULL;
+	struct closure_builder *b = builder("/s");
+	struct err e = ERR_INIT;
+	uint32_t root = 1;
+
+	(void)state;
+	assert_int_equal(add(b, &e, A, B, C, NULL), 0);
+	assert_int_equal(add(b, &e, B, D, NULL), 0);
+	assert_int_equal(add(b, &e, C, D, NULL), 0);
+	assert_int_equal(add(b, &e, D, B, NULL), 0);
+	c = finish(b);
+	assert_int_equal(closure_reach(c, &root, 1, &part, &e), 0);
+	assert_int_equal(part->n, 2);
+	assert_ptr_equal(part->path[0], c->path[1]);
+	assert_ptr_equal(part->path[1], c->path[3]);
+	assert_string_equal(part->store_dir, "/s");
+	assert_refs(part, 0, 1, (uint32_t[]){1});
+	assert_refs(part, 1, 1, (uint32_t[]){0});
+	assert_null(part->nar_hash);
+	assert_int_equal(c->n, 4);
+	closure_freep(&part);
+	assert_int_equal(closure_reach(c, NULL, 0, &part, &e), 0);
+	assert_int_equal(part->n, 0);
+}
+
 static void
 undefined_names_both(void **state)
 {
@@ -421,6 +451,7 @@ main(void)
 	    cmocka_unit_test(sorts_and_renumbers),
 	    cmocka_unit_test(empty),
 	    cmocka_unit_test(retains_what_is_reached),
+	    cmocka_unit_test(reaches_beside_the_graph),
 	    cmocka_unit_test(undefined_names_both),
 	    cmocka_unit_test(refuses_bad_paths),
 	    cmocka_unit_test(longest_name),
