@@ -14,8 +14,8 @@
 #include "encoder_version.h"
 #include "err.h"
 #include "image_build.h"
+#include "image_json.h"
 #include "image_layers.h"
-#include "layer_cache_list.h"
 #include "layer_plan.h"
 #include "log.h"
 #include "metadata.h"
@@ -227,9 +227,11 @@ tell_commits(const struct build *b)
 static int
 commit(struct build *b, struct err *e)
 {
+	struct image *image = &b->layers->image;
+
 	progress_phase(b->progress, "writing the image");
-	if (image_build_commit(
-		&b->layers->image, b->output, b->n_outputs, b->blobs, e) < 0)
+	if (image_json_make(image, e) < 0 ||
+	    image_build_commit(image, b->output, b->n_outputs, b->blobs, e) < 0)
 		return -1;
 	tell_commits(b);
 	return 0;
@@ -297,22 +299,6 @@ run(struct build *b, struct err *e)
 	return finish(b, e);
 }
 
-/* A cache that has grown too large loses what was not used for longest. */
-static void
-trim(const struct options *o)
-{
-	const struct layer_cache_bounds bounds = {
-	    .bytes = o->max_size, .unused = -1};
-	struct layer_cache_pruned gone;
-	struct err e = ERR_INIT;
-
-	if (layer_cache_prune(o->cache_dir, &bounds, &gone, &e) < 0)
-		log_line(LOG_WARNING, "%s", e.text);
-	else if (gone.records > 0)
-		log_line(
-		    LOG_DEBUG, "layer cache: %zu layers removed", gone.records);
-}
-
 int
 build_run(const struct options *options, struct err *e)
 {
@@ -323,6 +309,6 @@ build_run(const struct options *options, struct err *e)
 	trims = rc == 0 && b.cache != NULL && b.n_jobs > 0;
 	build_end(&b);
 	if (trims)
-		trim(options);
+		build_cache_trim(options);
 	return rc;
 }

@@ -9,8 +9,10 @@
 #include "err.h"
 #include "image_layers.h"
 #include "layer_cache.h"
+#include "layer_cache_list.h"
 #include "layer_key.h"
 #include "layer_plan.h"
+#include "log.h"
 #include "options.h"
 #include "own.h"
 
@@ -114,30 +116,25 @@ make_room(struct build_cache *c, size_t n, struct err *e)
 }
 
 int
-build_cache_find(struct layer_cache *cache, const struct digest *key,
-    const struct layer_spec *spec, struct build_cache_found *out, struct err *e)
+build_cache_key(const struct digest *layer_key, const struct layer_spec *spec,
+    struct digest *out, struct err *e)
 {
-	out->there = false;
-	if (layer_cache_key(key, &spec->encoding,
-		encoder_version(spec->encoding.kind), &out->key, e) < 0)
-		return -1;
-	out->there = layer_cache_find(
-	    cache, &out->key, spec->verify, &out->result, &out->file);
-	return 0;
+	return layer_cache_key(layer_key, &spec->encoding,
+	    encoder_version(spec->encoding.kind), out, e);
 }
 
 static int
 look_up_one(struct build_cache *c, size_t i, const struct layer_spec *spec,
     struct image_layer *layer, struct err *e)
 {
-	struct build_cache_found found;
+	struct digest key;
 
-	if (build_cache_find(c->cache, &c->key[i], spec, &found, e) < 0)
+	if (build_cache_key(&c->key[i], spec, &key, e) < 0)
 		return -1;
-	if (!found.there)
+	if (!layer_cache_find(
+		c->cache, &key, spec->verify, &layer->result, &c->file[i]))
 		return 0;
-	layer->result = found.result;
-	layer->file = c->file[i] = found.file;
+	layer->file = c->file[i];
 	layer->media_type = encoding_media_type(spec->encoding.kind);
 	layer->cached = true;
 	return 0;
@@ -180,4 +177,19 @@ build_cache_add(struct build_cache *c, size_t i, const struct dispatch_job *job,
 		&c->key[i], &job->spec->encoding, library, &key, e) < 0)
 		return -1;
 	return layer_cache_put(c->cache, &key, &record, e);
+}
+
+void
+build_cache_trim(const struct options *o)
+{
+	const struct layer_cache_bounds bounds = {
+	    .bytes = o->max_size, .unused = -1};
+	struct layer_cache_pruned gone;
+	struct err e = ERR_INIT;
+
+	if (layer_cache_prune(o->cache_dir, &bounds, &gone, &e) < 0)
+		log_line(LOG_WARNING, "%s", e.text);
+	else if (gone.records > 0)
+		log_line(
+		    LOG_DEBUG, "layer cache: %zu layers removed", gone.records);
 }

@@ -9,15 +9,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "digest.h"
-#include "layer_spec.h"
-
 struct build_cache;
+struct digest;
 struct dispatch;
 struct dispatch_job;
 struct err;
 struct image_layers;
 struct layer_cache;
+struct layer_spec;
 struct options;
 
 /* *out NULL: this build has none. */
@@ -30,16 +29,9 @@ const struct layer_cache *build_cache_folder(const struct build_cache *c);
 /* What blobs are encoded with: by the outputs, of which it may be no one's. */
 struct encoding build_cache_encoding(const struct options *options);
 
-/* One layer, by its layer key: what came of it, if it was made before. */
-struct build_cache_found {
-	struct digest key; /* in the cache: of the blob */
-	bool there;
-	struct layer_result result;
-	char *file; /* that holds the blob; the caller's */
-};
-int build_cache_find(struct layer_cache *cache, const struct digest *key,
-    const struct layer_spec *spec, struct build_cache_found *out,
-    struct err *e);
+/* A layer's key in the cache, if this program's own library encodes it. */
+int build_cache_key(const struct digest *layer_key,
+    const struct layer_spec *spec, struct digest *out, struct err *e);
 
 /*
  * Looks all store layers up: what is known is in the image then, with its
@@ -51,5 +43,11 @@ int build_cache_look_up(struct build_cache *c, struct image_layers *layers,
 /* Layer i (of the image's store layers) is made. */
 int build_cache_add(struct build_cache *c, size_t i,
     const struct dispatch_job *job, const char *library, struct err *e);
+
+/*
+ * A cache that has grown too large loses what was not used for longest; once
+ * this build relies on nothing there.
+ */
+void build_cache_trim(const struct options *options);
 
 #endif

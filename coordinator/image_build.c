@@ -11,7 +11,6 @@
 #include "err.h"
 #include "file_place.h"
 #include "image.h"
-#include "image_json.h"
 #include "options.h"
 #include "output.h"
 #include "own.h"
@@ -96,11 +95,9 @@ image_build_check_root(const char *file, const struct digest *want,
 }
 
 int
-image_build_commit(struct image *image, struct output *const *output, size_t n,
-    const struct output *blobs, struct err *e)
+image_build_commit(const struct image *image, struct output *const *output,
+    size_t n, const struct output *blobs, struct err *e)
 {
-	if (image_json_make(image, e) < 0)
-		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (output_commit(output[i], image,
 			output[i] == blobs ? NULL : blobs, e) < 0)

@@ -44,10 +44,10 @@ int image_build_check_root(const char *file, const struct digest *want,
     const struct layer_result *result, struct err *e);
 
 /*
- * All layers have their results: makes config and manifest, then commits all
+ * All layers have their results, and config and manifest are made: commits all
  * outputs.  blobs: the one that has the blobs, or NULL.
  */
-int image_build_commit(struct image *image, struct output *const *output,
+int image_build_commit(const struct image *image, struct output *const *output,
     size_t n, const struct output *blobs, struct err *e);
 
 #endif

@@ -201,9 +201,21 @@ image_closure_make(const struct request *request, const struct options *options,
 	return 0;
 }
 
+static int
+reach_all(const struct closure *graph, struct closure **out, struct err *e)
+{
+	AUTO(own_freep) uint32_t *root = calloc(graph->n + 1, sizeof(*root));
+
+	if (root == NULL)
+		return err_set(e, ERR_FATAL, errno, "roots");
+	for (size_t i = 0; i < graph->n; i++)
+		root[i] = (uint32_t)i;
+	return closure_reach(graph, root, graph->n, out, e);
+}
+
 int
 image_closure_reach(const struct request *request, const struct closure *graph,
-    const char *file, struct closure **out, struct err *e)
+    const char *file, bool whole, struct closure **out, struct err *e)
 {
 	AUTO(roots_freep) struct roots roots = {0};
 	AUTO(own_freep) uint32_t *root = NULL;
@@ -214,6 +226,8 @@ image_closure_reach(const struct request *request, const struct closure *graph,
 		return empty_closure(request->store_dir, out, e);
 	if (roots_collect(request, &roots, e) < 0)
 		return -1;
+	if (roots.n == 0 && whole)
+		return reach_all(graph, out, e);
 	if (roots.n == 0)
 		return err_set(e, ERR_USAGE, 0,
 		    "neither contents, paths nor config names a store path: "

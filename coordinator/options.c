@@ -16,6 +16,9 @@
 #define FOR_PLAN 2u
 #define FOR_KEYGEN 4u
 #define FOR_CACHE 8u
+/* A batch takes what a build does, but for what cannot be said of many. */
+#define FOR_BATCH 16u
+#define NOT_BATCH 32u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
 #define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE)
 
@@ -125,7 +128,9 @@ add_output(struct options *o, const char *arg, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "--to %.200s: no more than %d outputs at once", arg,
 		    OPTIONS_OUTPUTS_MAX);
-	if (output_target_parse(arg, &o->outputs[o->n_outputs], e) < 0)
+	o->to[o->n_outputs] = arg;
+	if (o->command != COMMAND_BATCH &&
+	    output_target_parse(arg, &o->outputs[o->n_outputs], e) < 0)
 		return err_ctx(e, "--to");
 	o->n_outputs++;
 	return 0;
@@ -255,7 +260,7 @@ set_version(struct options *o, const char *arg, struct err *e)
 	}
 
 static const struct option_spec specs[] = {
-    TEXT(FOR_ALL, "name", name),
+    TEXT(FOR_ALL | NOT_BATCH, "name", name),
     TEXT(FOR_BOTH, "tag", tag),
     TEXT(FOR_BOTH, "config", config_file),
     TEXT(FOR_BOTH, "created", created),
@@ -308,7 +313,7 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
-    FLAG(FOR_PLAN | FOR_CACHE, "json", json),
+    FLAG(FOR_PLAN | FOR_CACHE | FOR_BATCH, "json", json),
     FLAG(FOR_BOTH | FOR_CACHE, "verbose", verbose),
     CALL(FOR_ALL, "help", no_argument, set_help),
     CALL(FOR_ALL, "version", no_argument, set_version),
@@ -318,6 +323,7 @@ static const struct option_spec specs[] = {
 
 static const char *const commands[] = {
     [COMMAND_BUILD] = "build",
+    [COMMAND_BATCH] = "batch",
     [COMMAND_PLAN] = "plan",
     [COMMAND_KEYGEN] = "keygen",
     [COMMAND_CACHE] = "cache",
@@ -350,6 +356,9 @@ spec_for(const struct option_spec *spec, enum command command)
 		return (spec->commands & FOR_KEYGEN) != 0;
 	case COMMAND_CACHE:
 		return (spec->commands & FOR_CACHE) != 0;
+	case COMMAND_BATCH:
+		return (spec->commands & (FOR_BUILD | FOR_BATCH)) != 0 &&
+		    (spec->commands & NOT_BATCH) == 0;
 	case COMMAND_BUILD:
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
@@ -475,8 +484,9 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, plan, cache, keygen or help "
-		    "(see quarry --help)");
+		    "a command is missing: build, batch, plan, cache, keygen "
+		    "or "
+		    "help (see quarry --help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
 		o->command = COMMAND_VERSION;
 		return 0;
@@ -527,6 +537,9 @@ take_key_file(struct options *o, struct err *e)
 static int
 default_encoding(struct options *o, struct err *e)
 {
+	/* Of a batch, each image says so. */
+	if (o->command == COMMAND_BATCH)
+		return 0;
 	for (size_t i = 0; i < o->n_outputs && !o->encoding_given; i++)
 		if (o->outputs[i].kind == OUTPUT_REGISTRY)
 			return encoding_parse("gzip", &o->encoding, e);
@@ -561,6 +574,7 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	    default_encoding(&o, e) < 0 ||
 	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
 	    (o.command == COMMAND_CACHE && take_cache_verb(&o, e) < 0) ||
+	    (o.command == COMMAND_BATCH && options_take_batch(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||
 		    options_check_together(&o, e) < 0))) {

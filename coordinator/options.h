@@ -19,6 +19,7 @@ struct err;
 
 enum command {
 	COMMAND_BUILD,
+	COMMAND_BATCH,
 	COMMAND_PLAN,
 	COMMAND_KEYGEN,
 	COMMAND_CACHE,
@@ -45,7 +46,7 @@ struct options {
 	enum command help_for; /* COMMAND_HELP: of which command, or HELP */
 
 	/* What to build: a request file, or store paths (or neither). */
-	const char *request_file; /* "-" is stdin; or NULL */
+	const char *request_file; /* "-" is stdin; or NULL; batch: of many */
 	const char **store_paths;
 	size_t n_store_paths;
 
@@ -78,7 +79,8 @@ struct options {
 	bool no_locality;	  /* jobs go anywhere */
 	size_t audit;		  /* percent of layers that are made twice */
 
-	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
+	const char *to[OPTIONS_OUTPUTS_MAX]; /* --to; of a batch, templates: */
+	struct output_target outputs[OPTIONS_OUTPUTS_MAX]; /* not read then */
 	size_t n_outputs;
 	struct push_options push;
 	const char *cache_dir; /* of layers made before; NULL: the default */
@@ -92,7 +94,7 @@ struct options {
 	enum tar_dialect dialect;
 	const char *metadata_file; /* or NULL */
 	enum progress_mode progress;
-	bool json;    /* plan --json */
+	bool json;    /* plan, cache list, batch */
 	bool verbose; /* --verbose: debug lines */
 };
 

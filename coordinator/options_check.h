@@ -14,4 +14,7 @@ int options_sort_positionals(struct options *o, struct err *e);
 /* What goes together, and what does not. */
 int options_check_together(const struct options *o, struct err *e);
 
+/* The same of a batch, whose only positional is its file. */
+int options_take_batch(struct options *o, struct err *e);
+
 #endif
