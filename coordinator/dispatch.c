@@ -432,7 +432,7 @@ settle(struct dispatch *d, struct err *e)
 			drop_all_silent(d);
 			continue;
 		}
-		if (dispatch_shared_hold(d))
+		if (dispatch_shared_hold(d) || dispatch_locality_hold(d))
 			continue;
 		while (sched_next(d->sched, dispatch_now(d), &a)) {
 			acted = true;

@@ -40,6 +40,8 @@ struct locality {
 	bool asking;	  /* workers were asked, new ones will be */
 	size_t n_waiting; /* workers that are not the scheduler's yet */
 	int64_t next;	  /* no wait is over earlier */
+	bool begun;	  /* the run's work has, and waits no more */
+	int64_t begin_at; /* at the latest; 0: not asked yet */
 };
 
 /* What is known of a worker. */
@@ -258,6 +260,23 @@ dispatch_locality_ask(struct dispatch *d, struct peer *p)
 		ask_all(d);
 }
 
+static int64_t
+patience(const struct locality *l)
+{
+	return ANSWER_MS + (int64_t)(l->n / ANSWER_PATHS);
+}
+
+bool
+dispatch_locality_hold(struct dispatch *d)
+{
+	struct locality *l = d->locality;
+
+	if (l->begin_at == 0)
+		l->begin_at = monotime_ms() + patience(l);
+	l->begun |= l->n_waiting == 0 || monotime_ms() >= l->begin_at;
+	return !l->begun;
+}
+
 int
 dispatch_locality_joined(struct dispatch *d, struct peer *p, struct err *e)
 {
@@ -268,8 +287,7 @@ dispatch_locality_joined(struct dispatch *d, struct peer *p, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "worker");
 	if (d->sched == NULL)
 		return 0;
-	k->waits_until =
-	    monotime_ms() + ANSWER_MS + (int64_t)(l->n / ANSWER_PATHS);
+	k->waits_until = monotime_ms() + patience(l);
 	l->n_waiting++;
 	if (p->via != d->remote || l->closure == NULL || k->stock != NULL)
 		return bring_up(d, p, e);
@@ -344,7 +362,8 @@ dispatch_locality_start(struct dispatch *d, struct err *e)
 		return -1;
 	if (job == NULL)
 		l->closure = NULL;
-	l->asking = false;
+	l->asking = l->begun = false;
+	l->begin_at = 0;
 	l->n_waiting = 0;
 	l->next = INT64_MAX;
 	for (size_t i = 0; i < d->n_peers; i++) {

@@ -248,6 +248,8 @@ void dispatch_locality_ask(struct dispatch *d, struct peer *p);
 void dispatch_locality_gone(struct dispatch *d, struct peer *p);
 /* Does not wait any longer for answers; *next: when to call again. */
 int dispatch_locality_tick(struct dispatch *d, int64_t *next, struct err *e);
+/* Whether work, at its start, waits for the answers of those that are there. */
+bool dispatch_locality_hold(struct dispatch *d);
 /* NULL, or what a worker did that says so. */
 const char *dispatch_locality_want(
     struct dispatch *d, struct peer *p, const struct msg_want *m);

@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "encode_crew.h"
 #include "err.h"
 #include "job.h"
 #include "own.h"
@@ -28,6 +29,7 @@ struct job_pool {
 	bool stop;
 	size_t alive;
 	int fd;
+	struct encode_crew *crew; /* works while threads are idle */
 	size_t n_threads;
 	pthread_t thread[];
 };
@@ -81,13 +83,17 @@ thread_cpu_us(void)
 }
 
 static void
-run_job(struct job *job, struct write_behind *behind)
+run_job(struct job *job, struct write_behind *behind, struct encode_crew *crew)
 {
 	uint64_t start = thread_cpu_us();
 
 	job->layer.behind = behind;
+	job->layer.crew = crew;
+	encode_crew_join(crew);
 	layer_run(&job->layer, &job->progress, &job->result, &job->err);
+	encode_crew_leave(crew);
 	job->layer.behind = NULL;
+	job->layer.crew = NULL;
 	job->cpu_us = thread_cpu_us() - start;
 }
 
@@ -113,7 +119,7 @@ job_thread(void *arg)
 		job = queue_pop(&pool->waiting);
 		atomic_store(&job->running, true);
 		pthread_mutex_unlock(&pool->lock);
-		run_job(job, behind);
+		run_job(job, behind, pool->crew);
 		pthread_mutex_lock(&pool->lock);
 		atomic_store(&job->running, false);
 		queue_push(&pool->finished, job);
@@ -132,6 +138,7 @@ pool_free(struct job_pool *pool)
 {
 	for (size_t i = 0; i < pool->n_threads; i++)
 		pthread_join(pool->thread[i], NULL);
+	encode_crew_free(pool->crew);
 	pthread_cond_destroy(&pool->ended);
 	pthread_cond_destroy(&pool->work);
 	pthread_mutex_destroy(&pool->lock);
@@ -153,6 +160,11 @@ job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 	if (pool->fd < 0) {
 		free(pool);
 		return err_set(e, ERR_FATAL, errno, "eventfd");
+	}
+	if (encode_crew_new(n_threads, &pool->crew, e) < 0) {
+		close(pool->fd);
+		free(pool);
+		return -1;
 	}
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->work, NULL);

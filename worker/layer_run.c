@@ -166,7 +166,7 @@ run(const struct layer_job *job, struct source_nar *source,
 	if (check_spec(&job->spec, e) < 0)
 		return -1;
 	if (!job->spec.measure &&
-	    layer_sink_new(&job->spec, job->behind, &sink, e) < 0)
+	    layer_sink_new(&job->spec, job->behind, job->crew, &sink, e) < 0)
 		return -1;
 	if (layer_tar_new(&job->spec, sink, progress, &lt, e) < 0)
 		return -1;

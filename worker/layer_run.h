@@ -13,6 +13,7 @@
 #include "err.h"
 #include "layer_spec.h"
 
+struct encode_crew;
 struct layer_inputs;
 struct write_behind;
 
@@ -23,6 +24,7 @@ struct layer_job {
 	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES */
 	size_t n;			 /* items or entries */
 	struct write_behind *behind;	 /* of the thread that runs it */
+	struct encode_crew *crew;	 /* borrowed, or NULL */
 };
 
 /*

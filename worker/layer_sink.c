@@ -14,6 +14,7 @@
 struct layer_sink {
 	struct sink *head;
 	struct write_behind *behind;
+	struct encode_crew *crew;
 	bool encoded;
 	struct digest diff_id, digest;
 	uint64_t tar_size, size;
@@ -72,7 +73,7 @@ open_encoder(struct layer_sink *ls, const struct layer_spec *spec,
 	if (sink_tee_new(next, n, &tee, e) < 0 ||
 	    sink_hash_new(tee, &ls->digest, &ls->size, &hash, e) < 0)
 		return -1;
-	return sink_encode_new(hash, &spec->encoding, out, e);
+	return sink_encode_new(hash, &spec->encoding, ls->crew, out, e);
 }
 
 static int
@@ -100,7 +101,7 @@ open_chain(struct layer_sink *ls, const struct layer_spec *spec, struct err *e)
 
 int
 layer_sink_new(const struct layer_spec *spec, struct write_behind *behind,
-    struct layer_sink **out, struct err *e)
+    struct encode_crew *crew, struct layer_sink **out, struct err *e)
 {
 	AUTO(layer_sink_freep) struct layer_sink *ls = NULL;
 
@@ -112,6 +113,7 @@ layer_sink_new(const struct layer_spec *spec, struct write_behind *behind,
 	if ((ls = calloc(1, sizeof(*ls))) == NULL)
 		return err_set(e, ERR_RETRY, errno, "layer");
 	ls->behind = behind;
+	ls->crew = crew;
 	ls->encoded = spec->encoding.kind != ENCODING_NONE;
 	if (open_chain(ls, spec, e) < 0)
 		return -1;

@@ -13,16 +13,15 @@
 #include "blob_dir.h"
 #include "byte_queue.h"
 #include "digest.h"
-#include "encoder.h"
-#include "encoding.h"
+#include "encode_queue.h"
 #include "err.h"
 #include "own.h"
 #include "write_behind.h"
 
-/* What a stage does; close and free may be NULL. */
 /* From so many bytes on, what comes after is another thread's. */
 #define ASYNC_FROM ((uint64_t)8 << 20)
 
+/* What a stage does; close and free may be NULL. */
 struct stage {
 	int (*write)(
 	    struct sink *s, const void *data, size_t len, struct err *e);
@@ -40,12 +39,7 @@ struct sink {
 			struct digest *digest;
 			uint64_t *size, n;
 		} hash;
-		struct {
-			struct encoder *encoder;
-			uint8_t *in;
-			size_t fill;
-			bool any;
-		} encode;
+		struct encode_queue *encode;
 		struct {
 			char *path;
 			int fd;
@@ -127,6 +121,12 @@ pass_on(struct sink *s, const void *data, size_t len, struct err *e)
 }
 
 static int
+consume(void *arg, const void *data, size_t len, struct err *e)
+{
+	return pass_on(arg, data, len, e);
+}
+
+static int
 hash_write(struct sink *s, const void *data, size_t len, struct err *e)
 {
 	sha256_update(s->hash.sha, data, len);
@@ -166,71 +166,34 @@ sink_hash_new(struct sink *next, struct digest *digest, uint64_t *size,
 }
 
 static int
-encode_chunk(struct sink *s, const void *data, size_t len, struct err *e)
-{
-	const void *out;
-	size_t out_len;
-
-	s->encode.any = true;
-	if (encoder_run(s->encode.encoder, data, len, &out, &out_len, e) < 0)
-		return -1;
-	return pass_on(s, out, out_len, e);
-}
-
-static int
 encode_write(struct sink *s, const void *data, size_t len, struct err *e)
 {
-	size_t chunk = encoder_chunk(s->encode.encoder);
-	const uint8_t *at = data;
-
-	while (len > 0) {
-		size_t n = chunk - s->encode.fill;
-
-		if (n > len)
-			n = len;
-		memcpy(s->encode.in + s->encode.fill, at, n);
-		s->encode.fill += n;
-		at += n;
-		len -= n;
-		if (s->encode.fill < chunk)
-			break;
-		if (encode_chunk(s, s->encode.in, chunk, e) < 0)
-			return -1;
-		s->encode.fill = 0;
-	}
-	return 0;
+	return encode_queue_put(s->encode, data, len, e);
 }
 
-/* Nothing at all still is one member: no file of 0 bytes is gzip or zstd. */
 static int
 encode_close(struct sink *s, struct err *e)
 {
-	if (s->encode.fill == 0 && s->encode.any)
-		return 0;
-	return encode_chunk(s, s->encode.in, s->encode.fill, e);
+	return encode_queue_end(s->encode, e);
 }
 
 static void
 encode_free(struct sink *s)
 {
-	encoder_free(s->encode.encoder);
-	free(s->encode.in);
+	encode_queue_free(s->encode);
 }
 
 int
 sink_encode_new(struct sink *next, const struct encoding *encoding,
-    struct sink **out, struct err *e)
+    struct encode_crew *crew, struct sink **out, struct err *e)
 {
 	static const struct stage stage = {
 	    encode_write, encode_close, encode_free};
 	AUTO(sink_freep) struct sink *s = NULL;
 
 	if (make(&stage, &next, next != NULL ? 1 : 0, &s, e) < 0 ||
-	    encoder_new(encoding, &s->encode.encoder, e) < 0)
+	    encode_queue_new(encoding, crew, consume, s, &s->encode, e) < 0)
 		return -1;
-	s->encode.in = malloc(encoder_chunk(s->encode.encoder));
-	if (s->encode.in == NULL)
-		return err_set(e, ERR_RETRY, errno, "encoder");
 	*out = STEAL(&s);
 	return 0;
 }
@@ -241,12 +204,6 @@ sink_tee_new(struct sink **next, size_t n, struct sink **out, struct err *e)
 	static const struct stage stage = {.write = pass_on};
 
 	return make(&stage, next, n, out, e);
-}
-
-static int
-consume(void *arg, const void *data, size_t len, struct err *e)
-{
-	return pass_on(arg, data, len, e);
 }
 
 /* A short layer is not worth a thread; without one it is only slower. */

@@ -12,6 +12,7 @@
 
 struct blob_writer;
 struct digest;
+struct encode_crew;
 struct encoding;
 struct err;
 struct sink;
@@ -30,9 +31,9 @@ void sink_freep(struct sink **s);
 int sink_hash_new(struct sink *next, struct digest *digest, uint64_t *size,
     struct sink **out, struct err *e);
 
-/* Encodes, in chunks of the encoding's size. */
+/* Encodes, in chunks of the encoding's size; crew (or NULL) helps. */
 int sink_encode_new(struct sink *next, const struct encoding *encoding,
-    struct sink **out, struct err *e);
+    struct encode_crew *crew, struct sink **out, struct err *e);
 
 /* Hands on to each of n sinks in turn; at most SINK_TEE_MAX. */
 #define SINK_TEE_MAX 16

@@ -104,16 +104,16 @@ class TestLocality(Stores, Remote):
         self.assertEqual(r.status, status, self.log(out))
         return self.log(out)
 
-    def starts(self, name, paths, *more):
-        return self.worker(name, "--slots", "1", *more,
+    def starts(self, name, paths, *more, slots=1):
+        return self.worker(name, "--slots", str(slots), *more,
                            cwd=self.part("root-" + name, paths))
 
     def test_goes_where_it_is(self):
-        """Each half is made where it is, or most of it: where one is much
-        slower than the other, fetching is what costs less."""
+        """Each half is made where it is, or most of it.  There is a slot for
+        each path: where one has to wait, fetching may cost less."""
         want = self.alone()
         halves = {"a": self.names[:N // 2], "b": self.names[N // 2:]}
-        ps = {name: self.starts(name, paths, *self.cache())
+        ps = {name: self.starts(name, paths, *self.cache(), slots=N)
               for name, paths in halves.items()}
         # And again, by workers that know the list.
         for out in ("first", "second"):

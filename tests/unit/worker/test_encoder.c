@@ -186,7 +186,8 @@ test_pieces(void **state)
 				     &size[i], &hash, &e),
 		    0);
 		assert_int_equal(
-		    sink_encode_new(hash, &encoding, &encode_sink, &e), 0);
+		    sink_encode_new(hash, &encoding, NULL, &encode_sink, &e),
+		    0);
 		for (size_t at = 0; at < in.len; at += step)
 			assert_int_equal(
 			    sink_write(encode_sink, in.data + at,
@@ -216,7 +217,8 @@ test_no_empty_member(void **state)
 	assert_int_equal(encoder_new(&encoding, &enc, &e), 0);
 	coded = encode(enc, &in);
 	assert_int_equal(sink_hash_new(NULL, &digest, &size, &hash, &e), 0);
-	assert_int_equal(sink_encode_new(hash, &encoding, &encode_sink, &e), 0);
+	assert_int_equal(
+	    sink_encode_new(hash, &encoding, NULL, &encode_sink, &e), 0);
 	assert_int_equal(sink_write(encode_sink, in.data, in.len, &e), 0);
 	assert_int_equal(sink_close(encode_sink, &e), 0);
 	assert_int_equal(size, coded.len);
