@@ -22,7 +22,8 @@
 #include "quiet_thread.h"
 #include "request.h"
 
-#define WAIT_MS 100 /* between looks at whether all is published */
+#define WAIT_MS 100  /* between looks at whether all is published */
+#define PUBLISHERS 4 /* images at once: most of it is waiting */
 
 /*
  * Images that are whole, in the order in which they became so.  There is room
@@ -30,13 +31,13 @@
  */
 struct batch_publisher {
 	struct batch *batch;
-	pthread_t thread;
+	pthread_t thread[PUBLISHERS];
+	size_t n_threads, n_running;
 	pthread_mutex_t lock;
 	pthread_cond_t added, ended;
 	uint32_t *ready;
 	size_t n, next;
 	bool finish; /* nothing comes any more */
-	bool over;   /* the thread has ended */
 };
 
 /* What an image is while it is put where it goes. */
@@ -227,7 +228,7 @@ work(void *arg)
 		publish(p->batch, &p->batch->image[i]);
 		pthread_mutex_lock(&p->lock);
 	}
-	p->over = true;
+	p->n_running--;
 	pthread_cond_signal(&p->ended);
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
@@ -249,9 +250,14 @@ batch_publisher_new(
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->added, NULL);
 	pthread_cond_init(&p->ended, NULL);
-	if ((rc = quiet_thread(&p->thread, work, p)) != 0) {
-		p->finish = p->over = true;
-		p->thread = pthread_self();
+	/* One is enough. */
+	pthread_mutex_lock(&p->lock);
+	while (p->n_threads < PUBLISHERS && p->n_threads < b->n &&
+	    (rc = quiet_thread(&p->thread[p->n_threads], work, p)) == 0)
+		p->n_threads++;
+	p->n_running = p->n_threads;
+	pthread_mutex_unlock(&p->lock);
+	if (p->n_threads == 0) {
 		batch_publisher_free(p);
 		return err_set(e, ERR_FATAL, rc, "thread");
 	}
@@ -279,20 +285,26 @@ wait_a_little(struct batch_publisher *p)
 	until.tv_sec += until.tv_nsec / 1000000000L;
 	until.tv_nsec %= 1000000000L;
 	pthread_mutex_lock(&p->lock);
-	if (!p->over)
+	if (p->n_running > 0)
 		pthread_cond_timedwait(&p->ended, &p->lock, &until);
-	over = p->over;
+	over = p->n_running == 0;
 	pthread_mutex_unlock(&p->lock);
 	return over;
+}
+
+static void
+nothing_more(struct batch_publisher *p)
+{
+	pthread_mutex_lock(&p->lock);
+	p->finish = true;
+	pthread_cond_broadcast(&p->added);
+	pthread_mutex_unlock(&p->lock);
 }
 
 void
 batch_publisher_finish(struct batch_publisher *p, struct progress *progress)
 {
-	pthread_mutex_lock(&p->lock);
-	p->finish = true;
-	pthread_cond_signal(&p->added);
-	pthread_mutex_unlock(&p->lock);
+	nothing_more(p);
 	while (!wait_a_little(p))
 		progress_tick(progress, monotime_ms());
 }
@@ -303,13 +315,9 @@ batch_publisher_free(struct batch_publisher *p)
 {
 	if (p == NULL)
 		return;
-	if (!pthread_equal(p->thread, pthread_self())) {
-		pthread_mutex_lock(&p->lock);
-		p->finish = true;
-		pthread_cond_signal(&p->added);
-		pthread_mutex_unlock(&p->lock);
-		pthread_join(p->thread, NULL);
-	}
+	nothing_more(p);
+	for (size_t i = 0; i < p->n_threads; i++)
+		pthread_join(p->thread[i], NULL);
 	pthread_cond_destroy(&p->ended);
 	pthread_cond_destroy(&p->added);
 	pthread_mutex_destroy(&p->lock);

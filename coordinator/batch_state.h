@@ -3,7 +3,7 @@
  * batch.c runs it from its beginning to its end; batch_requests.c reads what
  * is wanted and where it goes; batch_plan.c plans image by image, out of
  * batch_sources.c's graphs and base images; batch_jobs.c has the layers made;
- * batch_publish.c puts images where they go, in a thread of its own;
+ * batch_publish.c puts images where they go, in threads of its own;
  * batch_summary.c says what came of it.  For these alone.
  */
 #ifndef BATCH_STATE_H
@@ -147,7 +147,7 @@ int batch_jobs_run(struct batch *b, struct err *e);
 /* The image cannot be made; layers that nobody else wants are left. */
 void batch_image_fail(struct batch *b, uint32_t image, const struct err *why);
 
-/* Starts the thread. */
+/* Starts its threads. */
 int batch_publisher_new(
     struct batch *b, struct batch_publisher **out, struct err *e);
 /* All layers of the image are there; never waits. */

@@ -17,13 +17,17 @@ struct repository {
 	char *base, *name;
 };
 
+enum place_state { PLACE_FREE, PLACE_BUSY, PLACE_THERE };
+
 struct blob_place {
 	struct digest blob;
 	uint32_t repository;
+	enum place_state state;
 };
 
 struct blob_places {
 	pthread_mutex_t lock;
+	pthread_cond_t ended; /* one that was busy */
 	struct repository *repository;
 	size_t n_repositories;
 	/* The first place of each blob at each registry. */
@@ -40,6 +44,7 @@ blob_places_new(struct blob_places **out, struct err *e)
 	if (p == NULL)
 		return err_set(e, ERR_FATAL, errno, "blobs of registries");
 	pthread_mutex_init(&p->lock, NULL);
+	pthread_cond_init(&p->ended, NULL);
 	*out = p;
 	return 0;
 }
@@ -56,6 +61,7 @@ blob_places_free(struct blob_places *p)
 	free(p->repository);
 	free(p->place);
 	hash_index_free(&p->by_blob);
+	pthread_cond_destroy(&p->ended);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
@@ -70,7 +76,7 @@ hash_of(const struct digest *blob)
 	return hash;
 }
 
-static const struct repository *
+static struct blob_place *
 find(struct blob_places *p, const char *base, const struct digest *blob)
 {
 	uint64_t hash = hash_of(blob);
@@ -79,31 +85,13 @@ find(struct blob_places *p, const char *base, const struct digest *blob)
 
 	for (i = hash_index_first(&p->by_blob, hash, &at); i != HASH_INDEX_NONE;
 	     i = hash_index_next(&p->by_blob, hash, &at)) {
-		const struct blob_place *place = &p->place[i];
-		const struct repository *r = &p->repository[place->repository];
+		struct blob_place *place = &p->place[i];
 
 		if (digest_equal(&place->blob, blob) &&
-		    strcmp(r->base, base) == 0)
-			return r;
+		    strcmp(p->repository[place->repository].base, base) == 0)
+			return place;
 	}
 	return NULL;
-}
-
-const char *
-blob_places_find(struct blob_places *p, const char *base, const char *repo,
-    const struct digest *blob)
-{
-	const struct repository *r;
-	const char *name = NULL;
-
-	if (p == NULL)
-		return NULL;
-	pthread_mutex_lock(&p->lock);
-	r = find(p, base, blob);
-	if (r != NULL && strcmp(r->name, repo) != 0)
-		name = r->name;
-	pthread_mutex_unlock(&p->lock);
-	return name;
 }
 
 /* Images of one repository come together, often: the last is looked at first.
@@ -153,19 +141,60 @@ make_room(struct blob_places *p)
 	return true;
 }
 
-void
-blob_places_put(struct blob_places *p, const char *base, const char *repo,
+/* The first to put it there; without memory nobody is. */
+static bool
+claim(struct blob_places *p, const char *base, const char *repo,
     const struct digest *blob)
 {
+	struct blob_place *place = find(p, base, blob);
 	uint32_t repository;
 
-	if (p == NULL)
-		return;
-	pthread_mutex_lock(&p->lock);
-	if (find(p, base, blob) == NULL &&
-	    take_repository(p, base, repo, &repository) && make_room(p)) {
-		p->place[p->n] = (struct blob_place){*blob, repository};
+	if (!take_repository(p, base, repo, &repository))
+		return false;
+	if (place == NULL) {
+		if (!make_room(p))
+			return false;
+		place = &p->place[p->n];
+		place->blob = *blob;
 		hash_index_put(&p->by_blob, hash_of(blob), (uint32_t)p->n++);
 	}
+	place->repository = repository;
+	place->state = PLACE_BUSY;
+	return true;
+}
+
+bool
+blob_places_begin(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob, const char **from)
+{
+	const struct blob_place *place;
+	bool first = false;
+
+	*from = NULL;
+	if (p == NULL)
+		return false;
+	pthread_mutex_lock(&p->lock);
+	while (
+	    (place = find(p, base, blob)) != NULL && place->state == PLACE_BUSY)
+		pthread_cond_wait(&p->ended, &p->lock);
+	if (place == NULL || place->state == PLACE_FREE) {
+		first = claim(p, base, repo, blob);
+	} else {
+		const char *name = p->repository[place->repository].name;
+
+		if (strcmp(name, repo) != 0)
+			*from = name;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return first;
+}
+
+void
+blob_places_end(struct blob_places *p, const char *base,
+    const struct digest *blob, bool there)
+{
+	pthread_mutex_lock(&p->lock);
+	find(p, base, blob)->state = there ? PLACE_THERE : PLACE_FREE;
+	pthread_cond_broadcast(&p->ended);
 	pthread_mutex_unlock(&p->lock);
 }

@@ -218,8 +218,11 @@ push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 	const struct push_blob *b = &run->image->blob[i];
 	struct registry_blob blob = {
 	    .digest = &b->digest, .size = b->size, .fd = -1, .data = b->data};
+	struct blob_places *places = run->push->places;
 	AUTO(own_closep) int fd = -1;
 	enum registry_way way;
+	bool first;
+	int rc;
 
 	if (b->file != NULL) {
 		fd = open(b->file, O_RDONLY | O_CLOEXEC);
@@ -227,12 +230,13 @@ push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 			return err_set(e, ERR_FATAL, errno, "%s", b->file);
 	}
 	blob.fd = fd;
-	blob.from = blob_places_find(run->push->places, run->push->base,
-	    run->push->name.repo, &b->digest);
-	if (registry_push_blob(r, &blob, &way, e) < 0)
+	first = blob_places_begin(places, run->push->base, run->push->name.repo,
+	    &b->digest, &blob.from);
+	rc = registry_push_blob(r, &blob, &way, e);
+	if (first)
+		blob_places_end(places, run->push->base, &b->digest, rc == 0);
+	if (rc < 0)
 		return -1;
-	blob_places_put(run->push->places, run->push->base,
-	    run->push->name.repo, &b->digest);
 	count(run, way, b->size);
 	return 0;
 }
