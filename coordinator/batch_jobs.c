@@ -37,7 +37,8 @@ batch_image_fail(struct batch *b, uint32_t i, const struct err *why)
 
 		if (batch_layers_leave(&b->layers, layer) && b->running &&
 		    job != BATCH_NONE)
-			dispatch_cancel(b->workers.dispatch, &b->job[job]);
+			dispatch_cancel(
+			    b->workers.dispatch, (struct job_id){job});
 	}
 }
 
@@ -156,6 +157,13 @@ check_root(const struct batch *b, const struct batch_layer *l, struct err *why)
 	    image->root_file, &image->root_digest, &l->result, why);
 }
 
+/* What is audited may still turn out wrong: all is published at the end. */
+static bool
+is_held(const struct batch *b)
+{
+	return b->options->audit > 0;
+}
+
 /* A layer is there: images that waited for nothing else go on. */
 static int
 on_done(void *arg, const struct dispatch_job *job, struct err *e)
@@ -178,21 +186,25 @@ on_done(void *arg, const struct dispatch_job *job, struct err *e)
 		return 0;
 	}
 	while ((i = batch_layers_next(&b->layers, layer, &at)) != BATCH_NONE)
-		if (!b->image[i].failed && --b->image[i].missing == 0)
+		if (!b->image[i].failed && --b->image[i].missing == 0 &&
+		    !is_held(b))
 			batch_publisher_add(b->publisher, i);
 	return 0;
 }
 
-static void
-on_failed(void *arg, const struct dispatch_job *job, const struct err *why)
+static int
+on_failed(void *arg, const struct dispatch_job *job, const struct err *why,
+    struct err *e)
 {
 	struct batch *b = arg;
 	uint32_t layer = b->layer_of[job - b->job], i;
 	uint64_t at = 0;
 
+	(void)e;
 	b->layers.layer[layer].state = BATCH_FAILED;
 	while ((i = batch_layers_next(&b->layers, layer, &at)) != BATCH_NONE)
 		batch_image_fail(b, i, why);
+	return 0;
 }
 
 /* The root layer of an image: scanned only now, so that few are in memory. */
@@ -221,13 +233,21 @@ on_unload(void *arg, struct dispatch_job *out)
 	root_layer_freep(&b->loaded);
 }
 
-/* What is not whole by now will never be. */
+/* What is not whole by now, or has not been audited, will never be. */
 static void
 fail_the_rest(struct batch *b, const struct err *why)
 {
 	for (size_t i = 0; i < b->n; i++)
-		if (b->image[i].missing > 0)
+		if (b->image[i].missing > 0 || is_held(b))
 			batch_image_fail(b, (uint32_t)i, why);
+}
+
+static void
+publish_held(struct batch *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		if (!b->image[i].failed)
+			batch_publisher_add(b->publisher, (uint32_t)i);
 }
 
 int
@@ -235,10 +255,12 @@ batch_jobs_run(struct batch *b, struct err *e)
 {
 	struct dispatch_config hooks = {
 	    .done = on_done,
+	    .done_arg = b,
 	    .failed = on_failed,
+	    .failed_arg = b,
 	    .load = on_load,
 	    .unload = on_unload,
-	    .done_arg = b,
+	    .load_arg = b,
 	};
 	struct err why = ERR_INIT;
 	int rc;
@@ -256,6 +278,8 @@ batch_jobs_run(struct batch *b, struct err *e)
 	b->running = false;
 	if (rc < 0)
 		fail_the_rest(b, &why);
+	else if (is_held(b))
+		publish_held(b);
 	build_workers_end(&b->workers);
 	return 0;
 }

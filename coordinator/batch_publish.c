@@ -199,9 +199,7 @@ publish(struct batch *b, struct batch_image *image)
 
 	image->done = put_image(b, image, &p, &e) == 0;
 	publication_clear(&p);
-	/* An audit may have its root layer made once more. */
-	if (b->options->audit == 0)
-		request_freep(&image->request);
+	request_freep(&image->request);
 	if (!image->done) {
 		image->failed = true;
 		image->kind = e.kind;

@@ -126,8 +126,10 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->encoding = config->encoding;
 	d->done = config->done;
 	d->failed = config->failed;
+	d->failed_arg = config->failed_arg;
 	d->load = config->load;
 	d->unload = config->unload;
+	d->load_arg = config->load_arg;
 	d->done_arg = config->done_arg;
 	if (config->encoder != NULL)
 		snprintf(d->encoder, sizeof(d->encoder), "%s", config->encoder);
@@ -231,16 +233,19 @@ replace(struct dispatch *d, struct err *e)
 	return 0;
 }
 
-static void
-send_job(struct dispatch *d, const struct sched_action *a)
+static int
+send_job(struct dispatch *d, const struct sched_action *a, struct err *e)
 {
 	struct peer *p = peer_by_worker(d, a->worker);
 	struct dispatch_job job = d->job[a->job.v];
 	struct layer_spec spooled;
-	struct err e = ERR_INIT;
+	struct err why = ERR_INIT;
+	int rc;
 
-	if (p == NULL || !dispatch_load(d, a->job, &job))
-		return;
+	if (p == NULL)
+		return 0;
+	if ((rc = dispatch_load(d, a->job, &job, e)) <= 0)
+		return rc;
 	d->started[a->job.v] = dispatch_now(d);
 	if (dispatch_blobs_done(d, a->job)) {
 		/* An audit: only what comes out is of interest. */
@@ -255,12 +260,13 @@ send_job(struct dispatch *d, const struct sched_action *a)
 		}
 	}
 	if (job_send(p->via, &p->link, &job, d->base + a->job.v, a->attempt,
-		&e) < 0) {
+		&why) < 0) {
 		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
-		    job.label, (unsigned long long)a->attempt, e.text);
+		    job.label, (unsigned long long)a->attempt, why.text);
 		peer_gone(d, p, "cannot be reached");
 	}
 	dispatch_unload(d, &job);
+	return 0;
 }
 
 static void
@@ -311,19 +317,13 @@ job_failed(const struct dispatch *d, struct job_id id, struct err *e)
 	return err_ctx(e, "%s: failed %u times", label, n);
 }
 
-/* The run goes on, if there is somebody to tell. */
 static int
 give_up(struct dispatch *d, struct job_id id, struct err *e)
 {
 	struct err why = ERR_INIT;
 
 	job_failed(d, id, &why);
-	if (d->failed == NULL) {
-		*e = why;
-		return -1;
-	}
-	d->failed(d->done_arg, &d->job[id.v], &why);
-	return 0;
+	return dispatch_give_up(d, id, &why, e);
 }
 
 static void
@@ -341,8 +341,7 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 
 	switch (a->kind) {
 	case SCHED_SEND:
-		send_job(d, a);
-		break;
+		return send_job(d, a, e);
 	case SCHED_CANCEL:
 		send_cancel(d, a);
 		break;

@@ -12,6 +12,7 @@
 
 #include "encoding.h"
 #include "layer_spec.h"
+#include "scheduler.h"
 
 struct cache_list;
 struct closure;
@@ -49,20 +50,23 @@ struct dispatch_config {
 	const char *encoder; /* that workers must have, or NULL: the first's */
 	/* Told of each job that is done and verified, but for measured ones. */
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	void *done_arg;
 	/*
-	 * Told of each job that failed for good; the run then goes on without
-	 * it.  NULL: the run fails.
+	 * The same for one that has failed for good, and why: the run goes on
+	 * without it.  NULL: that is the end.
 	 */
-	void (*failed)(
-	    void *arg, const struct dispatch_job *job, const struct err *why);
+	int (*failed)(void *arg, const struct dispatch_job *job,
+	    const struct err *why, struct err *e);
+	void *failed_arg;
 	/*
-	 * Fills in a copy of a job without entries before each time that it is
-	 * sent; unload is called once it was.  What cannot be loaded failed.
+	 * Fills in the entries of a copy of the job before each time that it
+	 * is sent; unload is called once it was.  What cannot be loaded has
+	 * failed.  For jobs LAYER_FROM_ENTRIES, if not NULL.
 	 */
 	int (*load)(void *arg, const struct dispatch_job *job,
 	    struct dispatch_job *out, struct err *e);
 	void (*unload)(void *arg, struct dispatch_job *out);
-	void *done_arg; /* of them all */
+	void *load_arg;
 
 	/* Workers of other machines; borrowed until dispatch_free. */
 	const char *listen;	     /* where they may join, or NULL */
@@ -81,16 +85,16 @@ int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 
 /*
  * Runs n jobs to their end.  Fails with the first job that failed for good
- * (unless `failed` is there to be told):
- * its label and the workers' reasons, ERR_JOB where its input is to blame.
- * ERR_FATAL: workers cannot be had or disagree.  After a failure only
- * dispatch_free is allowed.
+ * (unless `failed` is there to be told): its label and the workers' reasons,
+ * ERR_JOB where its input is to blame. ERR_FATAL: workers cannot be had or
+ * disagree.  After a failure only dispatch_free is allowed.
  */
 int dispatch_run(
     struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e);
 
-/* Of the run that is on: nobody wants the job any more.  From callbacks. */
-void dispatch_cancel(struct dispatch *d, const struct dispatch_job *job);
+/* From callbacks: nobody wants that job of the run any more; it is not told of.
+ */
+void dispatch_cancel(struct dispatch *d, struct job_id id);
 
 /* Of the workers that were there: encoder_version.h; "": nobody was. */
 const char *dispatch_encoder(const struct dispatch *d);

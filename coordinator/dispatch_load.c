@@ -4,28 +4,44 @@
 #include "err.h"
 
 void
-dispatch_cancel(struct dispatch *d, const struct dispatch_job *job)
+dispatch_cancel(struct dispatch *d, struct job_id id)
 {
-	sched_cancel(d->sched, dispatch_now(d),
-	    (struct job_id){(uint64_t)(job - d->job)});
+	sched_cancel(d->sched, dispatch_now(d), id);
 }
 
-bool
-dispatch_load(struct dispatch *d, struct job_id id, struct dispatch_job *job)
+static bool
+is_loaded(const struct dispatch *d, const struct dispatch_job *job)
 {
-	struct err e = ERR_INIT;
+	return d->load != NULL && job->spec->source == LAYER_FROM_ENTRIES;
+}
 
-	if (d->load == NULL || job->spec->source != LAYER_FROM_ENTRIES ||
-	    d->load(d->done_arg, &d->job[id.v], job, &e) == 0)
-		return true;
+int
+dispatch_give_up(
+    struct dispatch *d, struct job_id id, const struct err *why, struct err *e)
+{
+	if (d->failed == NULL) {
+		*e = *why;
+		return -1;
+	}
+	return d->failed(d->failed_arg, &d->job[id.v], why, e);
+}
+
+int
+dispatch_load(struct dispatch *d, struct job_id id, struct dispatch_job *job,
+    struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (!is_loaded(d, job) ||
+	    d->load(d->load_arg, &d->job[id.v], job, &why) == 0)
+		return 1;
 	sched_cancel(d->sched, dispatch_now(d), id);
-	d->failed(d->done_arg, &d->job[id.v], &e);
-	return false;
+	return dispatch_give_up(d, id, &why, e);
 }
 
 void
 dispatch_unload(struct dispatch *d, struct dispatch_job *job)
 {
-	if (d->load != NULL && job->spec->source == LAYER_FROM_ENTRIES)
-		d->unload(d->done_arg, job);
+	if (is_loaded(d, job))
+		d->unload(d->load_arg, job);
 }

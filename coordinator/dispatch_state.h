@@ -74,12 +74,14 @@ struct dispatch {
 	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
 	/* As in dispatch_config. */
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
-	void (*failed)(
-	    void *arg, const struct dispatch_job *job, const struct err *why);
+	void *done_arg;
+	int (*failed)(void *arg, const struct dispatch_job *job,
+	    const struct err *why, struct err *e);
+	void *failed_arg;
 	int (*load)(void *arg, const struct dispatch_job *job,
 	    struct dispatch_job *out, struct err *e);
 	void (*unload)(void *arg, struct dispatch_job *out);
-	void *done_arg;
+	void *load_arg;
 	uint64_t session;
 	size_t min_workers;
 	unsigned audit;	    /* percent */
@@ -258,11 +260,14 @@ int dispatch_locality_have(struct dispatch *d, struct peer *p,
     const struct msg_have *m, const char **bad, struct err *e);
 
 /*
- * dispatch_load.c: entries of a job that has none, made before it is sent and
- * freed then; false: they cannot be made, and that was told.
+ * dispatch_load.c: tells of a job that failed for good, or fails as it did.
+ * _load: entries of a job that has none, made before it is sent and freed then
+ * by _unload; 1, or 0: they cannot be made, and that was told.
  */
-bool dispatch_load(
-    struct dispatch *d, struct job_id id, struct dispatch_job *job);
+int dispatch_give_up(
+    struct dispatch *d, struct job_id id, const struct err *why, struct err *e);
+int dispatch_load(struct dispatch *d, struct job_id id,
+    struct dispatch_job *job, struct err *e);
 void dispatch_unload(struct dispatch *d, struct dispatch_job *job);
 
 /* A result that holds and is where it belongs: does it count? */

@@ -254,6 +254,20 @@ class TestSame(BatchBase):
         self.assertEqual(summary["totals"]["done"], 8)
 
 
+    def test_launch(self):
+        """Other people's workers, by a command; none of our own."""
+        worker = "%s --slots 1 --spool %s" % (
+            quarrytest.WORKER, self.path("home"))
+        summary, events = self.batch(
+            self.requests(self.many(5)), "--to", "none", "--local-slots", "0",
+            "--advertise", "127.0.0.1", "--launch",
+            "%s & %s & wait" % (worker, worker))
+        self.assertEqual(summary["totals"]["done"], 5)
+        self.assertEqual(
+            sum(e["event"] == "done" for e in events),
+            summary["totals"]["made_layers"])
+
+
 class TestFaults(BatchBase):
     def test_one_is_wrong(self):
         docs = self.many(6)
