@@ -66,7 +66,8 @@ job_enqueue(struct scheduler *s, uint64_t id)
 	struct job *j = &s->job[id];
 
 	j->state = JOB_QUEUED;
-	job_queue_put(j->accepted ? &s->audits : &s->queue, j->order, id);
+	job_queue_put(
+	    j->accepted ? &s->audits : &s->queue, job_order(s, j), id);
 	s->queued += (double)j->weight;
 	s->changed = true;
 }

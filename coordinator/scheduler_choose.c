@@ -312,6 +312,20 @@ ceiling(struct scheduler *s, int64_t now)
 	return most;
 }
 
+/* The next one in the queue after job id that may be light enough. */
+static uint64_t
+below_ceiling(const struct scheduler *s, const struct job_queue *q, uint64_t id,
+    uint64_t *below)
+{
+	uint64_t at = *below;
+
+	if (s->ordered)
+		return job_queue_after(q, job_order(s, &s->job[id]), id);
+	/* All that follow are. */
+	*below = UINT64_MAX;
+	return job_queue_after(q, at, UINT64_MAX);
+}
+
 static struct worker *
 choose_from(
     struct scheduler *s, int64_t now, struct job_queue *q, uint64_t *job)
@@ -327,13 +341,7 @@ choose_from(
 		struct job *j = &s->job[id];
 
 		if (j->weight >= below && below < UINT64_MAX) {
-			/* By weight, all that come then are light enough. */
-			if (s->ordered) {
-				id = job_queue_after(q, j->order, id);
-				continue;
-			}
-			id = job_queue_after(q, below, UINT64_MAX);
-			below = UINT64_MAX;
+			id = below_ceiling(s, q, id, &below);
 			continue;
 		}
 		w = j->locality == NULL ? any_with_room(s, now, j)
@@ -345,7 +353,7 @@ choose_from(
 		/* Enough was looked at. */
 		if (f.w != NULL && held >= held_max(s))
 			break;
-		id = job_queue_after(q, j->order, id);
+		id = job_queue_after(q, job_order(s, j), id);
 	}
 	*job = f.job;
 	return f.w;

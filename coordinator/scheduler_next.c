@@ -128,8 +128,8 @@ next_skipped(struct scheduler *s, int64_t now, struct sched_action *out)
 	    (s->usable > 1 && !s->unable))
 		return false;
 	while (can_audit(s, &s->job[id]))
-		if ((id = job_queue_after(&s->audits, s->job[id].order, id)) ==
-		    JOB_QUEUE_NONE)
+		if ((id = job_queue_after(&s->audits, job_order(s, &s->job[id]),
+			 id)) == JOB_QUEUE_NONE)
 			return false;
 	*out = (struct sched_action){
 	    .kind = SCHED_AUDIT_SKIPPED,

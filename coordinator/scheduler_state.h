@@ -121,6 +121,14 @@ struct scheduler {
 	struct pending pending;
 };
 
+/* What the queue goes by. */
+static inline uint64_t
+job_order(const struct scheduler *s, const struct job *j)
+{
+	(void)s;
+	return j->order;
+}
+
 /* scheduler.c */
 void job_enqueue(struct scheduler *s, uint64_t id);
 void job_dequeue(struct scheduler *s, uint64_t id);
