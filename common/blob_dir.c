@@ -125,6 +125,18 @@ blob_write(struct blob_writer *w, const void *data, size_t len, struct err *e)
 	return 0;
 }
 
+int
+blob_writer_file(const struct blob_writer *w)
+{
+	return w->fd;
+}
+
+void
+blob_writer_wrote(struct blob_writer *w, uint64_t size)
+{
+	w->size = size;
+}
+
 /* A blob of this name was there before: is it whole? */
 static int
 check_present(struct blob_writer *w, const char *name, struct err *e)

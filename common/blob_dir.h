@@ -8,6 +8,7 @@
 #define BLOB_DIR_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "digest.h"
 
@@ -23,6 +24,9 @@ int blob_writer_new(const char *folder, struct write_behind *behind,
     struct blob_writer **out, struct err *e);
 int blob_write(
     struct blob_writer *w, const void *data, size_t len, struct err *e);
+/* The file, for one who writes into it by himself, and then says how much. */
+int blob_writer_file(const struct blob_writer *w);
+void blob_writer_wrote(struct blob_writer *w, uint64_t size);
 /*
  * Makes what was written durable under its digest's name.  A blob of that
  * name that is there already is left alone.  After a failure the temp file is

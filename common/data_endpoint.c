@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "endpoint.h"
 #include "err.h"
 
 #define TCP "tcp://"
@@ -48,5 +49,30 @@ data_endpoint(const char *control, const char *data, char **out, struct err *e)
 	if (rc < 0)
 		return err_set(e, ERR_FATAL, errno, "endpoint");
 	*out = made;
+	return 0;
+}
+
+int
+data_endpoint_beside(const char *listen, char *out, size_t size, struct err *e)
+{
+	const char *colon = strrchr(listen, ':');
+	struct endpoint where;
+	unsigned long port;
+
+	if (endpoint_check(listen, true, &where, e) < 0)
+		return -1;
+	if (where.kind == ENDPOINT_IPC) {
+		snprintf(out, size, "%s.data", listen);
+		return 0;
+	}
+	if (strcmp(colon, ":*") == 0) {
+		snprintf(out, size, "%s", listen);
+		return 0;
+	}
+	port = strtoul(colon + 1, NULL, 10) + 1;
+	if (port > 65535)
+		return err_set(e, ERR_USAGE, 0,
+		    "%.120s: the port after it is needed, too", listen);
+	snprintf(out, size, "%.*s:%lu", (int)(colon - listen), listen, port);
 	return 0;
 }

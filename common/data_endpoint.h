@@ -25,4 +25,12 @@ void data_endpoint_welcome(const char *bound, char *out, size_t size);
 int data_endpoint(
     const char *control, const char *data, char **out, struct err *e);
 
+/*
+ * Where the data socket of a control socket at `listen` is to be bound: TCP at
+ * the port after it, or at any where that was any; ipc at PATH.data.
+ * ERR_USAGE: listen is no endpoint, or there is no port after it.
+ */
+int data_endpoint_beside(
+    const char *listen, char *out, size_t size, struct err *e);
+
 #endif

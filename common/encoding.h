@@ -11,6 +11,7 @@
 struct err;
 
 enum encoding_kind { ENCODING_NONE = 0, ENCODING_GZIP = 1, ENCODING_ZSTD = 2 };
+#define ENCODING_KINDS 3
 
 /* Input bytes of one gzip member and of one zstd frame. */
 #define ENCODING_GZIP_CHUNK ((size_t)1 << 20)

@@ -3,8 +3,8 @@
  *
  * A function that can fail returns 0, or -1 with *e set; e is never NULL and
  * is set exactly once.  Callers add context while returning.  Nothing
- * allocates.  Only main, dispatch, build, root_scan, zap, progress and the
- * worker's agent print.  The kind decides what happens next (it crosses the
+ * allocates.  Only main, dispatch, client, build, root_scan, zap, progress and
+ * the worker's agent print.  The kind decides what happens next (it crosses the
  * wire in FAIL); no code looks at the text.  Usable in any thread; a struct
  * err belongs to one.
  */

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@
 
 #include <curl/curl.h>
 
+#include "digest.h"
 #include "err.h"
 #include "http_tls.h"
 #include "own.h"
@@ -26,11 +28,14 @@ struct http {
 	uint64_t sent; /* of the body */
 	int sys;       /* what failed here: errno */
 	bool too_large, no_memory, refused, cancelled;
+	bool begun;	/* to write into the request's file */
+	bool misplaced; /* another part of it came than was asked for */
 };
 
 static const char *const names[HTTP_HEADERS] = {
     [HTTP_LOCATION] = "location",
     [HTTP_RANGE] = "range",
+    [HTTP_CONTENT_RANGE] = "content-range",
     [HTTP_DIGEST] = "docker-content-digest",
     [HTTP_CONTENT_TYPE] = "content-type",
     [HTTP_CHALLENGE] = "www-authenticate",
@@ -97,6 +102,52 @@ take_header(char *data, size_t one, size_t len, void *arg)
 	return h->too_large || h->no_memory ? 0 : len;
 }
 
+/* "bytes FROM-..." is where the file goes on. */
+static bool
+goes_on(const struct http *h)
+{
+	const char *said = h->answer->header[HTTP_CONTENT_RANGE];
+	char want[40];
+
+	snprintf(
+	    want, sizeof(want), "bytes %" PRIu64 "-", h->request->file->got);
+	return said != NULL && strncasecmp(said, want, strlen(want)) == 0;
+}
+
+static size_t
+take_file(struct http *h, long status, const char *data, size_t len)
+{
+	struct http_file *f = h->request->file;
+
+	if (!h->begun && status == 200) {
+		f->got = 0;
+		sha256_init(f->hash);
+	} else if (!h->begun && !goes_on(h)) {
+		h->misplaced = true;
+		return 0;
+	}
+	h->begun = true;
+	if (len > f->size - f->got) {
+		h->too_large = true;
+		return 0;
+	}
+	for (size_t done = 0; done < len;) {
+		ssize_t n = pwrite(
+		    f->fd, data + done, len - done, (off_t)(f->got + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			h->sys = n < 0 ? errno : EIO;
+			return 0;
+		}
+		done += (size_t)n;
+	}
+	sha256_update(f->hash, data, len);
+	f->got += len;
+	return len;
+}
+
 /* Of a refusal only the beginning is of interest. */
 static size_t
 take_body(char *data, size_t one, size_t len, void *arg)
@@ -109,7 +160,12 @@ take_body(char *data, size_t one, size_t len, void *arg)
 
 	(void)one;
 	curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &status);
-	room = (status < 300 ? HTTP_ANSWER_MAX : HTTP_REFUSAL_MAX) - a->len;
+	if (h->request->file != NULL && (status == 200 || status == 206))
+		return take_file(h, status, data, len);
+	room = status >= 300		  ? HTTP_REFUSAL_MAX
+	    : h->request->answer_max != 0 ? h->request->answer_max
+					  : HTTP_ANSWER_MAX;
+	room -= a->len;
 	if (len > room && status < 300) {
 		h->too_large = true;
 		return 0;
@@ -305,6 +361,7 @@ set_request(struct http *h, struct curl_slist **headers)
 	const struct http_request *r = h->request;
 	bool head = strcmp(r->method, "HEAD") == 0;
 	bool sends = strcmp(r->method, "GET") != 0 && !head;
+	char range[48];
 
 	curl_easy_reset(h->easy);
 	if (!set_options(h))
@@ -315,6 +372,12 @@ set_request(struct http *h, struct curl_slist **headers)
 	for (size_t i = 0; i < r->n_headers; i++)
 		if (!add_line(headers, r->header[i]))
 			return false;
+	if (r->file != NULL && r->file->got > 0) {
+		snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-",
+		    r->file->got);
+		if (!add_line(headers, range))
+			return false;
+	}
 #define SET(option, value)                                                     \
 	if (curl_easy_setopt(h->easy, option, value) != CURLE_OK)              \
 	return false
@@ -336,7 +399,7 @@ fault_of(const struct http *h, CURLcode code)
 {
 	if (h->sys != 0 || h->no_memory || h->cancelled)
 		return HTTP_LOCAL;
-	if (h->refused || h->too_large)
+	if (h->refused || h->too_large || h->misplaced)
 		return HTTP_REFUSED;
 	/* Only some codes mean that the other side has seen nothing. */
 	if (code == CURLE_COULDNT_CONNECT ||
@@ -366,7 +429,10 @@ no_answer(struct http *h, CURLcode code, struct err *e)
 	if (h->cancelled)
 		return err_set(e, ERR_RETRY, ECANCELED, "%s", host);
 	if (h->sys != 0)
-		return err_set(e, ERR_RETRY, h->sys, "read what to send");
+		return err_set(e, ERR_RETRY, h->sys,
+		    h->request->file != NULL ? "write what comes from %s"
+					     : "read what to send to %s",
+		    host);
 	if (h->no_memory)
 		return err_set(e, ERR_RETRY, ENOMEM, "%s", host);
 	if (h->refused)
@@ -375,6 +441,9 @@ no_answer(struct http *h, CURLcode code, struct err *e)
 	if (h->too_large)
 		return err_set(
 		    e, ERR_RETRY, 0, "%s: its answer is too large", host);
+	if (h->misplaced)
+		return err_set(e, ERR_RETRY, 0,
+		    "%s: it sends another part than was asked for", host);
 	if (code == CURLE_OPERATION_TIMEDOUT)
 		return err_set(e, ERR_RETRY, ETIMEDOUT, "%s", host);
 	return err_set(e, ERR_RETRY, 0, "%s: %.200s", host,
@@ -395,6 +464,7 @@ http_do(struct http *h, const struct http_request *r, struct http_answer *out,
 	h->sent = 0;
 	h->sys = 0;
 	h->too_large = h->no_memory = h->refused = h->cancelled = false;
+	h->begun = h->misplaced = false;
 	h->why[0] = '\0';
 	code = set_request(h, &headers) ? curl_easy_perform(h->easy)
 					: CURLE_OUT_OF_MEMORY;

@@ -1,8 +1,8 @@
 /*
  * One HTTP exchange after the other, each with an answer small enough for
- * memory: what talking to a registry is made of.  Redirects are not followed
- * (the caller knows which may be), cookies are not kept, proxies are the
- * environment's (http_proxy, HTTPS_PROXY, NO_PROXY).  One thread each;
+ * memory, or for a file: what talking to a registry is made of.  Redirects are
+ * not followed (the caller knows which may be), cookies are not kept, proxies
+ * are the environment's (http_proxy, HTTPS_PROXY, NO_PROXY).  One thread each;
  * connections are kept in between.
  */
 #ifndef HTTP_H
@@ -16,6 +16,7 @@
 struct err;
 struct http;
 struct http_tls;
+struct sha256;
 
 #define HTTP_CONNECT_MS 10000
 /* So long without a byte either way, and the exchange has failed. */
@@ -32,6 +33,18 @@ struct http_options {
 	long stall_s;		    /* HTTP_STALL_S */
 };
 
+/*
+ * Where the body of a 200 or 206 goes as it comes.  What broke off goes on:
+ * the next request with the same file asks for the rest alone, and begins anew
+ * where the server does not know how.
+ */
+struct http_file {
+	int fd;
+	uint64_t size;	     /* of the whole; more is refused */
+	uint64_t got;	     /* bytes that are there, from the first on */
+	struct sha256 *hash; /* of these; borrowed */
+};
+
 struct http_request {
 	const char *method;	   /* "GET", "HEAD", "POST", "PUT", "PATCH" */
 	const char *url;	   /* http or https */
@@ -43,11 +56,14 @@ struct http_request {
 	uint64_t offset;
 	/* A name that leads to a private address leads nowhere. */
 	bool public_only;
+	struct http_file *file; /* of GET; or NULL: to memory, */
+	size_t answer_max;	/* so many bytes; 0: HTTP_ANSWER_MAX */
 };
 
 enum http_header {
 	HTTP_LOCATION,
 	HTTP_RANGE,
+	HTTP_CONTENT_RANGE,
 	HTTP_DIGEST, /* Docker-Content-Digest */
 	HTTP_CONTENT_TYPE,
 	HTTP_CHALLENGE, /* WWW-Authenticate; several: a line each */

@@ -1,6 +1,7 @@
 /*
  * ZeroMQ sockets with every option set in one place, and messages on them.
- * A socket belongs to the thread that made it.  One context a process.
+ * A socket belongs to the thread that made it.  One context a process, and
+ * in quarry serve one for clients: each has a list of keys (zap.h).
  */
 #ifndef LINK_H
 #define LINK_H

@@ -1,6 +1,7 @@
 #include "registry.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +38,8 @@ registry_new(
 		return err_set(e, ERR_FATAL, ENOMEM, "registry");
 	r->auth = c->auth;
 	r->cancel = c->cancel;
+	r->pull = c->pull;
+	registry_set_patience(r, REGISTRY_TRIES, INT64_MAX);
 	r->backoff_ms = c->backoff_ms > 0 ? c->backoff_ms : REGISTRY_BACKOFF_MS;
 	snprintf(
 	    r->host, sizeof(r->host), "%s", host != NULL ? host + 3 : c->base);
@@ -62,6 +65,13 @@ registry_freep(struct registry **r)
 {
 	registry_free(*r);
 	*r = NULL;
+}
+
+void
+registry_set_patience(struct registry *r, unsigned tries, int64_t pause_ms)
+{
+	r->tries = tries;
+	r->pause_ms = pause_ms;
 }
 
 unsigned
@@ -163,13 +173,17 @@ registry_pause(struct registry *r, unsigned tried, const struct http_answer *a,
     struct err *e)
 {
 	uint32_t chance = 0;
-	int64_t until;
+	int64_t pause, until;
 
 	if (getrandom(&chance, sizeof(chance), GRND_NONBLOCK) < 0)
 		chance = (uint32_t)monotime_ms();
-	until = monotime_ms() +
-	    registry_retry_pause(
-		tried, a, (int64_t)time(NULL), r->backoff_ms, chance);
+	pause = registry_retry_pause(
+	    tried, a, (int64_t)time(NULL), r->backoff_ms, chance);
+	if (pause > r->pause_ms)
+		return err_set(e, ERR_RETRY, 0,
+		    "%s: it asks for a pause of %" PRId64 " s", r->host,
+		    pause / 1000);
+	until = monotime_ms() + pause;
 	while (monotime_ms() < until) {
 		int64_t left = until - monotime_ms();
 
@@ -187,7 +201,8 @@ scope_of(const struct registry *r, const char *from, char **out, struct err *e)
 	int n = from != NULL
 	    ? asprintf(out, "repository:%s:pull,push repository:%s:pull",
 		  r->repo, from)
-	    : asprintf(out, "repository:%s:pull,push", r->repo);
+	    : asprintf(
+		  out, "repository:%s:pull%s", r->repo, r->pull ? "" : ",push");
 
 	if (n < 0) {
 		*out = NULL;
@@ -213,6 +228,8 @@ exchange(struct registry *r, const struct registry_call *c, const char *scope,
 	    .fd = c->fd,
 	    .offset = c->offset,
 	    .public_only = !own && !r->near,
+	    .file = c->file,
+	    .answer_max = c->answer_max,
 	};
 	int rc;
 
@@ -255,7 +272,7 @@ registry_call(struct registry *r, const struct registry_call *c,
 				continue;
 			/* A token server that is away may be back soon. */
 			if (e->kind != ERR_RETRY || e->sys == EACCES ||
-			    tried + 1 == REGISTRY_TRIES)
+			    tried + 1 >= r->tries)
 				return err_ctx(e, "%s", r->host);
 			renewals--;
 			err_clear(e);
@@ -265,7 +282,7 @@ registry_call(struct registry *r, const struct registry_call *c,
 		}
 		/* 429 says that nothing was done. */
 		if ((c->once && !(rc == 0 && out->status == 429)) ||
-		    !registry_retry_may(out) || tried + 1 == REGISTRY_TRIES)
+		    !registry_retry_may(out) || tried + 1 >= r->tries)
 			return rc;
 		err_clear(e);
 		if (registry_pause(r, tried++, out, e) < 0)

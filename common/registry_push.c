@@ -21,6 +21,7 @@
 enum outcome {
 	DONE,	 /* the registry says that it has it */
 	OPEN,	 /* who knows: look whether it is there */
+	LACKED,	 /* it is not there, and not here */
 	IN_PARTS /* not in one piece */
 };
 
@@ -285,6 +286,10 @@ upload(struct registry *r, const struct registry_blob *b, struct upload *u,
 	if (s.url == NULL)
 		return 0;
 	u->mount = false;
+	if (b->absent) {
+		u->outcome = LACKED;
+		return 0;
+	}
 	if (u->parts)
 		return patch(r, b, &s, u, e);
 	if (put(r, b, s.url, true, u, e) < 0)
@@ -323,6 +328,10 @@ registry_push_blob(struct registry *r, const struct registry_blob *b,
 			return -1;
 		/* Some fail, and do not say that they want it in parts. */
 		u.parts |= tried > 0 && !u.no_parts;
+		if (u.outcome == LACKED) {
+			*way = REGISTRY_LACKED;
+			return 0;
+		}
 		if (u.outcome == DONE) {
 			*way = u.mount ? REGISTRY_MOUNTED : REGISTRY_UPLOADED;
 			return 0;

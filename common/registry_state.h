@@ -1,4 +1,4 @@
-/* Inside of registry: what registry.c and registry_push.c share. */
+/* Inside of registry: what registry.c and registry_*.c share. */
 #ifndef REGISTRY_STATE_H
 #define REGISTRY_STATE_H
 
@@ -15,8 +15,10 @@ struct registry {
 	char *base, *repo;
 	char host[300]; /* for people, with the port */
 	bool near;	/* its own address is a private one */
+	bool pull;	/* only */
 	int64_t backoff_ms;
-	unsigned throttled;
+	int64_t pause_ms; /* the longest; longer ones are failures */
+	unsigned tries, throttled;
 };
 
 #define REGISTRY_HEADERS_MAX 6
@@ -31,8 +33,10 @@ struct registry_call {
 	uint64_t size;
 	int fd;
 	uint64_t offset;
-	const char *from; /* a repository to mount from: its scope, too */
-	bool once;	  /* what came of it must be looked at first */
+	const char *from;	/* a repository to mount from: its scope, too */
+	bool once;		/* what came of it must be looked at first */
+	struct http_file *file; /* as in http_request */
+	size_t answer_max;
 };
 
 #define REGISTRY_CALL                                                          \

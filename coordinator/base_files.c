@@ -245,12 +245,11 @@ read_whole(const struct base_file *file, char *buf, struct err *e)
 }
 
 int
-base_files_json(
-    struct base_files *files, const char *name, json_t **out, struct err *e)
+base_files_read(struct base_files *files, const char *name, char **out,
+    size_t *len, struct err *e)
 {
 	AUTO(own_freep) char *buf = NULL;
 	struct base_file *file;
-	json_error_t why;
 
 	if (base_files_get(files, name, &file, e) < 0)
 		return -1;
@@ -258,16 +257,29 @@ base_files_json(
 		return err_set(e, ERR_USAGE, 0,
 		    "%.200s is larger than %zu bytes", name,
 		    files->limits->json);
-	if ((buf = malloc((size_t)file->size + 1)) == NULL)
+	if ((buf = calloc(1, (size_t)file->size + 1)) == NULL)
 		return err_set(e, ERR_FATAL, errno, "base image");
 	if (read_whole(file, buf, e) < 0)
 		return -1;
-	if (json_file_too_deep(
-		buf, (size_t)file->size, files->limits->json_depth))
+	*out = STEAL(&buf);
+	*len = (size_t)file->size;
+	return 0;
+}
+
+int
+base_files_json(
+    struct base_files *files, const char *name, json_t **out, struct err *e)
+{
+	AUTO(own_freep) char *buf = NULL;
+	json_error_t why;
+	size_t len;
+
+	if (base_files_read(files, name, &buf, &len, e) < 0)
+		return -1;
+	if (json_file_too_deep(buf, len, files->limits->json_depth))
 		return err_set(e, ERR_USAGE, 0, "%.200s nests deeper than %zu",
 		    name, files->limits->json_depth);
-	*out =
-	    json_loadb(buf, (size_t)file->size, JSON_REJECT_DUPLICATES, &why);
+	*out = json_loadb(buf, len, JSON_REJECT_DUPLICATES, &why);
 	if (*out == NULL)
 		return err_set(e, ERR_USAGE, 0,
 		    "%.200s: line %d, column %d: %s", name, why.line,

@@ -1,7 +1,7 @@
 /*
  * The files of a base image, by their names in it: the members of an archive,
- * taken apart into a scratch folder under names of ours, or the files of a
- * layout folder.  Owns its nodes.  One thread.
+ * taken apart into a scratch folder under names of ours, the files of a layout
+ * folder, or what was fetched from a registry.  Owns its nodes.  One thread.
  */
 #ifndef BASE_FILES_H
 #define BASE_FILES_H
@@ -15,6 +15,7 @@
 #include "digest.h"
 
 struct base_limits;
+struct base_registry;
 struct err;
 
 struct base_file {
@@ -34,8 +35,12 @@ struct base_file {
 struct base_files {
 	const struct base_limits *limits;
 	const char *layout; /* the layout's folder, or NULL for an archive */
-	void *tree;	    /* of struct base_file, by name */
-	uint64_t unpacked;  /* bytes of layers so far */
+	struct base_registry *registry; /* borrowed, or NULL */
+	/* Which of several images is wanted; NULL: */
+	const char *architecture; /* there may be only one */
+	const char *ref_name;	  /* what index.json calls them is all one */
+	void *tree;		  /* of struct base_file, by name */
+	uint64_t unpacked;	  /* bytes of layers so far */
 };
 
 void base_files_clear(struct base_files *files);
@@ -63,6 +68,10 @@ int base_files_get(struct base_files *files, const char *name,
 
 /* Makes sure that file->digest is known. */
 int base_files_hash(struct base_file *file, struct err *e);
+
+/* Reads a small file (limits->json); *out (and a 0) is the caller's. */
+int base_files_read(struct base_files *files, const char *name, char **out,
+    size_t *len, struct err *e);
 
 /* Reads a JSON file; *out is the caller's. */
 int base_files_json(

@@ -5,10 +5,12 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "architecture.h"
 #include "base_archive.h"
 #include "base_files.h"
 #include "base_limits.h"
 #include "base_plan.h"
+#include "base_registry.h"
 #include "err.h"
 #include "json_file.h"
 #include "own.h"
@@ -17,7 +19,9 @@
 struct base {
 	struct base_image image;
 	struct scratch *scratch;
-	char *folder; /* an archive's members, or NULL */
+	const struct base_limits *limits;
+	char *folder; /* an archive's members, or what was fetched; or NULL */
+	struct base_registry *registry; /* or NULL */
 };
 
 /* "sha256:HEX" at i of the config's rootfs.diff_ids. */
@@ -32,16 +36,11 @@ diff_id_at(const json_t *diff_ids, size_t i, struct digest *out, struct err *e)
 	return 0;
 }
 
+/* Takes over what a file that was unpacked is. */
 static int
-read_layer(struct base_files *files, const struct base_ref *ref,
-    const struct digest *diff_id, struct base_layer *layer, struct err *e)
+take_file(struct base_layer *layer, const struct base_file *file,
+    const struct digest *diff_id, struct err *e)
 {
-	struct base_file *file;
-
-	if (base_plan_check(files, ref, e) < 0 ||
-	    base_files_get(files, ref->name, &file, e) < 0 ||
-	    base_archive_unpack(files, file, e) < 0)
-		return -1;
 	if (!digest_equal(&file->diff_id, diff_id)) {
 		char want[DIGEST_HEX_LEN + 1], is[DIGEST_HEX_LEN + 1];
 
@@ -50,11 +49,9 @@ read_layer(struct base_files *files, const struct base_ref *ref,
 		return err_set(e, ERR_USAGE, 0,
 		    "layer '%.200s' is damaged: its tar's SHA-256 is %s, but "
 		    "the config says %s",
-		    ref->name, is, want);
+		    layer->name, is, want);
 	}
-	layer->name = strdup(ref->name);
-	layer->file = strdup(file->file);
-	if (layer->name == NULL || layer->file == NULL)
+	if ((layer->file = strdup(file->file)) == NULL)
 		return err_set(e, ERR_FATAL, errno, "base image");
 	layer->media_type = file->media_type;
 	layer->result.diff_id = file->diff_id;
@@ -62,6 +59,28 @@ read_layer(struct base_files *files, const struct base_ref *ref,
 	layer->result.digest = file->digest;
 	layer->result.size = file->size;
 	return 0;
+}
+
+static int
+read_layer(struct base_files *files, const struct base_ref *ref,
+    const struct digest *diff_id, struct base_layer *layer, struct err *e)
+{
+	struct base_file *file;
+
+	if ((layer->name = strdup(ref->name)) == NULL)
+		return err_set(e, ERR_FATAL, errno, "base image");
+	if (files->registry != NULL) {
+		layer->media_type = ref->media_type;
+		layer->result.diff_id = *diff_id;
+		layer->result.digest = ref->digest;
+		layer->result.size = ref->size;
+		return 0;
+	}
+	if (base_plan_check(files, ref, e) < 0 ||
+	    base_files_get(files, ref->name, &file, e) < 0 ||
+	    base_archive_unpack(files, file, e) < 0)
+		return -1;
+	return take_file(layer, file, diff_id, e);
 }
 
 static int
@@ -116,6 +135,7 @@ read_image(struct base_files *files, struct base_image *image, struct err *e)
 	json_t *inner;
 
 	if (base_plan_make(files, &plan, e) < 0 ||
+	    base_plan_want(files, &plan.config, false, e) < 0 ||
 	    base_plan_check(files, &plan.config, e) < 0 ||
 	    base_files_json(files, plan.config.name, &config, e) < 0)
 		return -1;
@@ -135,11 +155,31 @@ read_image(struct base_files *files, struct base_image *image, struct err *e)
 }
 
 static int
-open_files(struct base *base, const char *path, struct base_files *files,
-    struct err *e)
+open_registry(struct base *base, const struct base_source *source,
+    struct base_files *files, struct err *e)
 {
+	struct base_image *image = &base->image;
+
+	if (scratch_folder(base->scratch, scratch_temp(), &base->folder, e) <
+		0 ||
+	    base_registry_open(source->name + strlen(BASE_REGISTRY),
+		source->push, base->folder, files, &base->registry, e) < 0)
+		return -1;
+	files->registry = base->registry;
+	image->registry = base_registry_base(base->registry);
+	image->repository = base_registry_repo(base->registry);
+	return 0;
+}
+
+static int
+open_files(struct base *base, const struct base_source *source,
+    struct base_files *files, struct err *e)
+{
+	const char *path = source->name;
 	struct stat st;
 
+	if (strncmp(path, BASE_REGISTRY, strlen(BASE_REGISTRY)) == 0)
+		return open_registry(base, source, files, e);
 	if (stat(path, &st) < 0)
 		return err_set(e, ERR_USAGE, errno, "open");
 	if (S_ISDIR(st.st_mode)) {
@@ -157,31 +197,80 @@ open_files(struct base *base, const char *path, struct base_files *files,
 }
 
 int
-base_image_open_within(const char *path, struct scratch *scratch,
-    const struct base_limits *limits, struct base_image **out, struct err *e)
+base_image_open_within(const struct base_source *source,
+    struct scratch *scratch, const struct base_limits *limits,
+    struct base_image **out, struct err *e)
 {
 	AUTO(base_files_clear) struct base_files files = {.limits = limits};
 	AUTO(base_image_freep) struct base_image *image = NULL;
+	char here[ARCHITECTURE_HERE_SIZE];
 	struct base *base;
 
 	if ((base = calloc(1, sizeof(*base))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "base image");
 	image = &base->image;
 	base->scratch = scratch;
-	if (open_files(base, path, &files, e) < 0 ||
+	base->limits = limits;
+	architecture_here(here);
+	files.architecture =
+	    source->architecture != NULL ? source->architecture : here;
+	if (open_files(base, source, &files, e) < 0 ||
 	    read_image(&files, image, e) < 0)
-		return err_ctx(e, "base image %s", path);
+		return err_ctx(e, "base image %.300s", source->name);
 	*out = STEAL(&image);
 	return 0;
 }
 
 int
-base_image_open(const char *path, struct scratch *scratch,
+base_image_open(const struct base_source *source, struct scratch *scratch,
     struct base_image **out, struct err *e)
 {
 	static const struct base_limits limits = BASE_LIMITS_DEFAULT;
 
-	return base_image_open_within(path, scratch, &limits, out, e);
+	return base_image_open_within(source, scratch, &limits, out, e);
+}
+
+/* Whether the layer is fetched or not, the image's manifest says the same. */
+static int
+check_media_type(
+    const struct base_layer *layer, const struct base_file *file, struct err *e)
+{
+	if (strcmp(layer->media_type, file->media_type) == 0)
+		return 0;
+	return err_set(e, ERR_USAGE, 0,
+	    "layer '%.200s' is %s, but its manifest says %s", layer->name,
+	    file->media_type, layer->media_type);
+}
+
+int
+base_image_fetch(
+    struct base_image *image, size_t i, const char *blobs, struct err *e)
+{
+	struct base *base = (struct base *)image;
+	struct base_layer *layer = &image->layer[i];
+	struct base_files files = {.limits = base->limits};
+	AUTO(own_freep) char *path = NULL;
+	struct base_file file = {
+	    .name = layer->name,
+	    .size = layer->result.size,
+	    .has_digest = true,
+	    .digest = layer->result.digest,
+	};
+	char hex[DIGEST_HEX_LEN + 1];
+
+	digest_hex(&file.digest, hex);
+	if (asprintf(&path, "%s/%s", blobs, hex) < 0) {
+		path = NULL;
+		return err_set(e, ERR_FATAL, errno, "base image");
+	}
+	file.file = path;
+	if (base_registry_fetch(
+		base->registry, &file.digest, file.size, blobs, e) < 0 ||
+	    base_archive_unpack(&files, &file, e) < 0 ||
+	    check_media_type(layer, &file, e) < 0 ||
+	    take_file(layer, &file, &layer->result.diff_id, e) < 0)
+		return err_ctx(e, "base image");
+	return 0;
 }
 
 void
@@ -197,6 +286,7 @@ base_image_free(struct base_image *image)
 	}
 	free(image->layer);
 	json_decref(image->config);
+	base_registry_free(base->registry);
 	if (base->folder != NULL)
 		scratch_remove(base->scratch, base->folder);
 	free(base->folder);

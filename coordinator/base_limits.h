@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 struct base_image;
+struct base_source;
 struct err;
 struct scratch;
 
@@ -36,7 +37,8 @@ struct base_limits {
 #define BASE_INDEXES_MAX 4 /* an index in an index in an index */
 
 /* base_image_open() with other limits than the default. */
-int base_image_open_within(const char *path, struct scratch *scratch,
-    const struct base_limits *limits, struct base_image **out, struct err *e);
+int base_image_open_within(const struct base_source *source,
+    struct scratch *scratch, const struct base_limits *limits,
+    struct base_image **out, struct err *e);
 
 #endif

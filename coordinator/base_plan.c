@@ -10,11 +10,14 @@
 #include "architecture.h"
 #include "base_files.h"
 #include "base_limits.h"
+#include "base_registry.h"
 #include "err.h"
+#include "image_format.h"
 #include "json_file.h"
 #include "own.h"
 
 #define BLOBS "blobs/sha256/"
+#define TOP "index.json"
 
 static void
 ref_clear(struct base_ref *ref)
@@ -25,11 +28,29 @@ ref_clear(struct base_ref *ref)
 void
 base_plan_clear(struct base_plan *plan)
 {
+	ref_clear(&plan->manifest);
 	ref_clear(&plan->config);
 	for (size_t i = 0; i < plan->n; i++)
 		ref_clear(&plan->layer[i]);
 	own_freep(&plan->layer);
 	plan->n = 0;
+}
+
+void
+base_plan_blob_name(
+    const struct digest *digest, char out[static BASE_BLOB_NAME_SIZE])
+{
+	strcpy(out, BLOBS);
+	digest_hex(digest, out + strlen(BLOBS));
+}
+
+int
+base_plan_want(struct base_files *files, const struct base_ref *ref,
+    bool manifest, struct err *e)
+{
+	return files->registry == NULL
+	    ? 0
+	    : base_registry_want(files->registry, files, ref, manifest, e);
 }
 
 int
@@ -126,7 +147,7 @@ ref_from_descriptor(
 {
 	const json_t *size = json_object_get(json, "size");
 	const char *digest = json_string_value(json_object_get(json, "digest"));
-	char hex[DIGEST_HEX_LEN + 1];
+	char name[BASE_BLOB_NAME_SIZE];
 
 	if (digest == NULL || !json_is_integer(size) ||
 	    json_integer_value(size) < 0)
@@ -136,11 +157,9 @@ ref_from_descriptor(
 		return err_set(e, ERR_USAGE, 0,
 		    "%s: digest '%.80s' is not sha256 and 64 digits", where,
 		    digest);
-	digest_hex(&ref->digest, hex);
-	if (asprintf(&ref->name, BLOBS "%s", hex) < 0) {
-		ref->name = NULL;
+	base_plan_blob_name(&ref->digest, name);
+	if ((ref->name = strdup(name)) == NULL)
 		return err_set(e, ERR_FATAL, errno, "base image");
-	}
 	ref->size = (uint64_t)json_integer_value(size);
 	ref->has_size = ref->has_digest = true;
 	return 0;
@@ -156,105 +175,80 @@ media_type_of(const json_t *json)
 }
 
 static bool
-one_of(const char *s, const char *const *list)
-{
-	for (; *list != NULL; list++)
-		if (strcmp(s, *list) == 0)
-			return true;
-	return false;
-}
-
-static bool
-is_index(const char *media_type)
-{
-	static const char *const known[] = {
-	    "application/vnd.oci.image.index.v1+json",
-	    "application/vnd.docker.distribution.manifest.list.v2+json", NULL};
-
-	return one_of(media_type, known);
-}
-
-static bool
-is_manifest(const char *media_type)
-{
-	static const char *const known[] = {
-	    "application/vnd.oci.image.manifest.v1+json",
-	    "application/vnd.docker.distribution.manifest.v2+json", NULL};
-
-	return one_of(media_type, known);
-}
-
-/* Whether the media type is one of a layer that the image itself holds. */
-static bool
-is_layer(const char *media_type)
-{
-	static const char *const known[] = {
-	    "application/vnd.oci.image.layer.v1.tar",
-	    "application/vnd.oci.image.layer.v1.tar+gzip",
-	    "application/vnd.oci.image.layer.v1.tar+zstd",
-	    "application/vnd.docker.image.rootfs.diff.tar",
-	    "application/vnd.docker.image.rootfs.diff.tar.gzip",
-	    "application/vnd.docker.image.rootfs.diff.tar.zstd", NULL};
-
-	return one_of(media_type, known);
-}
-
-static bool
-is_here(const json_t *descriptor)
+is_wanted(const struct base_files *files, const json_t *descriptor)
 {
 	const json_t *platform = json_object_get(descriptor, "platform");
 	const char *os = json_string_value(json_object_get(platform, "os"));
 	const char *arch =
 	    json_string_value(json_object_get(platform, "architecture"));
-	char here[ARCHITECTURE_HERE_SIZE];
 
-	architecture_here(here);
-	return os != NULL && arch != NULL && strcmp(os, "linux") == 0 &&
-	    strcmp(arch, here) == 0;
+	return files->architecture != NULL && os != NULL && arch != NULL &&
+	    strcmp(os, "linux") == 0 && strcmp(arch, files->architecture) == 0;
 }
 
 /* Builders add attestations beside an image, for no platform at all. */
 static bool
-is_candidate(const json_t *descriptor)
+is_candidate(const json_t *descriptor, const char *ref_name)
 {
+	const char *name = json_string_value(
+	    json_object_get(json_object_get(descriptor, "annotations"),
+		"org.opencontainers.image.ref.name"));
 	const json_t *platform = json_object_get(descriptor, "platform");
 	const char *os = json_string_value(json_object_get(platform, "os"));
 	const char *type = media_type_of(descriptor);
 
-	return (is_index(type) || is_manifest(type)) &&
-	    (os == NULL || strcmp(os, "unknown") != 0);
+	return (image_format_is_index(type) ||
+		   image_format_is_manifest(type)) &&
+	    (os == NULL || strcmp(os, "unknown") != 0) &&
+	    (ref_name == NULL || (name != NULL && strcmp(name, ref_name) == 0));
 }
 
-/* The only image of an index, or the one for this machine. */
 static int
-choose(
-    const json_t *index, const char *where, const json_t **out, struct err *e)
+not_one(const struct base_files *files, const char *where, size_t n,
+    size_t n_found, struct err *e)
 {
-	const json_t *list = json_object_get(index, "manifests"), *here = NULL;
-	size_t n = 0, n_here = 0;
+	const char *arch = files->architecture;
+
+	if (n == 0)
+		return err_set(e, ERR_USAGE, 0, "%s names no image%s%.100s",
+		    where, files->ref_name != NULL ? " called " : "",
+		    files->ref_name != NULL ? files->ref_name : "");
+	return err_set(e, ERR_USAGE, 0, "%s names %zu images%s%s%s: %s", where,
+	    n,
+	    arch == NULL       ? ""
+		: n_found == 0 ? ", none of them for linux/"
+			       : ", several of them for linux/",
+	    arch != NULL ? arch : "", arch == NULL ? ", and one is wanted" : "",
+	    files->registry != NULL
+		? "name the one that is meant by its digest"
+		: "copy the one that is meant into a layout of its own");
+}
+
+/* The only image of an index, or the one for the wanted architecture. */
+static int
+choose(const struct base_files *files, const json_t *index, const char *where,
+    const json_t **out, struct err *e)
+{
+	const json_t *list = json_object_get(index, "manifests"), *found = NULL;
+	bool top = strcmp(where, TOP) == 0;
+	size_t n = 0, n_found = 0;
 
 	for (size_t i = 0; i < json_array_size(list); i++) {
 		const json_t *descriptor = json_array_get(list, i);
 
-		if (!is_candidate(descriptor))
+		if (!is_candidate(descriptor, top ? files->ref_name : NULL))
 			continue;
 		if (n++ == 0)
 			*out = descriptor;
-		if (is_here(descriptor) && n_here++ == 0)
-			here = descriptor;
+		if (is_wanted(files, descriptor) && n_found++ == 0)
+			found = descriptor;
 	}
-	if (n == 0)
-		return err_set(e, ERR_USAGE, 0, "%s names no image", where);
 	if (n == 1)
 		return 0;
-	if (n_here == 1) {
-		*out = here;
-		return 0;
-	}
-	return err_set(e, ERR_USAGE, 0,
-	    "%s names %zu images, %s for this machine: copy the one that is "
-	    "meant into a layout of its own",
-	    where, n, n_here == 0 ? "none of them" : "several of them");
+	if (n == 0 || n_found != 1)
+		return not_one(files, where, n, n_found, e);
+	*out = found;
+	return 0;
 }
 
 static int
@@ -275,7 +269,9 @@ plan_manifest(struct base_files *files, const char *name, const json_t *json,
 			    "layer %zu must be fetched from elsewhere: only "
 			    "layers that the image holds are taken",
 			    i);
-		if (!is_layer(media_type_of(layer)))
+		plan->layer[i].media_type =
+		    image_format_oci_layer(media_type_of(layer));
+		if (plan->layer[i].media_type == NULL)
 			return err_set(e, ERR_USAGE, 0,
 			    "layer %zu has the media type '%.100s', which is "
 			    "not one of a layer",
@@ -291,33 +287,35 @@ plan_oci(struct base_files *files, struct base_plan *plan, struct err *e)
 {
 	AUTO(ref_clear) struct base_ref ref = {0};
 	AUTO(json_file_decrefp) json_t *json = NULL;
-	const json_t *chosen = NULL;
 
-	if (base_files_json(files, "index.json", &json, e) < 0)
+	if (base_files_json(files, TOP, &json, e) < 0)
 		return -1;
 	for (int i = 0; i < BASE_INDEXES_MAX; i++) {
-		const char *where = i == 0 ? "index.json" : ref.name;
+		const char *where = i == 0 ? TOP : ref.name;
+		const json_t *chosen = NULL;
 		struct base_ref next = {0};
 		json_t *inner = NULL;
-		bool last;
 
-		if (choose(json, where, &chosen, e) < 0 ||
+		if (choose(files, json, where, &chosen, e) < 0 ||
 		    ref_from_descriptor(chosen, where, &next, e) < 0)
 			return -1;
-		last = is_manifest(media_type_of(chosen));
+		next.media_type = image_format_known(media_type_of(chosen));
 		ref_clear(&ref);
 		ref = next;
-		if (base_plan_check(files, &ref, e) < 0 ||
+		if (base_plan_want(files, &ref, true, e) < 0 ||
+		    base_plan_check(files, &ref, e) < 0 ||
 		    base_files_json(files, ref.name, &inner, e) < 0)
 			return -1;
 		json_decref(json);
 		json = inner;
-		if (last)
-			return plan_manifest(files, ref.name, json, plan, e);
+		if (!image_format_is_manifest(ref.media_type))
+			continue;
+		plan->manifest = ref;
+		memset(&ref, 0, sizeof(ref));
+		return plan_manifest(files, plan->manifest.name, json, plan, e);
 	}
 	return err_set(e, ERR_USAGE, 0,
-	    "index.json: an index in an index, more than %d deep",
-	    BASE_INDEXES_MAX);
+	    TOP ": an index in an index, more than %d deep", BASE_INDEXES_MAX);
 }
 
 int
@@ -329,7 +327,7 @@ base_plan_make(struct base_files *files, struct base_plan *out, struct err *e)
 	/* An archive may be both; then manifest.json has the layers' names. */
 	if (files->layout == NULL && base_files_has(files, "manifest.json"))
 		ret = plan_docker(files, &plan, e);
-	else if (base_files_has(files, "index.json"))
+	else if (base_files_has(files, TOP))
 		ret = plan_oci(files, &plan, e);
 	else
 		ret = err_set(e, ERR_USAGE, 0,

@@ -101,7 +101,7 @@ put_together(struct batch *b, struct batch_image *image, struct publication *p,
 	if ((p->file = calloc(image->n_layers + 1, sizeof(*p->file))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "image");
 	if (image_layers_of(&request, image->base, NULL, &p->layers, e) < 0 ||
-	    image_layers_begin(p->layers, image->n_layers, e) < 0)
+	    image_layers_begin(p->layers, b->options, image->n_layers, e) < 0)
 		return -1;
 	for (size_t i = 0; i < image->n_layers; i++)
 		if (add_layer(b, p, image->layer[i], e) < 0)

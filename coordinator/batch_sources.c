@@ -76,6 +76,20 @@ batch_sources_free(struct batch_sources *s)
 	free(s);
 }
 
+static void
+open_base(const char *file, struct scratch *scratch, struct base *base)
+{
+	const struct base_source source = {.name = file};
+
+	if (strncmp(file, "docker://", 9) == 0)
+		err_set(&base->err, ERR_USAGE, 0,
+		    "fromImage %.200s: a batch takes base images from files "
+		    "only",
+		    file);
+	else
+		base_image_open(&source, scratch, &base->image, &base->err);
+}
+
 int
 batch_sources_base(struct batch_sources *s, const char *file,
     struct scratch *scratch, const struct base_image **out, struct err *e)
@@ -94,8 +108,7 @@ batch_sources_base(struct batch_sources *s, const char *file,
 		if ((s->base[i].file = strdup(file)) == NULL)
 			return err_set(e, ERR_FATAL, errno, "base images");
 		s->n_bases++;
-		base_image_open(
-		    file, scratch, &s->base[i].image, &s->base[i].err);
+		open_base(file, scratch, &s->base[i]);
 	}
 	base = &s->base[i];
 	if (base->err.kind != ERR_NONE) {

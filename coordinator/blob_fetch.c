@@ -283,6 +283,7 @@ blob_fetch_take(struct blob_fetch *f, struct blob_outcome *out)
 	    .id = task->request.id, .way = task->request.way};
 	memcpy(out->token, task->request.token, sizeof(out->token));
 	out->err = task->err;
+	out->broken = task->broken;
 	task_free(task);
 	return true;
 }

@@ -28,6 +28,7 @@ struct task {
 	atomic_uint_fast64_t bytes;
 	int64_t patience; /* ms: until when it waits for descriptors; 0: not */
 	struct err err;
+	bool broken; /* the thread had failed */
 	struct task *next;
 };
 
@@ -65,6 +66,7 @@ struct blob_fetch {
 	bool unanswered;	    /* but not the last one, which it should */
 	struct write_behind *behind;
 	size_t n_pulls, n_checks; /* that are on */
+	bool room;		  /* one of them has ended since others began */
 	struct err broken;	  /* ends every request, once it is set */
 };
 

@@ -66,6 +66,7 @@ halt(struct blob_fetch *f, struct task *task)
 	}
 	if (task->check != NULL)
 		f->n_checks--;
+	f->room = true;
 	blob_transfer_free(task->transfer);
 	blob_check_free(task->check);
 	task->transfer = NULL;
@@ -90,6 +91,7 @@ finish(struct blob_fetch *f, struct task *task, const struct err *why)
 		release(
 		    f, task->source, &task->request.id, why->kind == ERR_NONE);
 	task->source = NULL;
+	task->broken = f->broken.kind != ERR_NONE;
 	pthread_mutex_lock(&f->lock);
 	task_unlink(&f->tasks, &f->tasks_end, task);
 	task_push(&f->done_end, task);
@@ -404,6 +406,7 @@ start_tasks(struct blob_fetch *f)
 {
 	struct task *task, *next;
 
+	f->room = false;
 	for (task = f->tasks; task != NULL; task = next) {
 		next = task->next;
 		if (task->transfer != NULL || task->check != NULL)
@@ -531,7 +534,7 @@ blob_fetch_thread(void *arg)
 			if (say_hello(f, &e) < 0 || (rc = receive(f, &e)) < 0)
 				break_down(f, &e);
 			else
-				busy = work(f, rc == 0) || rc > 0;
+				busy = work(f, rc == 0) || rc > 0 || f->room;
 		}
 		if (!busy)
 			wait_for_work(f);

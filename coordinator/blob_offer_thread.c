@@ -314,8 +314,9 @@ receive(struct blob_offer *o, struct err *e)
 		else
 			on_message(o, &peer, &m);
 		data_msg_clear(&m);
+		/* It is time to end: not to wait, the wake-up is taken. */
 		if (rc == 0)
-			return 0; /* it is time to end */
+			return 1;
 	}
 	return 1;
 }

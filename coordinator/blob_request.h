@@ -41,6 +41,7 @@ struct blob_outcome {
 	 * (not for ERR_FATAL) and what differs.
 	 */
 	struct err err;
+	bool broken; /* ERR_FATAL: the thread itself has failed, for all */
 };
 
 /* ERR_FATAL: no memory, ERR_PEER: the result contradicts itself. */

@@ -6,7 +6,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "build_base.h"
 #include "build_cache.h"
+#include "build_shared.h"
 #include "build_state.h"
 #include "build_workers.h"
 #include "closure.h"
@@ -19,6 +21,7 @@
 #include "layer_plan.h"
 #include "log.h"
 #include "metadata.h"
+#include "metrics.h"
 #include "monotime.h"
 #include "options.h"
 #include "output.h"
@@ -30,6 +33,7 @@
 #include "scratch.h"
 
 #define LAYERS_OF_ALL_ENGINES 125 /* Docker 20.10 takes no more */
+
 static void
 build_end(struct build *b)
 {
@@ -38,9 +42,12 @@ build_end(struct build *b)
 		output_free(b->output[i]);
 	output_free(b->to_cache);
 	image_layers_free(b->layers);
+	build_shared_free(b->shared);
 	build_cache_free(b->cache);
+	metrics_stop(b->metrics);
 	progress_free(b->progress);
 	scratch_free(b->scratch);
+	free(b->base_blobs);
 	free(b->job);
 	free(b->spec);
 	free(b->label);
@@ -89,7 +96,10 @@ static int
 start_workers(struct build *b, struct err *e)
 {
 	struct encoding encoding = build_cache_encoding(b->options);
-	struct dispatch_config hooks = {0};
+	struct dispatch_config hooks = {
+	    .cached = b->known,
+	    .metrics = b->metrics,
+	};
 
 	if (b->cache != NULL) {
 		hooks.done = build_job_done;
@@ -163,9 +173,8 @@ measure(struct build *b, struct err *e)
 	return 0;
 }
 
-/* Tells each job where its layer goes. */
-static int
-place(struct build *b, struct err *e)
+int
+build_place(struct build *b, struct err *e)
 {
 	if (b->to_cache != NULL) {
 		b->blobs = b->to_cache;
@@ -222,6 +231,7 @@ tell_commits(const struct build *b)
 		if (*output_said(b->output[i]) != '\0')
 			log_line(
 			    LOG_INFO, "pushed   %s", output_said(b->output[i]));
+	build_shared_tell(b);
 }
 
 static int
@@ -230,8 +240,9 @@ commit(struct build *b, struct err *e)
 	struct image *image = &b->layers->image;
 
 	progress_phase(b->progress, "writing the image");
-	if (image_json_make(image, e) < 0 ||
-	    image_build_commit(image, b->output, b->n_outputs, b->blobs, e) < 0)
+	if (image_json_make(image, e) < 0)
+		return -1;
+	if (image_build_commit(image, b->output, b->n_outputs, b->blobs, e) < 0)
 		return -1;
 	tell_commits(b);
 	return 0;
@@ -274,27 +285,52 @@ warn(const struct build *b)
 }
 
 static int
-run(struct build *b, struct err *e)
+start_metrics(struct build *b, struct err *e)
 {
-	if (build_workers_check(b->options, e) < 0 ||
-	    scratch_new(&b->scratch, e) < 0 ||
-	    progress_new(b->options->progress, &b->progress, e) < 0 ||
-	    open_outputs(b, e) < 0 ||
-	    image_layers_plan(
-		b->options, b->scratch, b->progress, &b->layers, e) < 0 ||
-	    check_all_outside(b, e) < 0 ||
-	    image_layers_make(b->layers, b->options, e) < 0 ||
-	    build_describe_jobs(b, e) < 0)
+	if (b->options->metrics == NULL)
+		return 0;
+	if (metrics_start(b->options->metrics, "build", &b->metrics, e) < 0)
 		return -1;
-	warn(b);
-	if (start_workers(b, e) < 0 || measure(b, e) < 0 || place(b, e) < 0)
+	log_line(LOG_INFO, "metrics are at %s", metrics_url(b->metrics));
+	return 0;
+}
+
+static int
+by_workers(struct build *b, struct err *e)
+{
+	if (start_workers(b, e) < 0 || measure(b, e) < 0 ||
+	    build_place(b, e) < 0)
 		return -1;
 	progress_phase(b->progress, "building layers");
 	progress_tell_jobs(b->progress);
 	if (dispatch_run(b->workers.dispatch, b->job, b->n_jobs, e) < 0)
 		return -1;
+	build_shared_made_by(b,
+	    dispatch_encoder(
+		b->workers.dispatch, build_cache_encoding(b->options).kind));
 	dispatch_freep(&b->workers.dispatch);
-	if (take_results(b, e) < 0 || commit(b, e) < 0)
+	return 0;
+}
+
+static int
+run(struct build *b, struct err *e)
+{
+	if (build_workers_check(b->options, e) < 0 ||
+	    scratch_new(&b->scratch, e) < 0 ||
+	    progress_new(b->options->progress, &b->progress, e) < 0 ||
+	    start_metrics(b, e) < 0 || open_outputs(b, e) < 0 ||
+	    image_layers_plan(
+		b->options, b->scratch, b->progress, &b->layers, e) < 0 ||
+	    check_all_outside(b, e) < 0 ||
+	    image_layers_make(b->layers, b->options, e) < 0 ||
+	    build_describe_jobs(b, e) < 0 || build_base_fetch(b, e) < 0)
+		return -1;
+	warn(b);
+	if (b->options->coordinator != NULL ? build_by_server(b, e) < 0
+					    : by_workers(b, e) < 0)
+		return -1;
+	if (take_results(b, e) < 0 || build_shared_put(b, e) < 0 ||
+	    commit(b, e) < 0)
 		return -1;
 	return finish(b, e);
 }

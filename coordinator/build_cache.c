@@ -13,6 +13,7 @@
 #include "layer_key.h"
 #include "layer_plan.h"
 #include "log.h"
+#include "oci_blobs.h"
 #include "options.h"
 #include "own.h"
 
@@ -61,6 +62,14 @@ has_docker_archive(const struct options *o)
 	return false;
 }
 
+bool
+build_cache_helps(const struct options *o)
+{
+	/* A docker-archive cannot use what is compressed. */
+	return !has_docker_archive(o) ||
+	    build_cache_encoding(o).kind == ENCODING_NONE;
+}
+
 int
 build_cache_new(
     const struct options *options, struct build_cache **out, struct err *e)
@@ -72,9 +81,7 @@ build_cache_new(
 		return 0;
 	if ((c = calloc(1, sizeof(*c))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "layer cache");
-	/* A docker-archive cannot use what is compressed. */
-	c->look = !has_docker_archive(options) ||
-	    build_cache_encoding(options).kind == ENCODING_NONE;
+	c->look = build_cache_helps(options);
 	if (layer_cache_open(options->cache_dir, &c->cache, e) < 0) {
 		free(c);
 		return -1;
@@ -177,6 +184,70 @@ build_cache_add(struct build_cache *c, size_t i, const struct dispatch_job *job,
 		&c->key[i], &job->spec->encoding, library, &key, e) < 0)
 		return -1;
 	return layer_cache_put(c->cache, &key, &record, e);
+}
+
+/* Fetched blobs are known by what their registry and config call them. */
+static int
+base_key(const struct layer_result *r, struct digest *out, struct err *e)
+{
+	AUTO(sha256_freep) struct sha256 *h = NULL;
+	static const char what[] = "quarry base layer 1\n";
+
+	if (sha256_new(&h, e) < 0)
+		return -1;
+	sha256_update(h, what, sizeof(what) - 1);
+	sha256_update(h, r->digest.b, DIGEST_SIZE);
+	sha256_update(h, r->diff_id.b, DIGEST_SIZE);
+	sha256_final(h, out);
+	return 0;
+}
+
+bool
+build_cache_find_base(
+    struct build_cache *c, struct layer_result *r, char **file)
+{
+	struct err e = ERR_INIT;
+	struct layer_result found;
+	struct digest key;
+
+	if (base_key(r, &key, &e) < 0 ||
+	    !layer_cache_find(c->cache, &key, false, &found, file))
+		return false;
+	if (!digest_equal(&found.digest, &r->digest) ||
+	    !digest_equal(&found.diff_id, &r->diff_id) ||
+	    found.size != r->size) {
+		own_freep(file);
+		return false;
+	}
+	*r = found;
+	return true;
+}
+
+int
+build_cache_add_base(struct build_cache *c, const struct layer_result *r,
+    char **file, struct err *e)
+{
+	struct digest key;
+
+	if (base_key(r, &key, e) < 0)
+		return -1;
+	return build_cache_take(c, &key, r, false, file, e);
+}
+
+int
+build_cache_take(struct build_cache *c, const struct digest *key,
+    const struct layer_result *r, bool verified, char **file, struct err *e)
+{
+	const struct layer_record record = {.result = r, .verified = verified};
+	char *pinned = NULL;
+
+	if (layer_cache_put(c->cache, key, &record, e) < 0 ||
+	    oci_blobs_path(layer_cache_pins(c->cache), &r->digest, &pinned, e) <
+		0)
+		return -1;
+	free(*file);
+	*file = pinned;
+	return 0;
 }
 
 void

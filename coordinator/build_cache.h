@@ -1,7 +1,6 @@
 /*
  * How a build uses the layer cache: which of its layers were made before, and
- * which are put there when they are made.  For build.c, and a part of it for
- * batch.c; one thread.
+ * which are put there when they are made.  For build.c; one thread.
  */
 #ifndef BUILD_CACHE_H
 #define BUILD_CACHE_H
@@ -16,6 +15,7 @@ struct dispatch_job;
 struct err;
 struct image_layers;
 struct layer_cache;
+struct layer_result;
 struct layer_spec;
 struct options;
 
@@ -43,6 +43,26 @@ int build_cache_look_up(struct build_cache *c, struct image_layers *layers,
 /* Layer i (of the image's store layers) is made. */
 int build_cache_add(struct build_cache *c, size_t i,
     const struct dispatch_job *job, const char *library, struct err *e);
+
+/* Whether layers that were made before are of use to all outputs. */
+bool build_cache_helps(const struct options *options);
+
+/*
+ * A blob has come into the cache's folder: it is recorded under key, and *file
+ * becomes a file that holds it as long as c.
+ */
+int build_cache_take(struct build_cache *c, const struct digest *key,
+    const struct layer_result *r, bool verified, char **file, struct err *e);
+
+/*
+ * A base image's layer that was fetched: r->digest and r->diff_id are looked
+ * for, the rest is filled in; *file (the caller's) is good as long as c.
+ */
+bool build_cache_find_base(
+    struct build_cache *c, struct layer_result *r, char **file);
+/* Of one that is in the cache's blobs; *file becomes such a file. */
+int build_cache_add_base(struct build_cache *c, const struct layer_result *r,
+    char **file, struct err *e);
 
 /*
  * A cache that has grown too large loses what was not used for longest; once

@@ -4,16 +4,17 @@
 #include <stdlib.h>
 
 #include "build_cache.h"
+#include "build_shared.h"
 #include "dispatch.h"
+#include "encoder_version.h"
 #include "err.h"
 #include "image_layers.h"
 #include "layer_plan.h"
 #include "options.h"
 #include "output.h"
 
-/* What all jobs have in common. */
-static void
-store_spec(const struct build *b, struct layer_spec *out)
+void
+build_spec(const struct build *b, struct layer_spec *out)
 {
 	image_layers_spec(b->layers, b->options, out);
 	out->encoding = build_cache_encoding(b->options);
@@ -29,7 +30,7 @@ look_up(struct build *b, struct err *e)
 		return -1;
 	if (b->cache == NULL)
 		return 0;
-	store_spec(b, &spec);
+	build_spec(b, &spec);
 	if (output_cache_open(build_cache_folder(b->cache), &b->to_cache, e) <
 	    0)
 		return -1;
@@ -42,9 +43,14 @@ build_job_done(void *arg, const struct dispatch_job *job, struct err *e)
 {
 	struct build *b = arg;
 	size_t i = (size_t)(job - b->job);
+	enum encoding_kind kind = job->spec->encoding.kind;
+	/* A server's is ours. */
+	const char *encoder = b->workers.dispatch != NULL
+	    ? dispatch_encoder(b->workers.dispatch, kind)
+	    : encoder_version(kind);
 
-	return build_cache_add(b->cache, b->layer[i] - b->first, job,
-	    dispatch_encoder(b->workers.dispatch), e);
+	return build_cache_add(
+	    b->cache, b->layer[i] - b->first, job, encoder, e);
 }
 
 static void
@@ -55,7 +61,7 @@ describe_job(struct build *b, size_t i)
 	struct layer_spec *spec = &b->spec[i];
 	size_t at = b->layer[i] - b->first;
 
-	store_spec(b, spec);
+	build_spec(b, spec);
 	job->spec = spec;
 	job->label = b->label[i];
 	image_build_label(
@@ -85,7 +91,7 @@ build_describe_jobs(struct build *b, struct err *e)
 	if (b->job == NULL || b->spec == NULL || b->label == NULL ||
 	    b->layer == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
-	if (look_up(b, e) < 0)
+	if (look_up(b, e) < 0 || build_shared_look_up(b, e) < 0)
 		return -1;
 	b->n_jobs = 0;
 	for (size_t i = b->first; i < image->n_layers; i++)

@@ -1,15 +1,13 @@
 #include "build_workers.h"
 
-#include <errno.h>
-#include <sched.h>
 #include <stddef.h>
-#include <string.h>
-#include <sys/resource.h>
 
 #include "curve_key.h"
 #include "dispatch.h"
 #include "err.h"
 #include "launch.h"
+#include "machine.h"
+#include "metrics.h"
 #include "options.h"
 
 /* Where workers may join that --launch starts, unless --listen says. */
@@ -17,35 +15,13 @@
 /* Our own descriptors, beside one for each worker. */
 #define DESCRIPTORS 32
 
-static size_t
-machine_cores(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0
-	    ? (size_t)CPU_COUNT(&set)
-	    : 1;
-}
-
 int
 build_workers_check(const struct options *options, struct err *e)
 {
-	rlim_t want = DESCRIPTORS + options->workers;
-	struct rlimit limit;
+	size_t metrics = options->metrics != NULL ? METRICS_DESCRIPTORS : 0;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= want)
-		return 0;
-	if (limit.rlim_max < want)
-		return err_set(e, ERR_FATAL, 0,
-		    "at most %llu files may be open, and this needs %llu: "
-		    "raise the limit (ulimit -Hn)%s",
-		    (unsigned long long)limit.rlim_max,
-		    (unsigned long long)want,
-		    options->workers > 1 ? " or lower --workers" : "");
-	limit.rlim_cur = want;
-	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return err_set(e, ERR_FATAL, errno, "raise RLIMIT_NOFILE");
-	return 0;
+	return machine_descriptors(DESCRIPTORS + options->workers + metrics,
+	    false, options->workers > 1 ? " or lower --workers" : "", e);
 }
 
 /* Our key pair: the one that is given; to launch workers a new one will do. */

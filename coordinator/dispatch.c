@@ -112,6 +112,32 @@ start_workers(
 	return 0;
 }
 
+static void
+take_callbacks(struct dispatch *d, const struct dispatch_config *c)
+{
+	d->done = c->done;
+	d->done_arg = c->done_arg;
+	d->failed = c->failed;
+	d->failed_arg = c->failed_arg;
+	d->load = c->load;
+	d->unload = c->unload;
+	d->load_arg = c->load_arg;
+	d->hangup = c->hangup;
+	d->hangup_arg = c->hangup_arg;
+}
+
+static void
+take_encoders(struct dispatch *d, const struct dispatch_config *c)
+{
+	enum encoding_kind kind = c->encoding.kind;
+
+	for (size_t i = ENCODING_NONE + 1; i < ENCODING_KINDS; i++)
+		d->encodes[i] = c->all_encodings || i == (size_t)kind;
+	if (c->encoder != NULL)
+		snprintf(d->encoder[kind], sizeof(d->encoder[kind]), "%s",
+		    c->encoder);
+}
+
 int
 dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
     struct dispatch **out, struct err *e)
@@ -123,23 +149,18 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->child_fd = -1;
 	d->progress = config->progress;
 	d->scratch = scratch;
-	d->encoding = config->encoding;
-	d->done = config->done;
-	d->failed = config->failed;
-	d->failed_arg = config->failed_arg;
-	d->load = config->load;
-	d->unload = config->unload;
-	d->load_arg = config->load_arg;
-	d->done_arg = config->done_arg;
-	if (config->encoder != NULL)
-		snprintf(d->encoder, sizeof(d->encoder), "%s", config->encoder);
+	TAILQ_INIT(&d->pulls);
+	take_callbacks(d, config);
+	take_encoders(d, config);
 	d->audit = config->audit;
 	d->no_local = config->slots == 0;
 	if (getentropy(&d->session, sizeof(d->session)) < 0 ||
 	    getentropy(&d->hash_seed, sizeof(d->hash_seed)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	d->session |= 1; /* never 0, which is none */
-	if ((d->child_fd = child_signals(config->keys != NULL, e)) < 0 ||
+	dispatch_status_open(d, config);
+	if ((d->child_fd = child_signals(
+		 config->keys != NULL || config->hangup != NULL, e)) < 0 ||
 	    listen_here(d, e) < 0 || dispatch_remote_open(d, config, e) < 0 ||
 	    dispatch_locality_open(d, config, e) < 0 ||
 	    start_workers(d, config, e) < 0 ||
@@ -157,6 +178,7 @@ dispatch_free(struct dispatch *d)
 
 	if (d == NULL)
 		return;
+	d->seen.leaves += d->n_peers;
 	for (size_t i = 0; i < d->n_peers; i++) {
 		/* One that cannot be told is killed below. */
 		if (link_send(d->peer[i].via, &d->peer[i].link, &bye, &e) < 0) {
@@ -180,11 +202,12 @@ dispatch_free(struct dispatch *d)
 		close(d->child_fd);
 	if (d->folder != NULL)
 		scratch_remove(d->scratch, d->folder);
+	tasks_clear(d);
+	peers_free(d);
+	dispatch_status_show(d);
 	sched_free(d->sched);
-	free(d->started);
 	free(d->folder);
 	free(d->endpoint);
-	peers_free(d);
 	free(d);
 }
 
@@ -196,9 +219,9 @@ dispatch_freep(struct dispatch **d)
 }
 
 const char *
-dispatch_encoder(const struct dispatch *d)
+dispatch_encoder(const struct dispatch *d, enum encoding_kind kind)
 {
-	return d->encoder;
+	return d->encoder[kind];
 }
 
 /* Local workers that ended: their jobs go elsewhere, others take their place.
@@ -210,8 +233,11 @@ replace(struct dispatch *d, struct err *e)
 	struct local_exit gone;
 
 	while (read(d->child_fd, &info, sizeof(info)) > 0)
-		if (info.ssi_signo == SIGHUP)
+		if (info.ssi_signo == SIGHUP) {
 			dispatch_remote_reload(d);
+			if (d->hangup != NULL)
+				d->hangup(d->hangup_arg);
+		}
 	while (local_workers_ended(d->local, &gone)) {
 		for (size_t i = 0; i < d->n_peers; i++)
 			if (d->peer[i].local == gone.pid) {
@@ -233,27 +259,46 @@ replace(struct dispatch *d, struct err *e)
 	return 0;
 }
 
+static void
+tell_sent(struct dispatch *d, const struct peer *p, const char *label,
+    const struct sched_action *a)
+{
+	size_t worker = dispatch_worker_index(p->worker);
+
+	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: sent%s%s", p->name,
+	    label, (unsigned long long)a->attempt,
+	    a->why == SCHED_AGAIN ? " again, the one before: " : "",
+	    a->why == SCHED_AGAIN ? sched_end_name(a->before) : "");
+	if (a->why == SCHED_AGAIN)
+		progress_again(
+		    d->progress, worker, label, a->attempt, a->before);
+	else if (a->why == SCHED_COPY)
+		progress_copy(d->progress, worker, label, a->attempt);
+}
+
 static int
 send_job(struct dispatch *d, const struct sched_action *a, struct err *e)
 {
 	struct peer *p = peer_by_worker(d, a->worker);
-	struct dispatch_job job = d->job[a->job.v];
+	struct task *t = task_find(d, a->job);
 	struct layer_spec spooled;
+	struct dispatch_job job;
 	struct err why = ERR_INIT;
 	int rc;
 
-	if (p == NULL)
+	if (p == NULL || t == NULL)
 		return 0;
-	if ((rc = dispatch_load(d, a->job, &job, e)) <= 0)
+	job = *t->job;
+	if ((rc = dispatch_load(d, t, &job, e)) <= 0)
 		return rc;
-	d->started[a->job.v] = dispatch_now(d);
-	if (dispatch_blobs_done(d, a->job)) {
+	t->started = dispatch_now(d);
+	if (t->done) {
 		/* An audit: only what comes out is of interest. */
 		spooled = *job.spec;
 		spooled.n_outputs = 0;
 		job.spec = &spooled;
-	} else if (dispatch_blobs_wanted(d, p, a->job)) {
-		dispatch_blobs_sent(d, p, a->job, a->attempt);
+	} else if (dispatch_blobs_wanted(d, p, t)) {
+		dispatch_blobs_sent(p, t, a->attempt);
 		if (!dispatch_shared_is(p)) {
 			blob_request_spool(job.spec, &spooled);
 			job.spec = &spooled;
@@ -264,6 +309,8 @@ send_job(struct dispatch *d, const struct sched_action *a, struct err *e)
 		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
 		    job.label, (unsigned long long)a->attempt, why.text);
 		peer_gone(d, p, "cannot be reached");
+	} else {
+		tell_sent(d, p, job.label, a);
 	}
 	dispatch_unload(d, &job);
 	return 0;
@@ -279,51 +326,29 @@ send_cancel(struct dispatch *d, const struct sched_action *a)
 
 	/* What cannot be told runs in vain; its answer changes nothing. */
 	if (p != NULL && link_send(p->via, &p->link, &m, &e) < 0)
-		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: cancel: %s",
-		    p->name, d->job[a->job.v].label,
+		log_line(LOG_DEBUG,
+		    "worker=%s job=%llu attempt=%llu: cancel: "
+		    "%s",
+		    p->name, (unsigned long long)a->job.v,
 		    (unsigned long long)a->attempt, e.text);
 }
 
-/* Bytes of one reason of several, and of one that is all. */
-#define REASON 280
-#define REASON_ALONE 600
-
-/* Why the job failed for good, for people: the last reasons. */
 static int
-job_failed(const struct dispatch *d, struct job_id id, struct err *e)
-{
-	unsigned n = sched_failures(d->sched, id);
-	const char *label = d->job[id.v].label, *why;
-	enum err_kind kind;
-	bool same = true;
-
-	if (n == 0)
-		return err_set(e, ERR_FATAL, 0, "%s: out of memory", label);
-	why = sched_reason(d->sched, id, n - 1, &kind);
-	if (kind == ERR_JOB)
-		return err_set(e, ERR_JOB, 0, "%s: %s", label, why);
-	/* The same again is said once, and then there is more room. */
-	for (unsigned i = n - 1; i > 0; i--)
-		same &=
-		    strcmp(sched_reason(d->sched, id, i - 1, &kind), why) == 0;
-	err_set(e, ERR_FATAL, 0, "%.*s", same ? REASON_ALONE : REASON, why);
-	for (unsigned i = n - 1; i > 0; i--) {
-		const char *before = sched_reason(d->sched, id, i - 1, &kind);
-
-		if (strcmp(before, why) != 0)
-			err_ctx(e, "%.*s; then", REASON, before);
-		why = before;
-	}
-	return err_ctx(e, "%s: failed %u times", label, n);
-}
-
-static int
-give_up(struct dispatch *d, struct job_id id, struct err *e)
+job_failed(struct dispatch *d, struct task *t, struct err *e)
 {
 	struct err why = ERR_INIT;
 
-	job_failed(d, id, &why);
-	return dispatch_give_up(d, id, &why, e);
+	task_reasons(d, t, &why);
+	return task_failed(d, t, &why, e);
+}
+
+static int
+audit_skipped(struct dispatch *d, struct task *t, struct err *e)
+{
+	log_line(
+	    LOG_WARNING, "%s was not checked: no second worker", t->job->label);
+	progress_audit(d->progress, t->job->label, false);
+	return task_done(d, t, e);
 }
 
 static void
@@ -337,6 +362,7 @@ drop_silent(struct dispatch *d, struct peer *p)
 static int
 act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 {
+	struct task *t;
 	struct peer *p;
 
 	switch (a->kind) {
@@ -350,7 +376,8 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 			drop_silent(d, p);
 		break;
 	case SCHED_FAILED:
-		return give_up(d, a->job, e);
+		t = task_find(d, a->job);
+		return t == NULL ? 0 : job_failed(d, t, e);
 	case SCHED_SET_ASIDE:
 	case SCHED_USED_AGAIN:
 		if ((p = peer_by_worker(d, a->worker)) != NULL)
@@ -361,9 +388,8 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 				  "left");
 		break;
 	case SCHED_AUDIT_SKIPPED:
-		log_line(LOG_WARNING, "%s was not checked: no second worker",
-		    d->job[a->job.v].label);
-		break;
+		t = task_find(d, a->job);
+		return t == NULL ? 0 : audit_skipped(d, t, e);
 	}
 	return 0;
 }
@@ -442,10 +468,36 @@ settle(struct dispatch *d, struct err *e)
 	return 0;
 }
 
+/* All that can be done now; in *until when there is more. */
 static int
-loop(struct dispatch *d, struct err *e)
+catch_up(struct dispatch *d, int64_t *until, struct err *e)
 {
-	struct pollfd fds[4] = {
+	int tick = progress_tick(d->progress, monotime_ms());
+	int64_t probe, answer;
+
+	come_round(d);
+	if (dispatch_locality_tick(d, &answer, e) < 0 || settle(d, e) < 0)
+		return -1;
+	dispatch_status_tick(d);
+	probe = dispatch_shared_tick(d);
+	*until = monotime_ms() + 1000;
+	if (probe < *until)
+		*until = probe;
+	if (answer < *until)
+		*until = answer;
+	if (tick >= 0 && monotime_ms() + tick < *until)
+		*until = monotime_ms() + tick;
+	/* Before the build begins it is not asked what is next. */
+	if (d->begun && sched_deadline(d->sched) < *until - d->stood)
+		*until = sched_deadline(d->sched) + d->stood;
+	return 0;
+}
+
+static int
+wait_for_more(struct dispatch *d, struct pollfd *extra, size_t n_extra,
+    int64_t until, struct err *e)
+{
+	struct pollfd fds[4 + DISPATCH_EXTRA_MAX] = {
 	    {.fd = link_fd(d->link), .events = POLLIN},
 	    {.fd = d->child_fd, .events = POLLIN},
 	    {.fd = d->remote != NULL ? link_fd(d->remote) : -1,
@@ -453,105 +505,95 @@ loop(struct dispatch *d, struct err *e)
 	    {.fd = d->fetch != NULL ? blob_fetch_fd(d->fetch) : -1,
 		.events = POLLIN},
 	};
+	int64_t left = until - monotime_ms();
+	int n;
 
-	for (;;) {
-		int64_t until = 1000, probe, answer;
-		int n;
-		int tick = progress_tick(d->progress, monotime_ms());
-
-		come_round(d);
-		if (dispatch_locality_tick(d, &answer, e) < 0 ||
-		    settle(d, e) < 0)
-			return -1;
-		if (sched_open(d->sched) == 0)
-			return 0;
-		/* Before the build begins it is not asked what is next. */
-		if (d->begun)
-			until = sched_deadline(d->sched) - dispatch_now(d);
-		probe = dispatch_shared_tick(d);
-		if (probe != INT64_MAX && probe - monotime_ms() < until)
-			until = probe - monotime_ms();
-		if (answer != INT64_MAX && answer - monotime_ms() < until)
-			until = answer - monotime_ms();
-		if (until > 1000)
-			until = 1000;
-		if (tick >= 0 && tick < until)
-			until = tick;
-		if (until < 0)
-			until = 0;
-		if ((n = poll(fds, 4, (int)until)) < 0 && errno != EINTR)
-			return err_set(e, ERR_FATAL, errno, "poll");
-		dispatch_blobs_beat(d);
-		local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
-		if ((n == 0 || fds[1].revents != 0) && replace(d, e) < 0)
-			return -1;
-		if (dispatch_launch_check(d, e) < 0)
-			return -1;
-	}
+	assert(n_extra <= DISPATCH_EXTRA_MAX);
+	for (size_t i = 0; i < n_extra; i++)
+		fds[4 + i] = extra[i];
+	if (left < 0)
+		left = 0;
+	if ((n = poll(fds, 4 + n_extra, (int)left)) < 0 && errno != EINTR)
+		return err_set(e, ERR_FATAL, errno, "poll");
+	for (size_t i = 0; i < n_extra; i++)
+		extra[i].revents = n > 0 ? fds[4 + i].revents : 0;
+	dispatch_blobs_beat(d);
+	local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
+	if ((n == 0 || fds[1].revents != 0) && replace(d, e) < 0)
+		return -1;
+	return dispatch_launch_check(d, e);
 }
 
-/* By chance, so that nobody knows which: a worker that lies is found out. */
-static bool
-audit_this(const struct dispatch *d, const struct dispatch_job *job)
+int
+dispatch_turn(struct dispatch *d, struct pollfd *extra, size_t n_extra,
+    int64_t until, struct err *e)
 {
-	uint32_t random;
+	int64_t next;
 
-	if (d->audit == 0 || job->spec->measure)
-		return false;
-	/* Without random numbers: all of them. */
-	if (getentropy(&random, sizeof(random)) < 0)
-		return true;
-	return random % 100 < d->audit;
+	d->news = false;
+	if (catch_up(d, &next, e) < 0)
+		return -1;
+	if (next > until)
+		next = until;
+	return wait_for_more(d, extra, n_extra, d->news ? 0 : next, e);
 }
 
 static int
-run_start(struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
+run_start(struct dispatch *d, bool open, struct err *e)
 {
 	const struct sched_config config = {
 	    .silent_ms = SILENT_MS,
 	    .lease_ms = LEASE_MS,
 	    .poison = POISON,
 	    .copy_percent = d->remote != NULL ? COPY_PERCENT_REMOTE : 0,
+	    .in_turn = open,
 	};
-	uint64_t bytes = 0;
 
-	d->job = job;
-	d->n_jobs = n;
+	d->open = open;
 	d->looked = dispatch_now(d);
-	if ((d->started = calloc(n + 1, sizeof(*d->started))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "jobs");
-	if (dispatch_blobs_start(d, e) < 0 || dispatch_shared_start(d, e) < 0 ||
-	    sched_new(&config, &d->sched, e) < 0)
-		return -1;
-	for (size_t i = 0; i < n; i++) {
-		struct job_id id;
+	return sched_new(&config, &d->sched, e);
+}
 
-		if (sched_add_job(d->sched, job[i].weight, &id, e) < 0)
-			return -1;
-		assert(id.v == i);
-		if (job[i].order != 0)
-			sched_set_order(d->sched, id, job[i].order);
-		if (audit_this(d, &job[i]) && sched_audit(d->sched, id, e) < 0)
-			return -1;
-		bytes += job[i].weight;
-	}
-	if (dispatch_locality_start(d, e) < 0)
+int
+dispatch_begin(struct dispatch *d, const struct layer_output *to, struct err *e)
+{
+	if (run_start(d, true, e) < 0 || dispatch_shared_start(d, to, e) < 0)
 		return -1;
-	progress_totals(d->progress, n, bytes);
-	return 0;
+	return dispatch_locality_start(d, e);
 }
 
 int
 dispatch_run(
     struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e)
 {
-	if (run_start(d, job, n, e) < 0 || loop(d, e) < 0)
+	uint64_t bytes = 0;
+	int64_t until;
+	struct task *t;
+
+	if (run_start(d, false, e) < 0)
 		return -1;
+	for (size_t i = 0; i < n; i++) {
+		if (task_add(d, &job[i], &t, e) < 0)
+			return -1;
+		assert(t->id.v == i);
+		bytes += job[i].weight;
+	}
+	if (dispatch_shared_start(d, NULL, e) < 0 ||
+	    dispatch_locality_start(d, e) < 0)
+		return -1;
+	progress_totals(d->progress, n, bytes);
+	for (;;) {
+		if (catch_up(d, &until, e) < 0)
+			return -1;
+		if (sched_open(d->sched) == 0)
+			break;
+		if (wait_for_more(d, NULL, 0, until, e) < 0)
+			return -1;
+	}
+	dispatch_status_run_ends(d);
+	tasks_clear(d);
 	sched_freep(&d->sched);
-	own_freep(&d->started);
 	dispatch_shared_forget(d);
 	d->base += n;
-	d->n_jobs = 0;
-	d->job = NULL;
 	return 0;
 }

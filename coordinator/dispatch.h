@@ -2,6 +2,10 @@
  * Gets layer jobs done: listens for workers, starts local ones, sends jobs as
  * the scheduler decides, takes results.  One loop, one thread, which owns the
  * sockets and the child processes.
+ *
+ * A build has a closed set of jobs, which dispatch_run runs to its end.  A
+ * server begins, adds jobs as they come, and takes turns for ever; memory is
+ * that of what is open.
  */
 #ifndef DISPATCH_H
 #define DISPATCH_H
@@ -16,18 +20,26 @@
 
 struct cache_list;
 struct closure;
+struct pollfd;
 struct curve_key;
 struct dispatch;
 struct err;
 struct launch;
+struct metrics;
 struct progress;
 struct scratch;
+struct status;
 
 struct dispatch_job {
-	/* What to do; borrowed, like all below, until dispatch_run ends. */
+	/*
+	 * What to do; borrowed, like all below, until dispatch_run ends, or
+	 * the job was told of.  LAYER_FROM_STORE: either item, or closure and
+	 * path.
+	 */
 	const struct layer_spec *spec;
-	const struct closure *closure;	 /* LAYER_FROM_STORE: where paths are */
-	const uint32_t *path;		 /* LAYER_FROM_STORE: n indices */
+	const struct closure *closure;	 /* where paths are */
+	const uint32_t *path;		 /* n indices */
+	const struct layer_item *item;	 /* n store paths */
 	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES: n entries */
 	size_t n;
 	uint64_t weight;   /* bytes, about: what the scheduler orders by, */
@@ -48,12 +60,16 @@ struct dispatch_config {
 	struct progress *progress;
 	struct encoding encoding; /* of blobs */
 	const char *encoder; /* that workers must have, or NULL: the first's */
-	/* Told of each job that is done and verified, but for measured ones. */
+	bool all_encodings;  /* workers must have all of the first's encoders */
+	/*
+	 * Told of each job that is done, verified and, if that was its lot,
+	 * audited; but for measured ones.  It may add others, and cancel them.
+	 */
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
 	void *done_arg;
 	/*
-	 * The same for one that has failed for good, and why: the run goes on
-	 * without it.  NULL: that is the end.
+	 * The same for one that has failed for good, and why; NULL: that is
+	 * the end.
 	 */
 	int (*failed)(void *arg, const struct dispatch_job *job,
 	    const struct err *why, struct err *e);
@@ -67,6 +83,9 @@ struct dispatch_config {
 	    struct dispatch_job *out, struct err *e);
 	void (*unload)(void *arg, struct dispatch_job *out);
 	void *load_arg;
+	/* SIGHUP came: NULL, or what else reads its keys again. */
+	void (*hangup)(void *arg);
+	void *hangup_arg;
 
 	/* Workers of other machines; borrowed until dispatch_free. */
 	const char *listen;	     /* where they may join, or NULL */
@@ -77,6 +96,17 @@ struct dispatch_config {
 	bool no_locality;	     /* workers' stores do not matter */
 	size_t min_workers;	     /* work begins when so many are there */
 	unsigned audit; /* percent of jobs that two workers must agree on */
+
+	/* What dispatch_status says. */
+	const char *command;	 /* "build", or NULL: that; static */
+	uint64_t cached;	 /* layers that need not be made */
+	struct metrics *metrics; /* is shown it, or NULL; borrowed */
+	/*
+	 * Puts into it what is not dispatch's own, like clients and what they
+	 * have queued; NULL: there is nothing.  Metrics show that, too.
+	 */
+	int (*status_more)(void *arg, struct status *s, struct err *e);
+	void *status_more_arg;
 };
 
 /* Makes the sockets (one in a scratch folder) and starts local workers. */
@@ -84,20 +114,50 @@ int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
     struct dispatch **out, struct err *e);
 
 /*
- * Runs n jobs to their end.  Fails with the first job that failed for good
- * (unless `failed` is there to be told): its label and the workers' reasons,
- * ERR_JOB where its input is to blame. ERR_FATAL: workers cannot be had or
- * disagree.  After a failure only dispatch_free is allowed.
+ * Runs n jobs to their end; their ids are 0 to n - 1.  Fails with the first
+ * that failed for good, unless `failed` is there to be told:
+ * its label and the workers' reasons, ERR_JOB where its input is to blame.
+ * ERR_FATAL: workers cannot be had or disagree.  After a failure only
+ * dispatch_free is allowed.
  */
 int dispatch_run(
     struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e);
 
-/* From callbacks: nobody wants that job of the run any more; it is not told of.
+/*
+ * From now on jobs are added; all their layers go to the folder of `to`.  None
+ * is measured.
  */
+int dispatch_begin(
+    struct dispatch *d, const struct layer_output *to, struct err *e);
+/* Borrows *job until it was told of, or cancelled. */
+int dispatch_add(struct dispatch *d, struct dispatch_job *job,
+    struct job_id *out, struct err *e);
+/* Nobody wants the job any more; it is not told of. */
 void dispatch_cancel(struct dispatch *d, struct job_id id);
+/* Bytes of tar that were made of it, about. */
+uint64_t dispatch_bytes(const struct dispatch *d, struct job_id id);
 
-/* Of the workers that were there: encoder_version.h; "": nobody was. */
-const char *dispatch_encoder(const struct dispatch *d);
+/*
+ * Does what is to be done, then waits for more: until that came, or something
+ * was told, or an extra descriptor is ready (its revents say so), or it is
+ * `until` (monotime_ms), or a second has passed.
+ */
+#define DISPATCH_EXTRA_MAX 8
+int dispatch_turn(struct dispatch *d, struct pollfd *extra, size_t n_extra,
+    int64_t until, struct err *e);
+
+/* What the workers that are there can hold: one job a slot, and one ahead. */
+size_t dispatch_room(const struct dispatch *d);
+
+/*
+ * Of the workers that were there: encoder_version.h; "": nobody was, or it
+ * does not matter.
+ */
+const char *dispatch_encoder(const struct dispatch *d, enum encoding_kind kind);
+
+/* How things are now; the caller's to clear. */
+int dispatch_status(
+    const struct dispatch *d, struct status *out, struct err *e);
 
 /* Sends the workers home and waits for the local ones, then kills. */
 void dispatch_free(struct dispatch *d);

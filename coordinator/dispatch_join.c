@@ -48,8 +48,8 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 	struct peer new = {
 	    .via = from->via,
 	    .link = from->link,
-	    .worker = {d->next_worker},
 	    .slots = (size_t)hello->slots,
+	    .room = (size_t)hello->slots + 1,
 	    .fetches = hello->fetches,
 	    .heard = dispatch_now(d),
 	};
@@ -66,13 +66,19 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 	if (from->via == d->remote &&
 	    blob_fetch_worker(d->fetch, p->name, p->link.key, p->token, e) < 0)
 		return -1;
+	new.worker = peer_worker_id(d);
 	p = peer_add(d, &new);
+	d->room += p->room;
 	if (dispatch_locality_joined(d, p, e) < 0)
 		return -1;
 	dispatch_shared_joined(d, p);
-	d->next_worker++;
+	d->seen.joins++;
+	if (p->via == d->remote)
+		log_line(LOG_INFO, "worker %s has joined: %zu slot%s", p->name,
+		    p->slots, p->slots == 1 ? "" : "s");
 	d->start_failures = 0;
-	progress_worker_up(d->progress, (size_t)p->worker.v, p->name);
+	progress_worker_up(
+	    d->progress, dispatch_worker_index(p->worker), p->name);
 	return 0;
 }
 
@@ -86,14 +92,17 @@ take_back(struct dispatch *d, const struct peer *p,
 
 	if (d->sched == NULL)
 		return 0;
-	held = calloc(hello->n_held + d->n_jobs + 1, sizeof(*held));
+	held = calloc(hello->n_held + d->n_pulls + 1, sizeof(*held));
 	if (held == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
 	if (hello->session == d->session)
 		for (size_t i = 0; i < hello->n_held; i++) {
-			held[n].attempt = hello->held[i].attempt;
-			n += dispatch_job_of(
-			    d, hello->held[i].job, &held[n].job);
+			const struct msg_attempt *h = &hello->held[i];
+			const struct task *t = dispatch_task_of(d, h->job);
+
+			if (t != NULL)
+				held[n++] =
+				    (struct sched_held){t->id, h->attempt};
 		}
 	n += dispatch_blobs_held(d, p, held + n);
 	sched_worker_back(d->sched, dispatch_now(d), p->worker, held, n);

@@ -186,8 +186,8 @@ tell(struct dispatch *d, struct peer *p, struct err *e)
 	struct peer_stock *k = p->stock;
 	bool missed = false;
 
-	for (size_t i = 0; k->stock != NULL && i < d->n_jobs; i++) {
-		const struct dispatch_job *job = &d->job[i];
+	for (size_t i = 0; k->stock != NULL && i < d->n_tasks; i++) {
+		const struct dispatch_job *job = d->task[i].job;
 		uint64_t bytes;
 
 		if (job->closure != l->closure ||
@@ -197,7 +197,7 @@ tell(struct dispatch *d, struct peer *p, struct err *e)
 		missed |= bytes > 0;
 		if ((bytes > 0 || k->missed) &&
 		    sched_set_missing(
-			d->sched, p->worker, (struct job_id){i}, bytes, e) < 0)
+			d->sched, p->worker, d->task[i].id, bytes, e) < 0)
 			return -1;
 	}
 	if (missed && !k->missed)
@@ -352,12 +352,16 @@ dispatch_locality_start(struct dispatch *d, struct err *e)
 	const struct dispatch_job *job = NULL;
 	struct locality *l = d->locality;
 
-	for (size_t i = 0; !l->off && i < d->n_jobs; i++)
-		if (d->job[i].spec->source == LAYER_FROM_STORE &&
-		    d->job[i].n > 0 && d->job[i].closure->n <= MSG_LIST_MAX) {
-			job = &d->job[i];
+	/* Of jobs that come one by one there is no list. */
+	for (size_t i = 0; !l->off && !d->open && i < d->n_tasks; i++) {
+		const struct dispatch_job *at = d->task[i].job;
+
+		if (at->spec->source == LAYER_FROM_STORE && at->n > 0 &&
+		    at->closure->n <= MSG_LIST_MAX) {
+			job = at;
 			break;
 		}
+	}
 	if (job != NULL && take_list(d, job, e) < 0)
 		return -1;
 	if (job == NULL)

@@ -23,7 +23,11 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 {
 	struct err e = ERR_INIT;
 
-	progress_worker_gone(d->progress, (size_t)p->worker.v);
+	progress_worker_gone(
+	    d->progress, dispatch_worker_index(p->worker), !p->left);
+	d->room -= p->room;
+	d->seen.leaves += p->left;
+	d->seen.losses += !p->left;
 	if (d->sched != NULL)
 		sched_worker_gone(d->sched, dispatch_now(d), p->worker, why);
 	if (p->local != 0)
@@ -33,7 +37,8 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 	/* Out of memory: what it may still send is for no job that is open. */
 	if (p->via == d->remote &&
 	    blob_fetch_worker_gone(d->fetch, p->token, &e) < 0)
-		log_line(LOG_DEBUG, "%s", e.text);
+		log_line(LOG_DEBUG, "worker=%s: %s", p->name, e.text);
+	peer_worker_id_free(d, p->worker);
 	peer_remove(d, p);
 }
 
@@ -47,15 +52,6 @@ dispatch_say(const struct dispatch_from *from, const struct msg *m)
 		log_line(LOG_DEBUG, "%s", e.text);
 }
 
-bool
-dispatch_job_of(const struct dispatch *d, uint64_t wire, struct job_id *out)
-{
-	if (wire < d->base || wire - d->base >= d->n_jobs)
-		return false;
-	out->v = wire - d->base;
-	return true;
-}
-
 static void
 on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
 {
@@ -63,14 +59,16 @@ on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
 
 	for (size_t i = 0; i < beat->n; i++) {
 		const struct msg_progress *at = &beat->progress[i];
-		struct job_id id;
+		struct task *t = dispatch_task_of(d, at->job);
 
-		if (!dispatch_job_of(d, at->job, &id))
+		if (t == NULL)
 			continue;
 		sched_progress(
-		    d->sched, now, p->worker, id, at->attempt, at->bytes);
-		progress_job(d->progress, (size_t)p->worker.v, (size_t)id.v,
-		    d->job[id.v].label, at->bytes, d->job[id.v].weight);
+		    d->sched, now, p->worker, t->id, at->attempt, at->bytes);
+		if (at->bytes > t->bytes)
+			t->bytes = at->bytes;
+		progress_job(d->progress, dispatch_worker_index(p->worker),
+		    (size_t)t->id.v, t->job->label, at->bytes, t->job->weight);
 	}
 	sched_beat(d->sched, now, p->worker, beat->n);
 }
@@ -116,43 +114,53 @@ result_holds(const struct dispatch_job *job, bool measured, bool here,
 }
 
 static void
-job_done(struct dispatch *d, struct worker_id worker, const char *name,
-    struct job_id id, const struct layer_result *r)
+job_ended(struct dispatch *d, struct worker_id worker, const struct task *t)
 {
-	struct dispatch_job *job = &d->job[id.v];
+	progress_job_end(d->progress, dispatch_worker_index(worker),
+	    (size_t)t->id.v, t->job->label, 0, 0, false);
+}
+
+static void
+job_done(struct dispatch *d, struct worker_id worker, const char *name,
+    const struct task *t, const struct layer_result *r)
+{
+	struct dispatch_job *job = t->job;
 
 	job->result = *r;
 	snprintf(job->worker, sizeof(job->worker), "%s", name);
-	job->seconds = (double)(dispatch_now(d) - d->started[id.v]) / 1000;
-	progress_job_end(d->progress, (size_t)worker.v, (size_t)id.v,
-	    job->label, r->tar_size, job->seconds, true);
+	if (!job->spec->measure)
+		d->seen.bytes_made += r->tar_size;
+	job->seconds = (double)(dispatch_now(d) - t->started) / 1000;
+	progress_job_end(d->progress, dispatch_worker_index(worker),
+	    (size_t)t->id.v, job->label, r->tar_size, job->seconds, true);
 }
 
 int
 dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
-    struct job_id id, uint64_t attempt, const struct digest *fingerprint,
+    struct task *t, uint64_t attempt, const struct digest *fingerprint,
     const struct layer_result *r, struct err *e)
 {
-	struct dispatch_job *job = &d->job[id.v];
+	struct err differs = ERR_INIT;
 
 	switch (sched_done(
-	    d->sched, dispatch_now(d), worker, id, attempt, fingerprint)) {
+	    d->sched, dispatch_now(d), worker, t->id, attempt, fingerprint)) {
 	case SCHED_ACCEPTED:
-		dispatch_blobs_set_done(d, id);
-		job_done(d, worker, name, id, r);
-		if (d->done != NULL && !job->spec->measure)
-			return d->done(d->done_arg, job, e);
-		break;
+		t->done = true;
+		job_done(d, worker, name, t, r);
+		return t->audited ? 0 : task_done(d, t, e);
 	case SCHED_DIFFERS:
-		return err_set(e, ERR_FATAL, 0,
+		err_set(&differs, ERR_FATAL, 0,
 		    "%s is not reproducible: worker %s made other bytes than "
 		    "worker %s",
-		    job->label, name, job->worker);
+		    t->job->label, name, t->job->worker);
+		return task_failed(d, t, &differs, e);
 	case SCHED_CONFIRMED:
+		job_ended(d, worker, t);
+		progress_audit(d->progress, t->job->label, true);
+		return task_done(d, t, e);
 	case SCHED_DUPLICATE:
 	case SCHED_UNKNOWN:
-		progress_job_end(d->progress, (size_t)worker.v, (size_t)id.v,
-		    job->label, 0, 0, false);
+		job_ended(d, worker, t);
 		break;
 	}
 	return 0;
@@ -160,14 +168,15 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 
 /* Drops a worker whose result cannot be true. */
 static bool
-check_result(struct dispatch *d, struct peer *p, struct job_id id,
-    bool measured, const struct layer_result *r)
+check_result(struct dispatch *d, struct peer *p, const struct task *t,
+    uint64_t attempt, bool measured, const struct layer_result *r)
 {
-	if (result_holds(&d->job[id.v], measured, p->via == d->link, r))
+	if (result_holds(t->job, measured, p->via == d->link, r))
 		return true;
 	log_line(LOG_WARNING,
-	    "worker %s: its result for %s does not hold: dropped", p->name,
-	    d->job[id.v].label);
+	    "worker %s: its result for %s, attempt %llu, does not hold: "
+	    "dropped",
+	    p->name, t->job->label, (unsigned long long)attempt);
 	peer_gone(d, p, "its result did not hold");
 	return false;
 }
@@ -176,21 +185,28 @@ static int
 on_done(
     struct dispatch *d, struct peer *p, const struct msg_done *m, struct err *e)
 {
-	struct job_id id;
+	struct task *t = dispatch_task_of(d, m->job);
 
-	if (!dispatch_job_of(d, m->job, &id) ||
-	    !check_result(d, p, id, false, &m->result))
+	/* Of one that is forgotten: nor shall its spool keep it. */
+	if (t == NULL)
+		return d->open && p->via == d->remote
+		    ? dispatch_blobs_drop(d, p, m->job, m->attempt, e)
+		    : 0;
+	if (!check_result(d, p, t, m->attempt, false, &m->result))
 		return 0;
+	d->seen.bytes_fetched += m->result.fetched;
+	progress_fetched(d->progress, m->result.fetched);
 	if (m->result.fetched > 0)
 		sched_fetched(d->sched, p->worker, m->result.fetched,
 		    (int64_t)(m->result.fetch_us / 1000));
 	/* Not from one that was never asked: others' results would wait. */
-	if (dispatch_blobs_wanted(d, p, id) && !dispatch_blobs_done(d, id) &&
-	    sched_given(d->sched, p->worker, id, m->attempt))
-		return dispatch_blobs_pull(d, p, id, m->attempt, &m->result, e);
-	if (dispatch_blobs_drop(d, p, id, m->attempt, e) < 0)
+	if (dispatch_blobs_wanted(d, p, t) && !t->done &&
+	    sched_given(d->sched, p->worker, t->id, m->attempt))
+		return dispatch_blobs_pull(d, p, t, m->attempt, &m->result, e);
+	if (dispatch_blobs_wanted(d, p, t) &&
+	    dispatch_blobs_drop(d, p, m->job, m->attempt, e) < 0)
 		return -1;
-	return dispatch_accept(d, p->worker, p->name, id, m->attempt,
+	return dispatch_accept(d, p->worker, p->name, t, m->attempt,
 	    &m->result.digest, &m->result, e);
 }
 
@@ -200,56 +216,54 @@ on_sized(struct dispatch *d, struct peer *p, const struct msg_sized *m,
 {
 	struct layer_result r = {
 	    .tar_size = m->tar_size, .entries = m->entries};
+	struct task *t = dispatch_task_of(d, m->job);
 	struct digest of_size;
-	struct job_id id;
 
-	if (!dispatch_job_of(d, m->job, &id) ||
-	    !check_result(d, p, id, true, &r))
+	if (t == NULL || !check_result(d, p, t, m->attempt, true, &r))
 		return 0;
 	digest_of(&r.tar_size, sizeof(r.tar_size), &of_size);
 	return dispatch_accept(
-	    d, p->worker, p->name, id, m->attempt, &of_size, &r, e);
+	    d, p->worker, p->name, t, m->attempt, &of_size, &r, e);
 }
 
 static void
 on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
 {
 	enum err_kind kind = m->kind;
-	struct job_id id;
+	const struct task *t = dispatch_task_of(d, m->job);
 
-	if (!dispatch_job_of(d, m->job, &id))
+	if (t == NULL)
 		return;
 	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
-	    d->job[id.v].label, (unsigned long long)m->attempt, m->text);
-	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
-	    d->job[id.v].label, 0, 0, false);
+	    t->job->label, (unsigned long long)m->attempt, m->text);
+	job_ended(d, p->worker, t);
 	/* What is missing or broken in its store may be sound in another's. */
 	if (p->via == d->remote)
 		kind = ERR_RETRY;
-	sched_fail(d->sched, dispatch_now(d), p->worker, id, m->attempt, kind,
-	    m->text);
+	sched_fail(d->sched, dispatch_now(d), p->worker, t->id, m->attempt,
+	    kind, m->text);
 }
 
 static void
 on_postpone(
     struct dispatch *d, const struct peer *p, const struct msg_postpone *m)
 {
-	struct job_id id;
+	const struct task *t = dispatch_task_of(d, m->job);
 
-	if (!dispatch_job_of(d, m->job, &id))
+	if (t == NULL)
 		return;
 	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu is handed back: %s",
-	    p->name, d->job[id.v].label, (unsigned long long)m->attempt,
-	    m->text);
-	progress_job_end(d->progress, (size_t)p->worker.v, (size_t)id.v,
-	    d->job[id.v].label, 0, 0, false);
-	sched_postpone(d->sched, dispatch_now(d), p->worker, id, m->attempt);
+	    p->name, t->job->label, (unsigned long long)m->attempt, m->text);
+	job_ended(d, p->worker, t);
+	sched_postpone(d->sched, dispatch_now(d), p->worker, t->id, m->attempt);
 }
 
 static void
 on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
 {
 	if (m->reason == MSG_BYE_DRAINING) {
+		d->room -= p->room;
+		p->room = 0;
 		if (d->sched != NULL)
 			sched_worker_drain(
 			    d->sched, dispatch_now(d), p->worker);
@@ -257,6 +271,7 @@ on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
 	}
 	if (p->via == d->remote)
 		log_line(LOG_INFO, "worker %s has left", p->name);
+	p->left = true;
 	peer_gone(d, p, "left");
 }
 
@@ -370,8 +385,10 @@ receive_from(struct dispatch *d, struct link *via, struct err *e)
 			return -1;
 		}
 		if (rc < 0) {
-			log_line(LOG_WARNING, "message refused: %s", bad.text);
-			if ((p = peer_by_link(d, &from)) != NULL)
+			p = peer_by_link(d, &from);
+			log_line(LOG_WARNING, "worker %s: message refused: %s",
+			    p != NULL ? p->name : "?", bad.text);
+			if (p != NULL)
 				peer_gone(d, p, "broke the protocol");
 			continue;
 		}

@@ -105,17 +105,45 @@ peer_reserve(struct dispatch *d, struct err *e)
 	size_t room = d->room_peers == 0 ? ROOM_MIN : 2 * d->room_peers;
 	struct peer *p;
 
+	uint32_t *slot;
+
 	if (d->n_peers < d->room_peers)
 		return 0;
 	if ((p = reallocarray(d->peer, room, sizeof(*p))) != NULL)
 		d->peer = p;
-	if (p == NULL || hash_index_reserve(&d->by_link, room) < 0 ||
+	slot = reallocarray(d->worker_slot, room, sizeof(*slot));
+	if (slot != NULL)
+		d->worker_slot = slot;
+	if (p == NULL || slot == NULL ||
+	    hash_index_reserve(&d->by_link, room) < 0 ||
 	    hash_index_reserve(&d->by_instance, room) < 0 ||
 	    hash_index_reserve(&d->by_worker, room) < 0 ||
 	    hash_index_reserve(&d->by_token, room) < 0)
 		return err_set(e, ERR_FATAL, errno, "workers");
 	d->room_peers = room;
 	return 0;
+}
+
+/* Of slots there are as many as were peers at once, so there is room. */
+struct worker_id
+peer_worker_id(struct dispatch *d)
+{
+	uint64_t slot = d->next_worker;
+
+	if (d->n_worker_slots > 0) {
+		slot = d->worker_slot[--d->n_worker_slots];
+		d->reused_workers++;
+	} else {
+		d->next_worker++;
+	}
+	return (struct worker_id){d->reused_workers << SCHED_SLOT_BITS | slot};
+}
+
+void
+peer_worker_id_free(struct dispatch *d, struct worker_id worker)
+{
+	d->worker_slot[d->n_worker_slots++] =
+	    (uint32_t)dispatch_worker_index(worker);
 }
 
 struct peer *
@@ -176,6 +204,9 @@ peers_free(struct dispatch *d)
 	hash_index_free(&d->by_instance);
 	hash_index_free(&d->by_worker);
 	hash_index_free(&d->by_token);
+	free(d->worker_slot);
+	d->worker_slot = NULL;
+	d->n_worker_slots = 0;
 	free(d->peer);
 	d->peer = NULL;
 	d->n_peers = d->room_peers = 0;

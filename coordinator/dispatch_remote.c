@@ -80,9 +80,9 @@ dispatch_remote_close(struct dispatch *d)
 
 /* What makes the bytes of blobs, by the worker's own words; "" if nothing. */
 static const char *
-encoder_of(const struct dispatch *d, const struct msg_hello *hello)
+encoder_of(enum encoding_kind kind, const struct msg_hello *hello)
 {
-	switch (d->encoding.kind) {
+	switch (kind) {
 	case ENCODING_GZIP:
 		return hello->gzip;
 	case ENCODING_ZSTD:
@@ -93,25 +93,40 @@ encoder_of(const struct dispatch *d, const struct msg_hello *hello)
 	return "";
 }
 
+/* NULL: its encoders are everybody's. */
+static const char *
+compare_encoders(
+    struct dispatch *d, const struct msg_hello *hello, char *text, size_t size)
+{
+	for (size_t i = 0; i < ENCODING_KINDS; i++) {
+		const char *encoder = encoder_of((enum encoding_kind)i, hello);
+
+		if (!d->encodes[i])
+			continue;
+		if (d->encoder[i][0] == '\0')
+			snprintf(d->encoder[i], sizeof(d->encoder[i]), "%s",
+			    encoder);
+		if (strcmp(d->encoder[i], encoder) == 0)
+			continue;
+		snprintf(text, size,
+		    "it would make other bytes: its encoder is %s, this "
+		    "build's is %s",
+		    encoder, d->encoder[i]);
+		return text;
+	}
+	return NULL;
+}
+
 const char *
 dispatch_remote_refusal(struct dispatch *d, const struct link_peer *p,
     const struct msg_hello *hello, char *text, size_t size)
 {
-	const char *encoder = encoder_of(d, hello);
-
 	if (p != NULL && d->zap != NULL &&
 	    !zap_allows(d->zap, p->key, NULL, 0)) {
 		snprintf(text, size, "its key is not listed any more");
 		return text;
 	}
-	if (d->encoder[0] == '\0')
-		snprintf(d->encoder, sizeof(d->encoder), "%s", encoder);
-	if (strcmp(d->encoder, encoder) == 0)
-		return NULL;
-	snprintf(text, size,
-	    "it would make other bytes: its encoder is %s, this build's is %s",
-	    encoder, d->encoder);
-	return text;
+	return compare_encoders(d, hello, text, size);
 }
 
 void

@@ -85,13 +85,16 @@ add_folder(struct dispatch *d, const struct layer_output *o, struct err *e)
 }
 
 int
-dispatch_shared_start(struct dispatch *d, struct err *e)
+dispatch_shared_start(
+    struct dispatch *d, const struct layer_output *to, struct err *e)
 {
 	dispatch_shared_forget(d);
 	if (d->remote == NULL)
 		return 0;
-	for (size_t i = 0; i < d->n_jobs; i++) {
-		const struct layer_spec *spec = d->job[i].spec;
+	if (to != NULL && add_folder(d, to, e) < 0)
+		return -1;
+	for (size_t i = 0; i < d->n_tasks; i++) {
+		const struct layer_spec *spec = d->task[i].job->spec;
 
 		for (size_t o = 0; o < spec->n_outputs; o++)
 			if (add_folder(d, &spec->outputs[o], e) < 0)

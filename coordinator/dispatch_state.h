@@ -1,18 +1,20 @@
 /*
  * Inside of dispatch: its state, and what its files call of each other.
- * dispatch.c starts, loops and ends; dispatch_peers.c keeps the workers that
+ * dispatch.c starts, loops and ends; dispatch_tasks.c keeps the jobs, of which
+ * a server adds more; dispatch_peers.c keeps the workers that
  * are there, and dispatch_join.c lets them in;
  * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
- * command start them; dispatch_locality.c asks who has which store paths.  For
- * these alone.
+ * command start them; dispatch_locality.c asks who has which store paths;
+ * dispatch_status.c says how things are.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 #include <sys/types.h>
 
 #include "encoding.h"
@@ -21,6 +23,7 @@
 #include "link.h"
 #include "protocol.h"
 #include "scheduler.h"
+#include "status.h"
 
 struct blob_fetch;
 struct dispatch_config;
@@ -29,6 +32,7 @@ struct dispatch_pull;
 struct err;
 struct launch;
 struct locality;
+struct metrics;
 struct peer_stock;
 struct shared_probe;
 struct zap;
@@ -51,7 +55,24 @@ struct peer {
 	struct worker_id worker;  /* also its index in the progress display */
 	char name[64];
 	size_t slots;
-	pid_t local; /* its process if it is a local one, else 0 */
+	size_t room;		 /* for jobs: 0 while it drains */
+	pid_t local;		 /* its process if it is a local one, else 0 */
+	bool left;		 /* it said so */
+	uint64_t done, failures; /* in runs before */
+};
+
+/* A job, from when it was added on. */
+struct task {
+	struct job_id id;
+	struct dispatch_job *job; /* NULL: there is none */
+	int64_t started;	  /* its newest attempt, ms */
+	uint64_t bytes;		  /* of tar, by the one that has most */
+	bool done;		  /* by any result; open: an audit is not */
+	bool audited;
+	/* Attempts that were sent to one that writes into the outputs itself.
+	 */
+	uint64_t shared[SCHED_ATTEMPTS_KNOWN];
+	struct dispatch_pull *pull; /* that is on, or NULL */
 };
 
 struct dispatch {
@@ -70,9 +91,9 @@ struct dispatch {
 	bool only_launched;	  /* no other workers can be expected */
 	bool launch_over;	  /* its command has ended, and that was said */
 	bool joined;		  /* one of another machine has been there */
-	struct encoding encoding; /* whose encoder must be everybody's */
-	char encoder[MSG_NAME_MAX + 1]; /* the first worker's; "": none yet */
-	/* As in dispatch_config. */
+	/* Whose encoder must be everybody's, and the first worker's. */
+	bool encodes[ENCODING_KINDS];
+	char encoder[ENCODING_KINDS][MSG_NAME_MAX + 1]; /* "": none yet */
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
 	void *done_arg;
 	int (*failed)(void *arg, const struct dispatch_job *job,
@@ -82,6 +103,8 @@ struct dispatch {
 	    struct dispatch_job *out, struct err *e);
 	void (*unload)(void *arg, struct dispatch_job *out);
 	void *load_arg;
+	void (*hangup)(void *arg);
+	void *hangup_arg;
 	uint64_t session;
 	size_t min_workers;
 	unsigned audit;	    /* percent */
@@ -102,14 +125,25 @@ struct dispatch {
 	struct hash_index by_link, by_instance, by_worker;
 	struct hash_index by_token; /* of other machines' */
 	uint64_t hash_seed;	    /* secret: peers choose what is hashed */
-	uint64_t next_worker;
+	/* Workers' ids, whose slots are used again. */
+	uint64_t next_worker, reused_workers;
+	uint32_t *worker_slot; /* that are free */
+	size_t n_worker_slots;
+	size_t room;		 /* of all workers: slots, and one ahead each */
+	struct status seen;	 /* in all runs before; it has no lists */
+	int64_t since;		 /* ms: of all that */
+	struct metrics *metrics; /* or NULL */
+	int (*more)(void *arg, struct status *s, struct err *e);
+	void *more_arg;
 
 	/* Of the run that is on. */
 	struct scheduler *sched;
-	struct dispatch_job *job;
-	int64_t *started;	    /* of each job's newest attempt, ms */
-	struct dispatch_pull *pull; /* of each job */
-	size_t n_pulls;		    /* that are on */
+	bool open;	   /* jobs are added to it, and forgotten */
+	bool news;	   /* some were told of */
+	struct task *task; /* by slot */
+	size_t n_tasks, room_tasks;
+	TAILQ_HEAD(, dispatch_pull) pulls; /* that are on */
+	size_t n_pulls;
 	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
 	size_t n_folders;
 	char *probe_in[LAYER_OUTPUTS_MAX]; /* in each of them */
@@ -119,8 +153,7 @@ struct dispatch {
 	int64_t probe_at;   /* nothing is to be done for them earlier */
 	int64_t hold_until; /* work waits for probes; 0: nobody was there yet */
 	int64_t pull_beat;  /* when leases of pulls are renewed */
-	size_t n_jobs;
-	uint64_t base; /* job ids on the wire count on from run to run */
+	uint64_t base;	    /* job ids on the wire count on from run to run */
 };
 
 /*
@@ -136,6 +169,21 @@ struct dispatch_from {
 };
 
 /*
+ * dispatch_tasks.c: the job, or NULL.  Adding one moves others.
+ */
+struct task *task_find(const struct dispatch *d, struct job_id id);
+int task_add(struct dispatch *d, struct dispatch_job *job, struct task **out,
+    struct err *e);
+/* It has come to a good end, or to a bad one: tells whom that concerns. */
+int task_done(struct dispatch *d, struct task *t, struct err *e);
+int task_failed(
+    struct dispatch *d, struct task *t, const struct err *why, struct err *e);
+/* Why it failed, as the workers say; -1. */
+int task_reasons(const struct dispatch *d, const struct task *t, struct err *e);
+/* All of the run. */
+void tasks_clear(struct dispatch *d);
+
+/*
  * dispatch_peers.c: finds peers in O(1), or NULL.  Adding and removing one
  * moves others.
  */
@@ -146,6 +194,9 @@ struct peer *peer_by_instance(
 struct peer *peer_by_token(struct dispatch *d, const uint8_t *token);
 /* Room for one more; then it can be added: *p is copied. */
 int peer_reserve(struct dispatch *d, struct err *e);
+/* After that, and for as long as it is there: as sched_worker_up wants it. */
+struct worker_id peer_worker_id(struct dispatch *d);
+void peer_worker_id_free(struct dispatch *d, struct worker_id worker);
 struct peer *peer_add(struct dispatch *d, const struct peer *p);
 void peer_remove(struct dispatch *d, struct peer *p);
 /* It has a new connection, to the same socket. */
@@ -189,27 +240,25 @@ void dispatch_launch_end(struct dispatch *d);
 int dispatch_blobs_open(struct dispatch *d, const struct dispatch_config *c,
     const struct link_keys *keys, struct err *e);
 void dispatch_blobs_close(struct dispatch *d);
-/* At the start of a run. */
-int dispatch_blobs_start(struct dispatch *d, struct err *e);
 bool dispatch_blobs_wanted(
-    const struct dispatch *d, const struct peer *p, struct job_id id);
+    const struct dispatch *d, const struct peer *p, const struct task *t);
 /* Which way its bytes come is settled when the job is sent. */
-void dispatch_blobs_sent(struct dispatch *d, const struct peer *p,
-    struct job_id id, uint64_t attempt);
+void dispatch_blobs_sent(
+    const struct peer *p, struct task *t, uint64_t attempt);
 /*
  * Pulls what p says that it made, or checks what it wrote; dispatch_accept
  * follows, or a failure.
  */
-int dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct job_id id,
+int dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
     uint64_t attempt, const struct layer_result *r, struct err *e);
-/* p may forget what it made. */
-int dispatch_blobs_drop(struct dispatch *d, const struct peer *p,
-    struct job_id id, uint64_t attempt, struct err *e);
-bool dispatch_blobs_done(const struct dispatch *d, struct job_id id);
-void dispatch_blobs_set_done(struct dispatch *d, struct job_id id);
+/* p may forget what it made, by the wire's number of the job. */
+int dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
+    uint64_t attempt, struct err *e);
+/* Gives up the pull that is on for it. */
+void dispatch_blobs_end(struct dispatch *d, struct task *t);
 /* What came of pulls. */
 int dispatch_blobs_collect(struct dispatch *d, struct err *e);
-/* The attempts of p whose result is being pulled; at most n_jobs. */
+/* The attempts of p whose result is being pulled; at most n_pulls. */
 size_t dispatch_blobs_held(
     const struct dispatch *d, const struct peer *p, struct sched_held *out);
 /* Keeps the leases of jobs that are being pulled. */
@@ -219,7 +268,9 @@ void dispatch_blobs_beat(struct dispatch *d);
  * dispatch_shared.c: finds out which workers of other machines see the folders
  * that the outputs are in, and so can write there by themselves.
  */
-int dispatch_shared_start(struct dispatch *d, struct err *e);
+/* to: the folder of all outputs; NULL: those of the jobs that are there. */
+int dispatch_shared_start(
+    struct dispatch *d, const struct layer_output *to, struct err *e);
 void dispatch_shared_forget(struct dispatch *d);
 void dispatch_shared_joined(struct dispatch *d, struct peer *p);
 void dispatch_shared_gone(struct dispatch *d, struct peer *p);
@@ -260,27 +311,34 @@ int dispatch_locality_have(struct dispatch *d, struct peer *p,
     const struct msg_have *m, const char **bad, struct err *e);
 
 /*
- * dispatch_load.c: tells of a job that failed for good, or fails as it did.
- * _load: entries of a job that has none, made before it is sent and freed then
- * by _unload; 1, or 0: they cannot be made, and that was told.
+ * dispatch_status.c.  show: hands the metrics a snapshot; tick: if it is time
+ * for one.  run_ends: before the run's scheduler goes.
  */
-int dispatch_give_up(
-    struct dispatch *d, struct job_id id, const struct err *why, struct err *e);
-int dispatch_load(struct dispatch *d, struct job_id id,
-    struct dispatch_job *job, struct err *e);
+void dispatch_status_open(struct dispatch *d, const struct dispatch_config *c);
+void dispatch_status_show(struct dispatch *d);
+void dispatch_status_tick(struct dispatch *d);
+void dispatch_status_run_ends(struct dispatch *d);
+
+/*
+ * dispatch_load.c: entries of a job that has none, made before it is sent and
+ * freed then; 1, or 0: they cannot be made, and that was told.
+ */
+int dispatch_load(struct dispatch *d, struct task *t, struct dispatch_job *job,
+    struct err *e);
 void dispatch_unload(struct dispatch *d, struct dispatch_job *job);
 
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,
-    const char *name, struct job_id id, uint64_t attempt,
+    const char *name, struct task *t, uint64_t attempt,
     const struct digest *fingerprint, const struct layer_result *r,
     struct err *e);
 
 /* What does not get there is asked for again. */
 void dispatch_say(const struct dispatch_from *from, const struct msg *m);
-/* The job of this run that the wire's number means; false: none. */
-bool dispatch_job_of(
-    const struct dispatch *d, uint64_t wire, struct job_id *out);
+/* The job of this run that the wire's number means, or NULL. */
+struct task *dispatch_task_of(const struct dispatch *d, uint64_t wire);
+/* How progress calls a worker. */
+size_t dispatch_worker_index(struct worker_id worker);
 
 /* dispatch_join.c: HELLO of a worker that is new, or back, or not wanted. */
 int dispatch_hello(struct dispatch *d, const struct dispatch_from *from,

@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 
+#include "image_format.h"
 #include "layer_spec.h"
 
 enum image_layer_kind { IMAGE_BASE, IMAGE_STORE, IMAGE_ROOT };
@@ -25,9 +26,12 @@ struct image_layer {
 	 */
 	const char **paths;
 	size_t n_paths;
-	const char *media_type; /* of the blob; static */
+	const char *media_type; /* of the blob, as OCI has it; static */
 	/* A file that holds the blob: of the base, of a known one; borrowed. */
 	const char *file;
+	/* Registry ("https://HOST") and repository that have it, or NULL. */
+	const char *registry, *repository;
+	bool remote; /* they alone have it */
 	struct layer_result result;
 	char worker[64]; /* who made it: "HOST/PID", "" for base layers */
 	double seconds;	 /* from dispatch to result */
@@ -43,6 +47,7 @@ struct image {
 	const json_t *config;	   /* an object */
 	const json_t *base_config; /* the base image's "config", or NULL */
 	int64_t mtime;
+	enum image_format format; /* of the manifest */
 
 	struct image_layer *layer;
 	size_t n_layers;
@@ -50,8 +55,8 @@ struct image {
 	/* Made by image_json once all results are in; the image's own. */
 	char *config_json;
 	size_t config_len;
-	struct digest id;    /* SHA-256 of config_json */
-	char *manifest_json; /* OCI manifest */
+	struct digest id; /* SHA-256 of config_json */
+	char *manifest_json;
 	size_t manifest_len;
 	struct digest manifest_digest;
 	char default_tag[33];

@@ -7,14 +7,12 @@
 
 #include "err.h"
 #include "image.h"
+#include "image_format.h"
 #include "image_name.h"
 #include "json_file.h"
 #include "own.h"
 #include "python_json.h"
 
-#define MEDIA_CONFIG "application/vnd.oci.image.config.v1+json"
-#define MEDIA_MANIFEST "application/vnd.oci.image.manifest.v1+json"
-#define MEDIA_INDEX "application/vnd.oci.image.index.v1+json"
 /* HOST/library/NAME:TAG */
 #define REFERENCE_SIZE (IMAGE_NAME_MAX + IMAGE_TAG_MAX + 32)
 
@@ -188,6 +186,19 @@ dump_compact(const json_t *doc, char **out, size_t *len, struct err *e)
 	return 0;
 }
 
+/* Docker's schema has no name for what some base images hold. */
+static int
+media_type(const struct image *image, size_t i, const char **out, struct err *e)
+{
+	const char *oci = image->layer[i].media_type;
+
+	if ((*out = image_format_layer(image->format, oci)) != NULL)
+		return 0;
+	return err_set(e, ERR_USAGE, 0,
+	    "--format docker: layer %zu is %s, for which it has no media type",
+	    i + 1, oci);
+}
+
 static int
 make_manifest(struct image *image, struct err *e)
 {
@@ -195,17 +206,20 @@ make_manifest(struct image *image, struct err *e)
 	AUTO(json_file_decrefp) json_t *doc = NULL;
 
 	for (size_t i = 0; i < image->n_layers; i++) {
-		const struct image_layer *layer = &image->layer[i];
+		const struct layer_result *r = &image->layer[i].result;
+		const char *type;
 
-		if (json_array_append_new(layers,
-			descriptor(layer->media_type, &layer->result.digest,
-			    layer->result.size)) < 0)
+		if (media_type(image, i, &type, e) < 0)
+			return -1;
+		if (json_array_append_new(
+			layers, descriptor(type, &r->digest, r->size)) < 0)
 			return no_memory(e);
 	}
 	doc = json_pack("{s:i, s:s, s:o, s:O}", "schemaVersion", 2, "mediaType",
-	    MEDIA_MANIFEST, "config",
-	    descriptor(MEDIA_CONFIG, &image->id, image->config_len), "layers",
-	    layers);
+	    image_format_manifest(image->format), "config",
+	    descriptor(image_format_config(image->format), &image->id,
+		image->config_len),
+	    "layers", layers);
 	return dump_compact(
 	    doc, &image->manifest_json, &image->manifest_len, e);
 }
@@ -275,8 +289,8 @@ image_json_index(
 {
 	AUTO(json_file_decrefp) json_t *doc = NULL;
 	AUTO(json_file_decrefp)
-	json_t *manifest = descriptor(
-	    MEDIA_MANIFEST, &image->manifest_digest, image->manifest_len);
+	json_t *manifest = descriptor(image_format_manifest(image->format),
+	    &image->manifest_digest, image->manifest_len);
 	char reference[REFERENCE_SIZE];
 
 	full_reference(image, reference);
@@ -288,7 +302,7 @@ image_json_index(
 		    "org.opencontainers.image.ref.name", image->tag)) < 0)
 		return no_memory(e);
 	doc = json_pack("{s:i, s:s, s:[O]}", "schemaVersion", 2, "mediaType",
-	    MEDIA_INDEX, "manifests", manifest);
+	    IMAGE_INDEX_TYPE, "manifests", manifest);
 	return dump_compact(doc, out, len, e);
 }
 

@@ -1,5 +1,5 @@
 /*
- * The image config (its SHA-256 is the image ID), the OCI manifest and the
+ * The image config (its SHA-256 is the image ID), the manifest and the
  * docker-archive's manifest.json, byte for byte as Python's json.dumps writes
  * them.  Pure.
  */
@@ -13,7 +13,8 @@ struct image;
 
 /*
  * Fills config_json, id, default_tag, tag (if NULL), manifest_json and
- * manifest_digest.  ERR_USAGE: a base config that is not what it should be.
+ * manifest_digest.  ERR_USAGE: a base config that is not what it should be,
+ * or a base layer for which the format has no media type.
  */
 int image_json_make(struct image *image, struct err *e);
 

@@ -12,6 +12,7 @@
 #include "closure.h"
 #include "err.h"
 #include "image_closure.h"
+#include "image_format.h"
 #include "image_json.h"
 #include "layer_plan.h"
 #include "options.h"
@@ -100,8 +101,14 @@ image_layers_plan(const struct options *options, struct scratch *scratch,
 	if (request_make(options, &request, e) < 0)
 		return -1;
 	if (request->from_image != NULL) {
+		const struct base_source source = {
+		    .name = request->from_image,
+		    .architecture = request->architecture,
+		    .push = &options->push,
+		};
+
 		progress_phase(progress, "reading the base image");
-		if (base_image_open(request->from_image, scratch, &base, e) < 0)
+		if (base_image_open(&source, scratch, &base, e) < 0)
 			return -1;
 	}
 	progress_phase(progress, "reading the closure");
@@ -199,15 +206,25 @@ image_layers_add(struct image_layers *l, enum image_layer_kind kind, size_t n,
 static int
 add_base(struct image_layers *l, struct err *e)
 {
+	enum image_format format = l->image.format;
+
 	for (size_t i = 0; l->base != NULL && i < l->base->n; i++) {
 		const struct base_layer *b = &l->base->layer[i];
 		struct image_layer *layer = NULL;
 
+		if (image_format_layer(format, b->media_type) == NULL)
+			return err_set(e, ERR_USAGE, 0,
+			    "--format docker: layer %zu of the base image is "
+			    "%s, for which it has no media type",
+			    i + 1, b->media_type);
 		if (image_layers_add(l, IMAGE_BASE, 1, &layer, e) < 0)
 			return -1;
 		layer->paths[layer->n_paths++] = b->name;
 		layer->media_type = b->media_type;
 		layer->file = b->file;
+		layer->registry = l->base->registry;
+		layer->repository = l->base->repository;
+		layer->remote = b->file == NULL;
 		layer->result = b->result;
 	}
 	return 0;
@@ -242,7 +259,8 @@ image_layers_add_root(
 }
 
 int
-image_layers_begin(struct image_layers *l, size_t n_store, struct err *e)
+image_layers_begin(struct image_layers *l, const struct options *options,
+    size_t n_store, struct err *e)
 {
 	const struct request *r = l->request;
 	size_t n = (l->base != NULL ? l->base->n : 0) + n_store + 1;
@@ -255,6 +273,7 @@ image_layers_begin(struct image_layers *l, size_t n_store, struct err *e)
 	l->image.config = r->config;
 	l->image.base_config = l->base != NULL ? l->base->config : NULL;
 	l->image.mtime = r->mtime;
+	l->image.format = options->format;
 	if ((l->image.layer = calloc(n, sizeof(*l->image.layer))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "image layers");
 	return add_base(l, e);
@@ -271,7 +290,8 @@ image_layers_make(
 		    ? image_layers_open_root(l, options->store_root, e)
 		    : root_layer_make(r, options->store_root, &l->root, e)) < 0)
 		return -1;
-	if (image_layers_begin(l, l->plan->n, e) < 0 || add_store(l, e) < 0)
+	if (image_layers_begin(l, options, l->plan->n, e) < 0 ||
+	    add_store(l, e) < 0)
 		return -1;
 	return image_layers_add_root(l, &root, e);
 }

@@ -49,7 +49,8 @@ int image_layers_of(struct request **request, const struct base_image *base,
     struct closure **closure, struct image_layers **out, struct err *e);
 int image_layers_open_root(
     struct image_layers *l, const char *store_root, struct err *e);
-int image_layers_begin(struct image_layers *l, size_t n_store, struct err *e);
+int image_layers_begin(struct image_layers *l, const struct options *options,
+    size_t n_store, struct err *e);
 int image_layers_add(struct image_layers *l, enum image_layer_kind kind,
     size_t n, struct image_layer **out, struct err *e);
 int image_layers_add_root(

@@ -9,7 +9,7 @@
 #include "process_group.h"
 
 static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-static size_t n_signals = 3; /* without SIGHUP: 2 */
+static size_t n_signals = 3; /* that are ours: 2 without SIGHUP, or 0 */
 
 static volatile pid_t children[INTERRUPT_CHILDREN_MAX];
 static volatile pid_t group;
@@ -79,11 +79,25 @@ interrupt_leave_hangup(void)
 {
 	sigset_t set;
 
-	n_signals = 2;
+	if (n_signals > 2)
+		n_signals = 2;
 	sigemptyset(&set);
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	/* An ignored signal would never get to a signalfd. */
+	signal(SIGHUP, SIG_DFL);
+}
+
+void
+interrupt_leave_all(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < n_signals; i++)
+		sigaddset(&set, signals[i]);
+	n_signals = 0;
+	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGHUP, SIG_DFL);
 }
 

@@ -20,6 +20,9 @@ void interrupt_start(void);
 /* SIGHUP means something else now: it is blocked, for a signalfd. */
 void interrupt_leave_hangup(void);
 
+/* The same for all of them: whoever calls ends well by itself. */
+void interrupt_leave_all(void);
+
 /* Children to kill; false where the table is full. */
 bool interrupt_add(pid_t child);
 void interrupt_remove(pid_t child);

@@ -22,10 +22,29 @@ struct sending {
 	uint64_t id, attempt;
 };
 
+/* Item i of the job, wherever it has them. */
+static struct layer_item
+item_of(const struct dispatch_job *job, size_t i)
+{
+	const struct closure *c = job->closure;
+	struct layer_item item = {.path = NULL};
+	uint32_t at;
+
+	if (job->item != NULL)
+		return job->item[i];
+	at = job->path[i];
+	item.path = c->path[at];
+	if (c->nar_hash != NULL && c->nar_size != NULL) {
+		item.has_hash = true;
+		item.nar_hash = c->nar_hash[at];
+		item.nar_size = c->nar_size[at];
+	}
+	return item;
+}
+
 static int
 send_items(const struct sending *s, struct err *e)
 {
-	const struct closure *c = s->job->closure;
 	AUTO(own_freep) struct layer_item *item = NULL;
 	struct msg m = {.type = MSG_ITEMS};
 	size_t i = 0;
@@ -37,15 +56,8 @@ send_items(const struct sending *s, struct err *e)
 
 		for (; i < s->job->n && n < BATCH && bytes < MSG_PART_MAX;
 		     i++, n++) {
-			uint32_t at = s->job->path[i];
-
-			item[n] = (struct layer_item){.path = c->path[at]};
-			if (c->nar_hash != NULL && c->nar_size != NULL) {
-				item[n].has_hash = true;
-				item[n].nar_hash = c->nar_hash[at];
-				item[n].nar_size = c->nar_size[at];
-			}
-			bytes += strlen(c->path[at]) + ITEM_BYTES;
+			item[n] = item_of(s->job, i);
+			bytes += strlen(item[n].path) + ITEM_BYTES;
 		}
 		m.items = (struct msg_items){
 		    .job = s->id, .attempt = s->attempt, .item = item, .n = n};

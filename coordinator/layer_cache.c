@@ -227,3 +227,28 @@ layer_cache_put(struct layer_cache *c, const struct digest *key,
 		write_record(c, key, record);
 	return 0;
 }
+
+void
+layer_cache_unpin_blob(struct layer_cache *c, const struct digest *digest)
+{
+	char hex[DIGEST_HEX_LEN + 1];
+
+	digest_hex(digest, hex);
+	unlinkat(c->pin_fd, hex, 0);
+}
+
+void
+layer_cache_remove(struct layer_cache *c, const struct digest *key,
+    const struct digest *digest)
+{
+	char hex[DIGEST_HEX_LEN + 1];
+
+	layer_cache_unpin_blob(c, digest);
+	digest_hex(digest, hex);
+	unlinkat(c->at.blobs, hex, 0);
+	unlinkat(c->at.trash, hex, 0);
+	if (key == NULL)
+		return;
+	digest_hex(key, hex);
+	unlinkat(c->at.layers, hex, 0);
+}

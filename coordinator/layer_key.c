@@ -55,6 +55,22 @@ dialect_name(enum tar_dialect dialect)
 	return "?";
 }
 
+/* All but the store paths, of which n follow. */
+static void
+add_spec(struct sha256 *h, const struct layer_spec *spec, size_t n)
+{
+	add_string(h, "quarry layer");
+	add_number(h, LAYER_KEY_VERSION);
+	add_string(h, dialect_name(spec->dialect));
+	add_string(h, spec->store_dir);
+	add_number(h, (uint64_t)spec->mtime);
+	add_number(h, spec->uid);
+	add_number(h, spec->gid);
+	add_string(h, spec->uname);
+	add_string(h, spec->gname);
+	add_number(h, n);
+}
+
 int
 layer_key(const struct layer_spec *spec, const struct closure *c,
     const struct layer *layer, struct digest *out, struct err *e)
@@ -65,19 +81,30 @@ layer_key(const struct layer_spec *spec, const struct closure *c,
 		return 0;
 	if (sha256_new(&h, e) < 0)
 		return -1;
-	add_string(h, "quarry layer");
-	add_number(h, LAYER_KEY_VERSION);
-	add_string(h, dialect_name(spec->dialect));
-	add_string(h, spec->store_dir);
-	add_number(h, (uint64_t)spec->mtime);
-	add_number(h, spec->uid);
-	add_number(h, spec->gid);
-	add_string(h, spec->uname);
-	add_string(h, spec->gname);
-	add_number(h, layer->n);
+	add_spec(h, spec, layer->n);
 	for (size_t i = 0; i < layer->n; i++) {
 		add_string(h, c->path[layer->path[i]]);
 		add_bytes(h, c->nar_hash[layer->path[i]].b, DIGEST_SIZE);
+	}
+	sha256_final(h, out);
+	return 1;
+}
+
+int
+layer_key_items(const struct layer_spec *spec, const struct layer_item *item,
+    size_t n, struct digest *out, struct err *e)
+{
+	AUTO(sha256_freep) struct sha256 *h = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		if (!item[i].has_hash)
+			return 0;
+	if (sha256_new(&h, e) < 0)
+		return -1;
+	add_spec(h, spec, n);
+	for (size_t i = 0; i < n; i++) {
+		add_string(h, item[i].path);
+		add_bytes(h, item[i].nar_hash.b, DIGEST_SIZE);
 	}
 	sha256_final(h, out);
 	return 1;

@@ -16,10 +16,13 @@
 #ifndef LAYER_KEY_H
 #define LAYER_KEY_H
 
+#include <stddef.h>
+
 struct closure;
 struct digest;
 struct err;
 struct layer;
+struct layer_item;
 struct layer_spec;
 
 /* Another number whenever the bytes of a layer change for the same fields. */
@@ -31,5 +34,9 @@ struct layer_spec;
  */
 int layer_key(const struct layer_spec *spec, const struct closure *c,
     const struct layer *layer, struct digest *out, struct err *e);
+
+/* The same of n store paths; 0: not all have a narHash. */
+int layer_key_items(const struct layer_spec *spec,
+    const struct layer_item *item, size_t n, struct digest *out, struct err *e);
 
 #endif

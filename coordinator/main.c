@@ -8,11 +8,14 @@
 #include "build.h"
 #include "cache_command.h"
 #include "err.h"
+#include "index_command.h"
 #include "interrupt.h"
 #include "keygen.h"
 #include "log.h"
 #include "options.h"
 #include "plan.h"
+#include "serve.h"
+#include "status_command.h"
 
 static int
 fail(const struct err *e)
@@ -32,10 +35,16 @@ run(const struct options *options, struct err *e)
 		return batch_run(options, e);
 	case COMMAND_PLAN:
 		return plan_run(options, e);
+	case COMMAND_SERVE:
+		return serve_run(options, e);
 	case COMMAND_KEYGEN:
 		return keygen_run(options, e);
 	case COMMAND_CACHE:
 		return cache_command_run(options, e);
+	case COMMAND_INDEX:
+		return index_command_run(options, e);
+	case COMMAND_STATUS:
+		return status_command_run(options, e);
 	case COMMAND_HELP:
 		fputs(options_help(options->help_for), stdout);
 		break;

@@ -12,6 +12,7 @@
 #include "file_copy.h"
 #include "file_place.h"
 #include "image.h"
+#include "image_format.h"
 #include "json_file.h"
 #include "own.h"
 #include "python_json.h"
@@ -40,7 +41,7 @@ seconds_value(double seconds)
 }
 
 static json_t *
-layer_value(const struct image_layer *layer)
+layer_value(const struct image *image, const struct image_layer *layer)
 {
 	const struct layer_result *r = &layer->result;
 	json_t *paths = json_array();
@@ -54,7 +55,8 @@ layer_value(const struct image_layer *layer)
 	return json_pack("{s:o, s:I, s:o, s:I, s:s, s:o, s:s?, s:o, s:b, s:I}",
 	    "diff_id", digest_value(&r->diff_id), "tar_size",
 	    (json_int_t)r->tar_size, "digest", digest_value(&r->digest), "size",
-	    (json_int_t)r->size, "media_type", layer->media_type, "paths",
+	    (json_int_t)r->size, "media_type",
+	    image_format_layer(image->format, layer->media_type), "paths",
 	    paths, "worker", layer->worker[0] != '\0' ? layer->worker : NULL,
 	    "seconds", seconds_value(layer->seconds), "cached", layer->cached,
 	    "bytes_fetched", (json_int_t)r->fetched);
@@ -97,7 +99,7 @@ metadata_make(const struct image *image, double seconds, char **out,
 
 	for (size_t i = 0; i < image->n_layers; i++)
 		if (json_array_append_new(
-			layers, layer_value(&image->layer[i])) < 0)
+			layers, layer_value(image, &image->layer[i])) < 0)
 			return no_memory(e);
 	doc = json_pack("{s:o, s:o, s:s, s:s, s:O, s:o}", "image_id",
 	    digest_value(&image->id), "manifest_digest",

@@ -10,17 +10,25 @@
 #include "nearest.h"
 #include "options_check.h"
 #include "options_number.h"
+#include "options_registry.h"
 #include "own.h"
 
 #define FOR_BUILD 1u
 #define FOR_PLAN 2u
 #define FOR_KEYGEN 4u
 #define FOR_CACHE 8u
+#define FOR_STATUS 16u
+#define FOR_SERVE 32u
+#define FOR_INDEX 64u
 /* A batch takes what a build does, but for what cannot be said of many. */
-#define FOR_BATCH 16u
-#define NOT_BATCH 32u
+#define FOR_BATCH 128u
+#define NOT_BATCH 256u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
-#define FOR_ALL (FOR_BOTH | FOR_KEYGEN | FOR_CACHE)
+#define FOR_WORK (FOR_BUILD | FOR_SERVE)
+#define FOR_ALL                                                                \
+	(FOR_BOTH | FOR_KEYGEN | FOR_CACHE | FOR_INDEX | FOR_STATUS | FOR_SERVE)
+/* What asks registries. */
+#define FOR_REGISTRY (FOR_BOTH | FOR_INDEX)
 
 /* getopt_long's codes: anything that is no character of a short option. */
 #define CODE_FIRST 1000
@@ -53,20 +61,6 @@ static int
 set_audit(struct options *o, const char *arg, struct err *e)
 {
 	return options_count(arg, 100, "audit", &o->audit, e);
-}
-
-static int
-set_registry_timeout(struct options *o, const char *arg, struct err *e)
-{
-	size_t n = 0;
-
-	if (options_count(arg, PUSH_STALL_S_MAX, "registry-timeout", &n, e) < 0)
-		return -1;
-	if (n == 0)
-		return err_set(
-		    e, ERR_USAGE, 0, "--registry-timeout 0: at least 1");
-	o->push.stall_s = (long)n;
-	return 0;
 }
 
 static int
@@ -150,24 +144,9 @@ set_unused_days(struct options *o, const char *arg, struct err *e)
 }
 
 static int
-set_tls_verify(struct options *o, const char *arg, struct err *e)
+set_watch(struct options *o, const char *arg, struct err *e)
 {
-	if (strcmp(arg, "true") != 0 && strcmp(arg, "false") != 0)
-		return err_set(e, ERR_USAGE, 0,
-		    "--tls-verify: '%.40s' is neither true nor false", arg);
-	o->push.insecure = *arg == 'f';
-	return 0;
-}
-
-static int
-add_token_server(struct options *o, const char *arg, struct err *e)
-{
-	if (o->push.n_token_servers ==
-	    sizeof(o->push.token_servers) / sizeof(o->push.token_servers[0]))
-		return err_set(e, ERR_USAGE, 0,
-		    "--token-server %.200s: there are too many", arg);
-	o->push.token_servers[o->push.n_token_servers++] = arg;
-	return 0;
+	return options_count(arg, OPTIONS_WATCH_MAX, "watch", &o->watch_s, e);
 }
 
 static int
@@ -260,7 +239,7 @@ set_version(struct options *o, const char *arg, struct err *e)
 	}
 
 static const struct option_spec specs[] = {
-    TEXT(FOR_ALL | NOT_BATCH, "name", name),
+    TEXT(FOR_BOTH | FOR_KEYGEN | NOT_BATCH, "name", name),
     TEXT(FOR_BOTH, "tag", tag),
     TEXT(FOR_BOTH, "config", config_file),
     TEXT(FOR_BOTH, "created", created),
@@ -277,44 +256,57 @@ static const struct option_spec specs[] = {
     CALL(FOR_BOTH, "path", required_argument, add_path),
     TEXT(FOR_BOTH, "include-store-paths", include_store_paths),
     TEXT(FOR_BOTH, "root-tree", root_tree),
-    TEXT(FOR_BOTH, "store-dir", store_dir),
+    TEXT(FOR_BOTH | FOR_SERVE, "store-dir", store_dir),
     TEXT(FOR_BOTH, "closure", closure_file),
-    CALL(FOR_BOTH, "store-root", required_argument, set_store_root),
+    CALL(FOR_BOTH | FOR_SERVE, "store-root", required_argument, set_store_root),
     FLAG(FOR_BUILD, "verify-store", verify_store),
-    CALL(FOR_BUILD, "slots", required_argument, set_slots),
-    CALL(FOR_BUILD, "workers", required_argument, set_workers),
-    TEXT(FOR_BUILD, "worker-program", worker_program),
-    CALL(FOR_BUILD, "substituter", required_argument, add_substituter),
-    CALL(FOR_BUILD, "trusted-key", required_argument, add_trusted_key),
-    FLAG(FOR_BUILD, "no-require-sigs", caches.no_require_sigs),
-    TEXT(FOR_BUILD, "listen", listen),
-    CALL(FOR_BUILD, "launch", required_argument, set_launch),
-    TEXT(FOR_BUILD, "advertise", advertise),
-    TEXT(FOR_BUILD, "key", key_file),
-    TEXT(FOR_BUILD, "workers-keys", workers_keys),
-    FLAG(FOR_BUILD, "listen-without-keys", listen_plain),
-    CALL(FOR_BUILD, "local-slots", required_argument, set_local_slots),
+    CALL(FOR_WORK, "slots", required_argument, set_slots),
+    CALL(FOR_WORK, "workers", required_argument, set_workers),
+    TEXT(FOR_WORK, "worker-program", worker_program),
+    CALL(FOR_WORK, "substituter", required_argument, add_substituter),
+    CALL(FOR_WORK, "trusted-key", required_argument, add_trusted_key),
+    FLAG(FOR_WORK, "no-require-sigs", caches.no_require_sigs),
+    TEXT(FOR_BUILD | FOR_STATUS | NOT_BATCH, "coordinator", coordinator),
+    TEXT(FOR_BUILD | FOR_STATUS | NOT_BATCH, "server-key", server_key),
+    TEXT(FOR_WORK, "listen", listen),
+    CALL(FOR_WORK, "launch", required_argument, set_launch),
+    TEXT(FOR_WORK, "advertise", advertise),
+    TEXT(FOR_WORK | FOR_STATUS, "key", key_file),
+    TEXT(FOR_WORK, "workers-keys", workers_keys),
+    FLAG(FOR_WORK, "listen-without-keys", listen_plain),
+    TEXT(FOR_SERVE, "clients", clients),
+    TEXT(FOR_SERVE, "clients-keys", clients_keys),
+    FLAG(FOR_SERVE, "clients-without-keys", clients_plain),
+    CALL(FOR_WORK, "local-slots", required_argument, set_local_slots),
     CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
     FLAG(FOR_BUILD, "no-locality", no_locality),
-    CALL(FOR_BUILD, "audit", required_argument, set_audit),
+    CALL(FOR_WORK, "audit", required_argument, set_audit),
     CALL(FOR_BUILD, "to", required_argument, add_output),
-    TEXT(FOR_BUILD | FOR_CACHE, "cache", cache_dir),
-    CALL(FOR_BUILD | FOR_CACHE, "cache-size", required_argument, set_max_size),
+    TEXT(FOR_WORK | FOR_CACHE, "cache", cache_dir),
+    CALL(FOR_WORK | FOR_CACHE, "cache-size", required_argument, set_max_size),
     CALL(FOR_CACHE, "unused-days", required_argument, set_unused_days),
     FLAG(FOR_CACHE, "deep", deep),
     FLAG(FOR_BUILD, "no-cache", no_cache),
-    TEXT(FOR_BUILD, "authfile", push.auth_file),
-    TEXT(FOR_BUILD, "cert-dir", push.cert_dir),
-    CALL(FOR_BUILD, "tls-verify", required_argument, set_tls_verify),
-    CALL(FOR_BUILD, "token-server", required_argument, add_token_server),
-    CALL(
-	FOR_BUILD, "registry-timeout", required_argument, set_registry_timeout),
+    CALL(FOR_BUILD | NOT_BATCH, "cache-repo", required_argument,
+	options_set_cache_repo),
+    CALL(FOR_INDEX, "manifest", required_argument, options_add_manifest),
+    TEXT(FOR_REGISTRY, "authfile", push.auth_file),
+    TEXT(FOR_REGISTRY, "cert-dir", push.cert_dir),
+    CALL(FOR_REGISTRY, "tls-verify", required_argument, options_set_tls_verify),
+    CALL(FOR_REGISTRY, "token-server", required_argument,
+	options_add_token_server),
+    CALL(FOR_REGISTRY, "registry-timeout", required_argument,
+	options_set_timeout),
+    CALL(FOR_BUILD, "format", required_argument, options_set_format),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
+    TEXT(FOR_WORK | NOT_BATCH, "metrics", metrics),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
-    FLAG(FOR_PLAN | FOR_CACHE | FOR_BATCH, "json", json),
-    FLAG(FOR_BOTH | FOR_CACHE, "verbose", verbose),
+    FLAG(FOR_PLAN | FOR_CACHE | FOR_STATUS | FOR_BATCH, "json", json),
+    CALL(FOR_STATUS, "watch", required_argument, set_watch),
+    FLAG(FOR_BOTH | FOR_CACHE | FOR_INDEX | FOR_STATUS | FOR_SERVE, "verbose",
+	verbose),
     CALL(FOR_ALL, "help", no_argument, set_help),
     CALL(FOR_ALL, "version", no_argument, set_version),
 };
@@ -325,8 +317,11 @@ static const char *const commands[] = {
     [COMMAND_BUILD] = "build",
     [COMMAND_BATCH] = "batch",
     [COMMAND_PLAN] = "plan",
+    [COMMAND_SERVE] = "serve",
     [COMMAND_KEYGEN] = "keygen",
     [COMMAND_CACHE] = "cache",
+    [COMMAND_INDEX] = "index",
+    [COMMAND_STATUS] = "status",
     [COMMAND_HELP] = "help",
 };
 
@@ -352,6 +347,8 @@ spec_for(const struct option_spec *spec, enum command command)
 	switch (command) {
 	case COMMAND_PLAN:
 		return (spec->commands & FOR_PLAN) != 0;
+	case COMMAND_SERVE:
+		return (spec->commands & FOR_SERVE) != 0;
 	case COMMAND_KEYGEN:
 		return (spec->commands & FOR_KEYGEN) != 0;
 	case COMMAND_CACHE:
@@ -359,6 +356,10 @@ spec_for(const struct option_spec *spec, enum command command)
 	case COMMAND_BATCH:
 		return (spec->commands & (FOR_BUILD | FOR_BATCH)) != 0 &&
 		    (spec->commands & NOT_BATCH) == 0;
+	case COMMAND_INDEX:
+		return (spec->commands & FOR_INDEX) != 0;
+	case COMMAND_STATUS:
+		return (spec->commands & FOR_STATUS) != 0;
 	case COMMAND_BUILD:
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
@@ -386,8 +387,9 @@ unknown_option(const struct options *o, const char *arg, struct err *e)
 static const char *
 first_command(const struct option_spec *spec)
 {
-	static const enum command order[] = {
-	    COMMAND_BUILD, COMMAND_PLAN, COMMAND_CACHE, COMMAND_KEYGEN};
+	static const enum command order[] = {COMMAND_BUILD, COMMAND_PLAN,
+	    COMMAND_SERVE, COMMAND_INDEX, COMMAND_CACHE, COMMAND_STATUS,
+	    COMMAND_KEYGEN};
 
 	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++)
 		if (spec_for(spec, order[i]))
@@ -484,9 +486,10 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, batch, plan, cache, keygen "
-		    "or "
-		    "help (see quarry --help)");
+		    "a command is missing: build, batch, plan, serve, index, "
+		    "cache, "
+		    "status, keygen or help "
+		    "(see quarry --help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
 		o->command = COMMAND_VERSION;
 		return 0;
@@ -504,32 +507,6 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 		return -1;
 	if (o->command == COMMAND_HELP && argc > 2 && *argv[2] != '-')
 		return find_command(argv[2], &o->help_for, e);
-	return 0;
-}
-
-/* cache has one, too: what to do. */
-static int
-take_cache_verb(struct options *o, struct err *e)
-{
-	if (o->n_store_paths != 1)
-		return err_set(e, ERR_USAGE, 0,
-		    "cache: one of list, verify and prune is wanted (see "
-		    "quarry help cache)");
-	o->cache_verb = o->store_paths[0];
-	o->n_store_paths = 0;
-	return 0;
-}
-
-/* keygen has one positional. */
-static int
-take_key_file(struct options *o, struct err *e)
-{
-	if (o->n_store_paths != 1)
-		return err_set(e, ERR_USAGE, 0,
-		    "keygen: one FILE is wanted, for the key pair (see quarry "
-		    "help keygen)");
-	o->key_file = o->store_paths[0];
-	o->n_store_paths = 0;
 	return 0;
 }
 
@@ -566,15 +543,20 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	}
 	o.store_paths = calloc((size_t)argc, sizeof(*o.store_paths));
 	o.paths = calloc((size_t)argc, sizeof(*o.paths));
-	if (o.store_paths == NULL || o.paths == NULL) {
+	o.manifests = calloc((size_t)argc, sizeof(*o.manifests));
+	if (o.store_paths == NULL || o.paths == NULL || o.manifests == NULL) {
 		options_free(&o);
 		return err_set(e, ERR_FATAL, errno, "arguments");
 	}
 	if (parse_arguments(argc - 1, argv + 1, &o, e) < 0 ||
 	    default_encoding(&o, e) < 0 ||
-	    (o.command == COMMAND_KEYGEN && take_key_file(&o, e) < 0) ||
-	    (o.command == COMMAND_CACHE && take_cache_verb(&o, e) < 0) ||
+	    (o.command == COMMAND_KEYGEN && options_take_key_file(&o, e) < 0) ||
+	    (o.command == COMMAND_CACHE &&
+		options_take_cache_verb(&o, e) < 0) ||
 	    (o.command == COMMAND_BATCH && options_take_batch(&o, e) < 0) ||
+	    (o.command == COMMAND_INDEX && options_take_index(&o, e) < 0) ||
+	    (o.command == COMMAND_SERVE && options_check_serve(&o, e) < 0) ||
+	    (o.command == COMMAND_STATUS && options_check_status(&o, e) < 0) ||
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||
 		    options_check_together(&o, e) < 0))) {
@@ -590,6 +572,7 @@ options_free(struct options *o)
 {
 	free(o->store_paths);
 	free(o->paths);
-	o->store_paths = o->paths = NULL;
-	o->n_store_paths = o->n_paths = 0;
+	free(o->manifests);
+	o->store_paths = o->paths = o->manifests = NULL;
+	o->n_store_paths = o->n_paths = o->n_manifests = 0;
 }

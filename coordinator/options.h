@@ -11,6 +11,7 @@
 
 #include "cache_list.h"
 #include "encoding.h"
+#include "image_format.h"
 #include "output.h"
 #include "push.h"
 #include "tar_header.h"
@@ -21,8 +22,11 @@ enum command {
 	COMMAND_BUILD,
 	COMMAND_BATCH,
 	COMMAND_PLAN,
+	COMMAND_SERVE,
 	COMMAND_KEYGEN,
 	COMMAND_CACHE,
+	COMMAND_INDEX,
+	COMMAND_STATUS,
 	COMMAND_HELP,
 	COMMAND_VERSION
 };
@@ -39,6 +43,7 @@ enum progress_mode {
 #define OPTIONS_SLOTS_MAX 1024
 #define OPTIONS_WORKERS_MAX 100000
 #define OPTIONS_DAYS_MAX 36500
+#define OPTIONS_WATCH_MAX 86400			/* seconds */
 #define OPTIONS_CACHE_SIZE ((uint64_t)20 << 30) /* by default */
 
 struct options {
@@ -46,7 +51,7 @@ struct options {
 	enum command help_for; /* COMMAND_HELP: of which command, or HELP */
 
 	/* What to build: a request file, or store paths (or neither). */
-	const char *request_file; /* "-" is stdin; or NULL; batch: of many */
+	const char *request_file; /* "-" is stdin; or NULL */
 	const char **store_paths;
 	size_t n_store_paths;
 
@@ -79,23 +84,39 @@ struct options {
 	bool no_locality;	  /* jobs go anywhere */
 	size_t audit;		  /* percent of layers that are made twice */
 
+	/* A coordinator that stays up, whose workers make the layers. */
+	const char *coordinator; /* endpoint, or NULL */
+	const char *server_key;	 /* its public key, or a file that has it */
+
+	/* serve: clients, and who they may be. */
+	const char *clients;	  /* endpoint */
+	const char *clients_keys; /* file or folder, or NULL */
+	bool clients_plain;	  /* without keys, beyond this machine */
+
 	const char *to[OPTIONS_OUTPUTS_MAX]; /* --to; of a batch, templates: */
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX]; /* not read then */
 	size_t n_outputs;
 	struct push_options push;
 	const char *cache_dir; /* of layers made before; NULL: the default */
 	bool no_cache;
+	const char *cache_repo; /* a shared one: HOST[:PORT]/REPOSITORY */
+	const char *index_name; /* index: where it goes */
+	const char **manifests; /* --manifest, repeatable */
+	size_t n_manifests;
 	const char *cache_verb;	  /* cache: list, verify, prune */
 	bool deep;		  /* verify: read every blob */
 	uint64_t max_size;	  /* of the cache, bytes */
 	size_t unused_days;	  /* prune: SIZE_MAX: not asked for */
 	struct encoding encoding; /* of OCI layers */
 	bool encoding_given;
+	enum image_format format; /* of manifests in registries */
 	enum tar_dialect dialect;
 	const char *metadata_file; /* or NULL */
+	const char *metrics;	   /* where they are told, or NULL: nowhere */
 	enum progress_mode progress;
-	bool json;    /* plan, cache list, batch */
-	bool verbose; /* --verbose: debug lines */
+	size_t watch_s; /* status: again after so many seconds; 0: once */
+	bool json;	/* plan, cache, status, batch */
+	bool verbose;	/* --verbose: debug lines */
 };
 
 /* ERR_USAGE names the argument and what is known; *out is then empty. */

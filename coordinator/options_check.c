@@ -8,7 +8,9 @@
 #include "endpoint.h"
 #include "err.h"
 #include "file_place.h"
+#include "metrics.h"
 #include "options.h"
+#include "options_registry.h"
 #include "store_path.h"
 
 static bool
@@ -79,6 +81,32 @@ options_sort_positionals(struct options *o, struct err *e)
 	return 0;
 }
 
+/* cache has one, too: what to do. */
+int
+options_take_cache_verb(struct options *o, struct err *e)
+{
+	if (o->n_store_paths != 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "cache: one of list, verify and prune is wanted (see "
+		    "quarry help cache)");
+	o->cache_verb = o->store_paths[0];
+	o->n_store_paths = 0;
+	return 0;
+}
+
+/* keygen has one positional. */
+int
+options_take_key_file(struct options *o, struct err *e)
+{
+	if (o->n_store_paths != 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "keygen: one FILE is wanted, for the key pair (see quarry "
+		    "help keygen)");
+	o->key_file = o->store_paths[0];
+	o->n_store_paths = 0;
+	return 0;
+}
+
 static bool
 is_dash(const char *s)
 {
@@ -129,8 +157,8 @@ check_launch(const struct options *o, struct err *e)
 }
 
 /* Where workers of other machines may join, and who. */
-static int
-check_listen(const struct options *o, struct err *e)
+int
+options_check_listen(const struct options *o, struct err *e)
 {
 	struct endpoint where;
 
@@ -144,7 +172,8 @@ check_listen(const struct options *o, struct err *e)
 		    o->listen_plain || o->min_workers > 0)
 			return err_set(e, ERR_USAGE, 0,
 			    "--key, --workers-keys, --min-workers and "
-			    "--listen-without-keys go with --listen");
+			    "--listen-without-keys go with --listen (and "
+			    "--key with --coordinator)");
 		if (o->no_local_slots)
 			return err_set(e, ERR_USAGE, 0,
 			    "--local-slots 0: without --listen or --launch "
@@ -168,6 +197,118 @@ check_listen(const struct options *o, struct err *e)
 		    "keys)",
 		    o->listen);
 	return 0;
+}
+
+/* What is about workers is the server's to say. */
+static int
+check_no_workers(const struct options *o, struct err *e)
+{
+	const struct {
+		const char *name;
+		bool given;
+	} option[] = {
+	    {"listen", o->listen != NULL},
+	    {"launch", o->launch != NULL},
+	    {"advertise", o->advertise != NULL},
+	    {"workers-keys", o->workers_keys != NULL},
+	    {"listen-without-keys", o->listen_plain},
+	    {"local-slots", o->no_local_slots},
+	    {"slots", o->slots != 0},
+	    {"workers", o->workers != 1},
+	    {"min-workers", o->min_workers != 0},
+	    {"no-locality", o->no_locality},
+	    {"audit", o->audit != 0},
+	    {"metrics", o->metrics != NULL},
+	    {"substituter", o->caches.n_urls > 0},
+	    {"trusted-key", o->caches.n_keys > 0},
+	    {"no-require-sigs", o->caches.no_require_sigs},
+	    {"metrics", o->metrics != NULL},
+	};
+
+	for (size_t i = 0; i < sizeof(option) / sizeof(option[0]); i++)
+		if (option[i].given)
+			return err_set(e, ERR_USAGE, 0,
+			    "--%s does not go with --coordinator: that is for "
+			    "the server to say, which has the workers",
+			    option[i].name);
+	return 0;
+}
+
+/* A server makes one form of each layer. */
+static int
+check_one_form(const struct options *o, struct err *e)
+{
+	bool tars = false, blobs = false;
+
+	for (size_t i = 0; i < o->n_outputs; i++) {
+		bool archive = o->outputs[i].kind == OUTPUT_DOCKER_ARCHIVE;
+
+		tars |= archive;
+		blobs |= !archive && o->encoding.kind != ENCODING_NONE;
+	}
+	if (!tars || !blobs)
+		return 0;
+	return err_set(e, ERR_USAGE, 0,
+	    "--coordinator: a docker-archive holds plain layers, the other "
+	    "outputs compressed ones: build them in two runs, or with "
+	    "--encoding none");
+}
+
+/* Where a coordinator that stays up is, and the keys to it. */
+static int
+check_server(const struct options *o, struct err *e)
+{
+	struct endpoint where;
+
+	if (endpoint_check(o->coordinator, false, &where, e) < 0)
+		return err_ctx(e, "--coordinator");
+	if ((o->key_file == NULL) != (o->server_key == NULL))
+		return err_set(e, ERR_USAGE, 0,
+		    "--key and --server-key go together: each side proves who "
+		    "it is");
+	if (o->key_file == NULL && where.kind == ENDPOINT_TCP &&
+	    !where.loopback)
+		return err_set(e, ERR_USAGE, 0,
+		    "--coordinator %.120s is another machine: --key and "
+		    "--server-key are needed (quarry keygen makes keys)",
+		    o->coordinator);
+	return 0;
+}
+
+int
+options_check_status(const struct options *o, struct err *e)
+{
+	if (o->n_store_paths > 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "status: '%.80s' is one word too many (see quarry help "
+		    "status)",
+		    o->store_paths[0]);
+	if (o->coordinator == NULL)
+		return err_set(e, ERR_USAGE, 0,
+		    "status: --coordinator tcp://HOST:PORT is wanted (see "
+		    "quarry help status)");
+	return check_server(o, e);
+}
+
+/* Layers that a coordinator elsewhere has made. */
+static int
+check_coordinator(const struct options *o, struct err *e)
+{
+	if (check_no_workers(o, e) < 0 || check_one_form(o, e) < 0)
+		return -1;
+	return check_server(o, e);
+}
+
+/* Who makes the layers. */
+static int
+check_work(const struct options *o, struct err *e)
+{
+	if (o->coordinator != NULL)
+		return check_coordinator(o, e);
+	if (o->server_key != NULL)
+		return err_set(
+		    e, ERR_USAGE, 0, "--server-key goes with --coordinator");
+	return options_check_listen(o, e);
 }
 
 /* What can only be seen once all arguments are known. */
@@ -195,8 +336,11 @@ options_check_together(const struct options *o, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "--cache: no more than %d outputs beside it",
 		    LAYER_OUTPUTS_MAX - 1);
-	if (check_places(o, e) < 0 || check_listen(o, e) < 0 ||
-	    cache_list_check(&o->caches, e) < 0)
+	if (check_places(o, e) < 0 || check_work(o, e) < 0 ||
+	    cache_list_check(&o->caches, e) < 0 ||
+	    options_check_format(o, e) < 0)
+		return -1;
+	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
 		return -1;
 	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
 		return err_set(e, ERR_USAGE, 0,
@@ -238,7 +382,7 @@ options_take_batch(struct options *o, struct err *e)
 	if (o->json && is_dash(o->metadata_file))
 		return err_set(e, ERR_USAGE, 0,
 		    "--json and --metadata-file -: one of them is enough");
-	if (check_listen(o, e) < 0)
+	if (options_check_listen(o, e) < 0)
 		return -1;
 	return cache_list_check(&o->caches, e);
 }

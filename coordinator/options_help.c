@@ -41,11 +41,25 @@
 "  --max-layers N          of the whole image (default: 100)\n" \
 "  --strategy NAME         popularity or size: how store paths are put into\n" \
 "                          layers (default: popularity)\n" \
-"  --from-image FILE       base image: docker-archive, OCI archive or layout\n" \
+"  --from-image FILE       base image: docker-archive, OCI archive or layout,\n" \
+"                          or docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST]\n" \
 "  --include-store-paths=true|false\n" \
 "                          false: only the root layer (default: true)\n" \
 "  --root-tree DIR         copy what is in DIR to the image's /\n" \
 "  --store-dir DIR         (default: /nix/store)\n"
+
+#define REGISTRY \
+"Registry:\n" \
+"  --authfile FILE         users and passwords, as podman login and docker\n" \
+"                          login write them (default: where they do)\n" \
+"  --cert-dir DIR          authorities to trust besides the system's (*.crt),\n" \
+"                          and a client's certificate (NAME.cert, NAME.key)\n" \
+"  --tls-verify true|false false: take any certificate, and plain HTTP\n" \
+"                          (default: true)\n" \
+"  --token-server HOST     a host besides the registry's own that may be sent\n" \
+"                          the password for tokens; may be given several times\n" \
+"  --registry-timeout N    give up an exchange that has stood still for N\n" \
+"                          seconds, and try again (default: 60)\n"
 
 #define GENERAL \
 "General:\n" \
@@ -64,8 +78,12 @@ static const char overview[] =
 "  quarry build [OPTION...] REQUEST.json | STORE-PATH...   build an image\n"
 "  quarry batch [OPTION...] FILE                           build many images\n"
 "  quarry plan [OPTION...] REQUEST.json | STORE-PATH...    show its layers\n"
+"  quarry serve [OPTION...] --clients ENDPOINT             make layers for\n"
+"                                                          many builds\n"
+"  quarry index NAME --manifest IMAGE...                   several architectures\n"
 "  quarry keygen FILE                                      make a key pair\n"
 "  quarry cache list|verify|prune                          layers made before\n"
+"  quarry status --coordinator ENDPOINT                    how a server is doing\n"
 "  quarry help [COMMAND]                                   explain a command\n"
 "  quarry --version\n"
 "\n"
@@ -100,6 +118,8 @@ IMAGE
 "  --encoding none|gzip[:1-12]|zstd[:1-19]\n"
 "                          of layers in OCI outputs (default: none; gzip\n"
 "                          where a registry is among them)\n"
+"  --format oci|docker     of manifests in registries: OCI's, or Docker's image\n"
+"                          manifest, version 2, schema 2 (default: oci)\n"
 "  --dialect pax|gnu       of layer tars: as Python's tarfile writes them, or\n"
 "                          as GNU tar does (default: pax)\n"
 "  --metadata-file FILE    JSON: image ID, digests, sizes and times of layers;\n"
@@ -111,18 +131,11 @@ IMAGE
 "  --cache-size SIZE       what is least recently used goes beyond it\n"
 "                          (default: 20G; K, M, G and T are powers of 1024)\n"
 "  --no-cache              make every layer, and keep none\n"
+"  --cache-repo HOST[:PORT]/REPOSITORY\n"
+"                          a repository of a registry where layers that others\n"
+"                          have made are found, and those made now are put\n"
 "\n"
-"Registry:\n"
-"  --authfile FILE         users and passwords, as podman login and docker\n"
-"                          login write them (default: where they do)\n"
-"  --cert-dir DIR          authorities to trust besides the system's (*.crt),\n"
-"                          and a client's certificate (NAME.cert, NAME.key)\n"
-"  --tls-verify true|false false: take any certificate, and plain HTTP\n"
-"                          (default: true)\n"
-"  --token-server HOST     a host besides the registry's own that may be sent\n"
-"                          the password for tokens; may be given several times\n"
-"  --registry-timeout N    give up an exchange that has stood still for N\n"
-"                          seconds, and try again (default: 60)\n"
+REGISTRY
 "\n"
 "Work:\n"
 "  --slots N               layers worked on at once (default: this machine's\n"
@@ -131,6 +144,11 @@ IMAGE
 "                          (default: 1)\n"
 "  --worker-program FILE   (default: quarry-worker beside quarry, then on\n"
 "                          PATH)\n"
+"  --coordinator ENDPOINT  have layers made by a coordinator that stays up\n"
+"                          (quarry serve), at tcp://HOST:PORT; only the root\n"
+"                          layer is made here\n"
+"  --server-key KEY        that coordinator's public key, or the file that has\n"
+"                          it; --key is then this client's\n"
 "  --listen ENDPOINT       let workers of other machines join, at\n"
 "                          tcp://HOST:PORT (HOST * is every address, PORT *\n"
 "                          a free one)\n"
@@ -162,6 +180,8 @@ IMAGE
 "  --progress auto|bar|plain|json|none\n"
 "                          on standard error (default: auto: a bar on a\n"
 "                          terminal, else plain lines)\n"
+"  --metrics HOST:PORT     numbers for Prometheus at http://HOST:PORT/metrics\n"
+"                          while it works; PORT alone: for this machine only\n"
 "\n"
 GENERAL
 "\n"
@@ -199,8 +219,9 @@ static const char batch[] =
 "  --json                  the summary as JSON instead of a table\n"
 "  --metadata-file FILE    the same JSON, to a file\n"
 "\n"
-"All other options of quarry build but --name, for all images: see quarry help\n"
-"build.  One for the image (--tag, --created, --max-layers, ...) wins over the\n"
+"All other options of quarry build, for all images (see quarry help build), but\n"
+"--name, --coordinator, --server-key, --cache-repo and --metrics; base images are\n"
+"files.  One for the image (--tag, --created, --max-layers, ...) wins over the\n"
 "requests.\n"
 "\n"
 GENERAL
@@ -228,11 +249,100 @@ IMAGE
 "  --json                  JSON instead of a table: store_layers, and for each\n"
 "                          layer its paths, narSize and key\n"
 "\n"
+REGISTRY
+"\n"
 GENERAL
 "\n"
 "Examples:\n"
 "  quarry plan request.json\n"
 "  quarry plan --closure closure.json --max-layers 60 --strategy size --json\n"
+"\n"
+STATUS;
+
+static const char index_text[] =
+"Puts images of several architectures under one name, as an OCI image index.\n"
+"\n"
+"Usage:\n"
+"  quarry index [OPTION...] NAME --manifest IMAGE [--manifest IMAGE...]\n"
+"\n"
+"NAME is docker://HOST[:PORT]/REPOSITORY:TAG, or oci:DIR[:NAME] for a layout.\n"
+"Images that are not there yet are mounted or copied there.  Standard output is\n"
+"the index's digest.\n"
+"\n"
+"  --manifest IMAGE        docker://HOST[:PORT]/REPOSITORY[:TAG|@DIGEST] or\n"
+"                          oci:DIR[:NAME]; its config says for which platform\n"
+"                          it is, and two of one are refused\n"
+"\n"
+REGISTRY
+"\n"
+GENERAL
+"\n"
+"Example:\n"
+"  quarry index docker://registry.example.org/team/shell:1.0 \\\n"
+"      --manifest docker://registry.example.org/team/shell:1.0-amd64 \\\n"
+"      --manifest docker://registry.example.org/team/shell:1.0-arm64\n"
+"\n"
+STATUS;
+
+static const char serve[] =
+"Stays up and makes layers for builds of other machines, each layer once.\n"
+"\n"
+"Usage:\n"
+"  quarry serve [OPTION...] --clients ENDPOINT\n"
+"\n"
+"Clients (builds that are told to ask this coordinator):\n"
+"  --clients ENDPOINT      where they may come: tcp://HOST:PORT (HOST * is\n"
+"                          every address, PORT * a free one); layers are\n"
+"                          handed over at the port after it\n"
+"  --clients-keys FILE     public keys of clients that may come, one a line,\n"
+"                          or a folder of *.pub files; read again on SIGHUP\n"
+"  --clients-without-keys  let everybody come who can reach the endpoint\n"
+"  --key FILE              this server's key pair, made by quarry keygen\n"
+"\n"
+"Layers:\n"
+"  --cache DIR             layers made before, and where those that are made\n"
+"                          now are kept (default: $XDG_CACHE_HOME/quarry or\n"
+"                          ~/.cache/quarry)\n"
+"  --cache-size SIZE       what is least recently used goes beyond it\n"
+"                          (default: 20G; K, M, G and T are powers of 1024)\n"
+"  --store-root DIR        the store lies under DIR: what images show as\n"
+"                          /nix/store/X is read from DIR/nix/store/X\n"
+"  --store-dir DIR         (default: /nix/store)\n"
+"\n"
+"Work:\n"
+"  --slots N               layers worked on at once (default: this machine's\n"
+"                          cores)\n"
+"  --local-slots N         as --slots; 0: all work is done elsewhere\n"
+"  --workers N             local worker processes that share the slots\n"
+"                          (default: 1)\n"
+"  --worker-program FILE   (default: quarry-worker beside quarry, then on\n"
+"                          PATH)\n"
+"  --listen ENDPOINT       let workers of other machines join, at\n"
+"                          tcp://HOST:PORT, another one than --clients\n"
+"  --workers-keys FILE     public keys of workers that may join, as\n"
+"                          --clients-keys\n"
+"  --listen-without-keys   let everybody join who can reach the endpoint\n"
+"  --launch CMD            start workers on other machines by CMD\n"
+"  --advertise HOST        how those machines call this one (default: its host\n"
+"                          name, or the host of --listen)\n"
+"  --audit PERCENT         have so many layers made twice, by two workers, and\n"
+"                          compare\n"
+"  --substituter URL       a Nix binary cache where local workers get store\n"
+"                          paths that are not on this machine; may be given\n"
+"                          several times\n"
+"  --trusted-key NAME:BASE64\n"
+"                          what a cache says must be signed by such a key; may\n"
+"                          be given several times\n"
+"  --no-require-sigs       take what is not signed\n"
+"  --metrics HOST:PORT     numbers for Prometheus at http://HOST:PORT/metrics\n"
+"\n"
+GENERAL
+"\n"
+"SIGTERM ends it: clients and workers are told, and the exit status is 0.\n"
+"\n"
+"Example:\n"
+"  quarry serve --clients 'tcp://*:4710' --clients-keys clients.keys \\\n"
+"      --listen 'tcp://*:4700' --workers-keys workers.keys --key server\n"
 "\n"
 STATUS;
 
@@ -280,6 +390,26 @@ GENERAL
 "\n"
 STATUS;
 
+static const char status[] =
+"Shows how a coordinator that stays up is doing: workers, clients, layers.\n"
+"\n"
+"Usage:\n"
+"  quarry status [OPTION...] --coordinator ENDPOINT\n"
+"\n"
+"  --coordinator ENDPOINT  where it is, as for quarry build: tcp://HOST:PORT\n"
+"  --server-key KEY        its public key, or the file that has it\n"
+"  --key FILE              this client's key pair\n"
+"  --json                  JSON instead of a table, a line each time\n"
+"  --watch SECONDS         again and again, with so many seconds in between\n"
+"\n"
+GENERAL
+"\n"
+"Example:\n"
+"  quarry status --coordinator tcp://build-host:4710 \\\n"
+"      --server-key coordinator.pub --key client --watch 2\n"
+"\n"
+STATUS;
+
 /* clang-format on */
 
 const char *
@@ -292,10 +422,16 @@ options_help(enum command command)
 		return batch;
 	case COMMAND_PLAN:
 		return plan;
+	case COMMAND_SERVE:
+		return serve;
 	case COMMAND_KEYGEN:
 		return keygen;
 	case COMMAND_CACHE:
 		return cache;
+	case COMMAND_INDEX:
+		return index_text;
+	case COMMAND_STATUS:
+		return status;
 	case COMMAND_HELP:
 	case COMMAND_VERSION:
 		break;

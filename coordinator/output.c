@@ -174,6 +174,18 @@ output_takes_blobs(const struct output *o)
 	return o->ops->takes_blobs;
 }
 
+const char *
+output_blobs(const struct output *o)
+{
+	return o->blobs;
+}
+
+const char *
+output_registry(const struct output *o)
+{
+	return o->registry;
+}
+
 bool
 output_needs_sizes(const struct output *o)
 {

@@ -57,6 +57,12 @@ int output_cache_open(
 /* Whether the output wants layers compressed (OCI) or as plain tar. */
 bool output_takes_blobs(const struct output *o);
 
+/* The folder of its blobs before the commit; NULL: it has none. */
+const char *output_blobs(const struct output *o);
+
+/* The registry that it goes to, "https://HOST[:PORT]"; NULL: to none. */
+const char *output_registry(const struct output *o);
+
 /* Whether it must know every layer's tar_size before layers are written. */
 bool output_needs_sizes(const struct output *o);
 

@@ -28,10 +28,11 @@ struct output_ops {
 struct output {
 	const struct output_ops *ops;
 	struct scratch *scratch;
-	bool needs_sizes; /* else layers that need them go to own files */
-	bool shares;	  /* takes its blobs from another output */
-	char *blobs;	  /* the folder of its blobs, where it has one */
-	char said[120];	  /* of the commit, for people */
+	bool needs_sizes;     /* else layers that need them go to own files */
+	bool shares;	      /* takes its blobs from another output */
+	char *blobs;	      /* the folder of its blobs, where it has one */
+	const char *registry; /* "https://HOST" where it goes, or NULL */
+	char said[120];	      /* of the commit, for people */
 	struct push_counts pushed;
 };
 

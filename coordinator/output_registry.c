@@ -8,13 +8,12 @@
 #include "err.h"
 #include "human.h"
 #include "image.h"
+#include "image_format.h"
 #include "oci_blobs.h"
 #include "output.h"
 #include "own.h"
 #include "push.h"
 #include "scratch.h"
-
-#define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 
 /* Blobs lie in a scratch folder until the image is whole, then go. */
 struct to_registry {
@@ -56,19 +55,33 @@ free_files(struct push_blob *blob, size_t n)
 	free(blob);
 }
 
+/* Another repository of this registry that has the blob, or NULL. */
+static const char *
+mount_from(const struct to_registry *o, const struct image_layer *layer)
+{
+	if (layer->registry == NULL ||
+	    strcmp(layer->registry, push_base(o->push)) != 0 ||
+	    strcmp(layer->repository, push_repo(o->push)) == 0)
+		return NULL;
+	return layer->repository;
+}
+
 /* Layers' blobs, and the config as the last one. */
 static int
-list_blobs(const struct image *image, const char *blobs, struct push_blob *out,
-    struct err *e)
+list_blobs(const struct to_registry *o, const struct image *image,
+    const char *blobs, struct push_blob *out, struct err *e)
 {
 	for (size_t i = 0; i < image->n_layers; i++) {
-		char *file;
+		const struct image_layer *layer = &image->layer[i];
+		char *file = NULL;
 
-		if (oci_blobs_find(&image->layer[i], blobs, &file, e) < 0)
+		if (!layer->remote &&
+		    oci_blobs_find(layer, blobs, &file, e) < 0)
 			return -1;
 		out[i].file = file;
-		out[i].digest = image->layer[i].result.digest;
-		out[i].size = image->layer[i].result.size;
+		out[i].digest = layer->result.digest;
+		out[i].size = layer->result.size;
+		out[i].from = mount_from(o, layer);
 	}
 	out[image->n_layers] = (struct push_blob){
 	    .digest = image->id,
@@ -102,7 +115,7 @@ registry_commit(struct output *output, const struct image *image,
 	    .blob = blob,
 	    .n_blobs = n,
 	    .tag = *tag != '\0' ? tag : image->tag,
-	    .media_type = MANIFEST_TYPE,
+	    .media_type = image_format_manifest(image->format),
 	    .manifest = image->manifest_json,
 	    .manifest_len = image->manifest_len,
 	    .manifest_digest = image->manifest_digest,
@@ -111,8 +124,8 @@ registry_commit(struct output *output, const struct image *image,
 
 	if (blob == NULL)
 		return err_set(e, ERR_FATAL, errno, "push");
-	rc = list_blobs(
-	    image, blobs_of != NULL ? blobs_of->blobs : output->blobs, blob, e);
+	rc = list_blobs(o, image,
+	    blobs_of != NULL ? blobs_of->blobs : output->blobs, blob, e);
 	if (rc == 0)
 		rc = push_image(o->push, &what, &counts, e);
 	if (rc == 0) {
@@ -163,6 +176,7 @@ output_registry_open(const struct output_target *target,
 	if (push_open(target->path + strlen("//"), target->push, &o->push, e) <
 	    0)
 		return -1;
+	o->output.registry = push_base(o->push);
 	if (scratch_folder(scratch, scratch_temp(), &o->staging, e) < 0 ||
 	    oci_blobs_make(o->staging, &o->output.blobs, e) < 0)
 		return -1;

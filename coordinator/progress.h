@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "options.h"
+#include "scheduler_counts.h"
 
 struct err;
 struct image;
@@ -33,9 +34,12 @@ void progress_tell_jobs(struct progress *p);
 /* How much there is to do in this phase; bytes of tar, about. */
 void progress_totals(struct progress *p, size_t jobs, uint64_t bytes);
 
-/* Workers, by an index that dispatch gives. */
+/*
+ * Workers, by an index that dispatch gives; name: "HOST/PID".  lost: it went
+ * without a word.
+ */
 void progress_worker_up(struct progress *p, size_t worker, const char *name);
-void progress_worker_gone(struct progress *p, size_t worker);
+void progress_worker_gone(struct progress *p, size_t worker, bool lost);
 
 /* A worker has made so many bytes of a job (label borrowed until done). */
 void progress_job(struct progress *p, size_t worker, size_t job,
@@ -44,7 +48,20 @@ void progress_job(struct progress *p, size_t worker, size_t job,
 void progress_job_end(struct progress *p, size_t worker, size_t job,
     const char *label, uint64_t bytes, double seconds, bool done);
 
-/* Redraws if it is time; returns the milliseconds until it wants to again,
+/* The worker is given a job once more, since the attempt before ended so; */
+void progress_again(struct progress *p, size_t worker, const char *label,
+    uint64_t attempt, enum sched_end before);
+/* or beside an attempt that goes on, and takes too long. */
+void progress_copy(
+    struct progress *p, size_t worker, const char *label, uint64_t attempt);
+
+/* Two workers made the same of a job, or there was no second one. */
+void progress_audit(struct progress *p, const char *label, bool agreed);
+
+/* A worker got so much from binary caches. */
+void progress_fetched(struct progress *p, uint64_t bytes);
+
+/* Tells more if it is time; returns the milliseconds until it wants to again,
  * or -1. */
 int progress_tick(struct progress *p, int64_t now);
 

@@ -3,28 +3,26 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "auth_file.h"
+#include "base_registry.h"
 #include "blob_places.h"
 #include "err.h"
-#include "http.h"
 #include "log.h"
 #include "own.h"
 #include "quiet_thread.h"
 #include "registry.h"
-#include "registry_auth.h"
 #include "registry_name.h"
+#include "registry_place.h"
+#include "scratch.h"
 
 struct push {
 	struct registry_name name;
-	char *base;
-	struct http_tls *tls;
-	struct registry_auth *auth;
+	struct registry_place *place;
 	struct blob_places *places;
-	long stall_s;
 };
 
 /* What all threads of one push_image share. */
@@ -44,38 +42,11 @@ struct run {
 };
 
 static int
-make_auth(struct push *p, const struct push_options *o, struct err *e)
-{
-	AUTO(auth_clear) struct auth found = {0};
-	struct registry_auth_config config = {
-	    .base = p->base,
-	    .realms = o->token_servers,
-	    .n_realms = o->n_token_servers,
-	};
-
-	if (auth_file_find(
-		o->auth_file, p->name.host, p->name.repo, &found, e) < 0)
-		return -1;
-	config.user = found.user;
-	config.password = found.password;
-	config.identity = found.identity;
-	return registry_auth_new(&config, &p->auth, e);
-}
-
-static int
 session_new(struct push *p, const atomic_bool *cancel, struct registry **out,
     struct err *e)
 {
-	const struct registry_config config = {
-	    .base = p->base,
-	    .repo = p->name.repo,
-	    .auth = p->auth,
-	    .tls = p->tls,
-	    .cancel = cancel,
-	    .stall_s = p->stall_s,
-	};
-
-	return registry_new(&config, out, e);
+	return registry_place_session(
+	    p->place, p->name.repo, false, cancel, out, e);
 }
 
 /* Whether we may ask there at all is known before the work begins. */
@@ -97,8 +68,6 @@ push_open(const char *name, const struct push_options *o, struct push **out,
     struct err *e)
 {
 	AUTO(push_freep) struct push *p = calloc(1, sizeof(*p));
-	const char *server;
-	bool plain;
 
 	if (p == NULL)
 		return err_set(e, ERR_FATAL, errno, "push");
@@ -107,19 +76,9 @@ push_open(const char *name, const struct push_options *o, struct push **out,
 	if (p->name.digest[0] != '\0')
 		return err_set(e, ERR_USAGE, 0,
 		    "a tag is wanted, not a digest, which comes out");
-	p->stall_s = o->stall_s;
 	p->places = o->places;
-	server = registry_name_server(p->name.host);
-	plain = o->insecure || registry_is_loopback(server);
-	if (http_tls_new(o->cert_dir, !o->insecure, &p->tls, e) < 0 ||
-	    registry_find(server, plain, p->tls, o->stall_s, &p->base, e) < 0)
-		return -1;
-	if (o->insecure)
-		log_line(LOG_WARNING,
-		    "--tls-verify=false: %s may be anybody, and everybody "
-		    "between can read and change what it gets",
-		    p->base);
-	if (make_auth(p, o, e) < 0 || try_it(p, e) < 0)
+	if (registry_place_open(&p->name, o, &p->place, e) < 0 ||
+	    try_it(p, e) < 0)
 		return -1;
 	*out = STEAL(&p);
 	return 0;
@@ -130,9 +89,7 @@ push_free(struct push *p)
 {
 	if (p == NULL)
 		return;
-	registry_auth_free(p->auth);
-	http_tls_free(p->tls);
-	free(p->base);
+	registry_place_free(p->place);
 	free(p);
 }
 
@@ -147,6 +104,18 @@ const char *
 push_tag(const struct push *p)
 {
 	return p->name.tag;
+}
+
+const char *
+push_base(const struct push *p)
+{
+	return registry_place_base(p->place);
+}
+
+const char *
+push_repo(const struct push *p)
+{
+	return p->name.repo;
 }
 
 /* An earlier blob is the same. */
@@ -212,13 +181,73 @@ count(struct run *run, enum registry_way way, uint64_t size)
 	pthread_mutex_unlock(&run->lock);
 }
 
+/* An unnamed file. */
+static int
+temp_file(int *fd, struct err *e)
+{
+	AUTO(own_freep) char *path = NULL;
+
+	if (asprintf(&path, "%s/.quarry-XXXXXX", scratch_temp()) < 0) {
+		path = NULL;
+		return err_set(e, ERR_FATAL, errno, "push");
+	}
+	if ((*fd = mkostemp(path, O_CLOEXEC)) < 0)
+		return err_set(e, ERR_FATAL, errno, "make %s", path);
+	unlink(path);
+	return 0;
+}
+
+/* Where it is, if it is not here. */
+static int
+fetch(struct run *run, const struct push_blob *b, int fd, struct err *e)
+{
+	struct push *p = run->push;
+	AUTO(registry_freep) struct registry *from = NULL;
+	char text[DIGEST_TEXT_SIZE];
+
+	if (b->source != NULL && b->from == NULL &&
+	    strcmp(base_registry_base(b->source), push_base(p)) != 0)
+		return base_registry_get(b->source, &b->digest, b->size, fd, e);
+	if (b->from == NULL) {
+		digest_text(&b->digest, text);
+		return err_set(e, ERR_FATAL, 0,
+		    "%s/%s: it has lost %s, which an image there is made of",
+		    push_base(p), push_repo(p), text);
+	}
+	if (registry_place_session(
+		p->place, b->from, true, &run->stop, &from, e) < 0)
+		return -1;
+	return registry_get_blob(from, &b->digest, b->size, fd, e);
+}
+
+/* What the registry does not mount goes by way of this machine. */
+static int
+relay(struct run *run, struct registry *r, const struct push_blob *b,
+    enum registry_way *way, struct err *e)
+{
+	AUTO(own_closep) int fd = -1;
+	struct registry_blob blob = {.digest = &b->digest, .size = b->size};
+
+	if (temp_file(&fd, e) < 0 || fetch(run, b, fd, e) < 0)
+		return -1;
+	blob.fd = fd;
+	return registry_push_blob(r, &blob, way, e);
+}
+
 static int
 push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 {
 	const struct push_blob *b = &run->image->blob[i];
 	struct registry_blob blob = {
-	    .digest = &b->digest, .size = b->size, .fd = -1, .data = b->data};
+	    .digest = &b->digest,
+	    .size = b->size,
+	    .fd = -1,
+	    .data = b->data,
+	    .from = b->from,
+	    .absent = b->file == NULL && b->data == NULL,
+	};
 	struct blob_places *places = run->push->places;
+	const char *base = push_base(run->push), *from;
 	AUTO(own_closep) int fd = -1;
 	enum registry_way way;
 	bool first;
@@ -230,11 +259,15 @@ push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 			return err_set(e, ERR_FATAL, errno, "%s", b->file);
 	}
 	blob.fd = fd;
-	first = blob_places_begin(places, run->push->base, run->push->name.repo,
-	    &b->digest, &blob.from);
+	first = blob_places_begin(
+	    places, base, run->push->name.repo, &b->digest, &from);
+	if (blob.from == NULL)
+		blob.from = from;
 	rc = registry_push_blob(r, &blob, &way, e);
+	if (rc == 0 && way == REGISTRY_LACKED)
+		rc = relay(run, r, b, &way, e);
 	if (first)
-		blob_places_end(places, run->push->base, &b->digest, rc == 0);
+		blob_places_end(places, base, &b->digest, rc == 0);
 	if (rc < 0)
 		return -1;
 	count(run, way, b->size);
@@ -288,7 +321,7 @@ for_all_blobs(struct run *run, bool confirm, struct err *e)
 		n++;
 	for (size_t i = 0; i < n; i++)
 		pthread_join(thread[i], NULL);
-	if (n == 0)
+	if (n == 0 && run->image->n_blobs > 0)
 		return err_set(e, ERR_FATAL, rc, "thread");
 	if (run->err.kind == ERR_NONE)
 		return 0;
@@ -342,13 +375,14 @@ push_image(struct push *p, const struct push_image *image,
 	if (rc == 0 && again) {
 		log_line(LOG_WARNING,
 		    "%s has lost a blob that it had: it is sent again",
-		    p->base);
+		    push_base(p));
 		run.counts.there = run.counts.mounted = 0; /* seen again */
 		rc = push_once(&run, r, &again, e);
 	}
 	if (rc == 0 && again)
 		rc = err_set(e, ERR_FATAL, 0,
-		    "%s: it loses blobs: the manifest was not put", p->base);
+		    "%s: it loses blobs: the manifest was not put",
+		    push_base(p));
 	pthread_cond_destroy(&run.freed);
 	pthread_mutex_destroy(&run.lock);
 	*counts = run.counts;

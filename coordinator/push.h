@@ -14,6 +14,7 @@
 
 #include "digest.h"
 
+struct base_registry;
 struct blob_places;
 struct err;
 struct push;
@@ -41,11 +42,19 @@ void push_freep(struct push **p);
 /* The tag that was named, or "". */
 const char *push_tag(const struct push *p);
 
+/* Which registry ("https://HOST[:PORT]") and repository. */
+const char *push_base(const struct push *p);
+const char *push_repo(const struct push *p);
+
 struct push_blob {
 	struct digest digest;
 	uint64_t size;
 	const char *file; /* that holds it; borrowed; or NULL: */
-	const void *data;
+	const void *data; /* or NULL: only the registry has it */
+	/* Another repository of the registry that has it, or NULL; borrowed. */
+	const char *from;
+	/* Of another registry's image, which has it, or NULL; borrowed. */
+	struct base_registry *source;
 };
 
 struct push_image {

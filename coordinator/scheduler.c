@@ -27,6 +27,15 @@ sched_new(
 	return 0;
 }
 
+static void
+job_clear(struct job *j)
+{
+	for (unsigned f = 0; f < j->failures; f++)
+		free(j->failure[f].text);
+	free(j->failure);
+	free(j->locality);
+}
+
 void
 sched_free(struct scheduler *s)
 {
@@ -38,12 +47,9 @@ sched_free(struct scheduler *s)
 		TAILQ_REMOVE(&s->all, w, all);
 		worker_free(w);
 	}
-	for (size_t i = 0; i < s->n_jobs; i++) {
-		for (unsigned f = 0; f < s->job[i].failures; f++)
-			free(s->job[i].failure[f].text);
-		free(s->job[i].failure);
-		free(s->job[i].locality);
-	}
+	for (size_t i = 0; i < s->n_jobs; i++)
+		if (s->job[i].state != JOB_RELEASED)
+			job_clear(&s->job[i]);
 	free(s->job);
 	job_queue_free(&s->queue);
 	job_queue_free(&s->audits);
@@ -63,20 +69,25 @@ sched_freep(struct scheduler **s)
 void
 job_enqueue(struct scheduler *s, uint64_t id)
 {
-	struct job *j = &s->job[id];
+	struct job *j = job_at(s, id);
 
 	j->state = JOB_QUEUED;
 	job_queue_put(
 	    j->accepted ? &s->audits : &s->queue, job_order(s, j), id);
 	s->queued += (double)j->weight;
+	counts_of(s, j)->queued++;
 	s->changed = true;
 }
 
 void
 job_dequeue(struct scheduler *s, uint64_t id)
 {
-	job_queue_remove(s->job[id].accepted ? &s->audits : &s->queue, id);
-	s->queued -= (double)s->job[id].weight;
+	job_queue_remove(job_at(s, id)->accepted ? &s->audits : &s->queue, id);
+	s->queued -= (double)job_at(s, id)->weight;
+	/* What was rounded away does not add up. */
+	if (s->queue.n + s->audits.n == 0)
+		s->queued = 0;
+	counts_of(s, job_at(s, id))->queued--;
 	/* An empty queue is what late moves wait for. */
 	s->changed = true;
 }
@@ -84,61 +95,103 @@ job_dequeue(struct scheduler *s, uint64_t id)
 void
 job_close(struct scheduler *s, int64_t now, uint64_t id, enum job_state state)
 {
-	struct job *j = &s->job[id];
+	struct job *j = job_at(s, id);
 
 	if (j->state == JOB_QUEUED)
 		job_dequeue(s, id);
 	while (j->copies > 0)
 		lease_cancel(s, now, j->at[0], lease_find(j->at[0], id));
 	j->state = state;
+	count_close(s, j, state);
 	free(j->locality);
 	j->locality = NULL;
 	s->open--;
 	s->changed = true;
 }
 
+static int
+more_room(struct scheduler *s, struct err *e)
+{
+	size_t room = s->room_jobs == 0 ? 64 : s->room_jobs * 2;
+	void *job;
+
+	if (job_queue_reserve(&s->queue, room) < 0 ||
+	    (s->audits.node != NULL && job_queue_reserve(&s->audits, room) < 0))
+		return err_set(e, ERR_FATAL, errno, "job table");
+	job = reallocarray(s->job, room, sizeof(*s->job));
+	if (job == NULL)
+		return err_set(e, ERR_FATAL, errno, "job table");
+	s->job = job;
+	s->room_jobs = room;
+	return 0;
+}
+
+/* Grows from id to id: a new slot is the highest, a reused one counts up. */
+static uint64_t
+new_id(struct scheduler *s)
+{
+	uint64_t slot = s->n_jobs;
+
+	if (s->n_released > 0) {
+		slot = s->released;
+		s->released = s->job[slot].id;
+		s->n_released--;
+		s->reused++;
+	} else {
+		s->n_jobs++;
+	}
+	return s->reused << SCHED_SLOT_BITS | slot;
+}
+
 int
 sched_add_job(
     struct scheduler *s, uint64_t weight, struct job_id *out, struct err *e)
 {
-	size_t room = s->room_jobs;
+	uint64_t id;
 
-	if (s->n_jobs == room) {
-		void *job;
-
-		room = room == 0 ? 64 : room * 2;
-		job = reallocarray(s->job, room, sizeof(*s->job));
-		if (job != NULL)
-			s->job = job;
-		if (job == NULL || job_queue_reserve(&s->queue, room) < 0 ||
-		    (s->audits.node != NULL &&
-			job_queue_reserve(&s->audits, room) < 0))
-			return err_set(e, ERR_FATAL, errno, "job table");
-		s->room_jobs = room;
-	}
-	s->job[s->n_jobs] = (struct job){.weight = weight, .order = weight};
-	job_enqueue(s, s->n_jobs);
+	if (s->n_released == 0 && s->n_jobs == s->room_jobs &&
+	    more_room(s, e) < 0)
+		return -1;
+	id = new_id(s);
+	*job_at(s, id) =
+	    (struct job){.id = id, .weight = weight, .order = weight};
+	job_enqueue(s, id);
 	s->open++;
-	out->v = s->n_jobs++;
+	s->counts[0].added++;
+	out->v = id;
 	return 0;
 }
 
 void
 sched_set_order(struct scheduler *s, struct job_id job, uint64_t order)
 {
-	assert(job.v < s->n_jobs && s->job[job.v].state == JOB_QUEUED);
+	struct job *j = job_find(s, job.v);
+
+	assert(j != NULL && j->state == JOB_QUEUED);
 	job_dequeue(s, job.v);
-	s->job[job.v].order = order;
+	j->order = order;
 	s->ordered = true;
 	job_enqueue(s, job.v);
+}
+
+void
+sched_release(struct scheduler *s, struct job_id job)
+{
+	struct job *j = job_find(s, job.v);
+
+	assert(j != NULL && j->state > JOB_LEASED);
+	job_clear(j);
+	*j = (struct job){.id = s->released, .state = JOB_RELEASED};
+	s->released = job_queue_slot(job.v);
+	s->n_released++;
 }
 
 int
 sched_audit(struct scheduler *s, struct job_id job, struct err *e)
 {
-	struct job *j = &s->job[job.v];
+	struct job *j = job_find(s, job.v);
 
-	assert(job.v < s->n_jobs && !j->accepted);
+	assert(j != NULL && !j->accepted);
 	if (s->audits.node == NULL &&
 	    job_queue_reserve(&s->audits, s->room_jobs) < 0)
 		return err_set(e, ERR_FATAL, errno, "audits");
@@ -149,9 +202,10 @@ sched_audit(struct scheduler *s, struct job_id job, struct err *e)
 void
 sched_cancel(struct scheduler *s, int64_t now, struct job_id job)
 {
-	assert(job.v < s->n_jobs);
-	if (s->job[job.v].state == JOB_QUEUED ||
-	    s->job[job.v].state == JOB_LEASED)
+	const struct job *j = job_find(s, job.v);
+
+	assert(j != NULL);
+	if (j->state == JOB_QUEUED || j->state == JOB_LEASED)
 		job_close(s, now, job.v, JOB_LEFT);
 }
 
@@ -159,11 +213,13 @@ int
 sched_set_missing(struct scheduler *s, struct worker_id worker,
     struct job_id job, uint64_t bytes, struct err *e)
 {
-	struct job *j = &s->job[job.v];
-	struct locality *l = j->locality;
-	size_t n = l == NULL ? 0 : l->n;
+	struct job *j = job_find(s, job.v);
+	struct locality *l;
+	size_t n;
 
-	assert(job.v < s->n_jobs);
+	assert(j != NULL);
+	l = j->locality;
+	n = l == NULL ? 0 : l->n;
 	s->changed = true;
 	s->unable |= bytes == SCHED_UNABLE;
 	for (size_t i = 0; i < n; i++)
@@ -245,13 +301,13 @@ sched_open(const struct scheduler *s)
 unsigned
 sched_failures(const struct scheduler *s, struct job_id job)
 {
-	return s->job[job.v].failures;
+	return job_at(s, job.v)->failures;
 }
 
 const char *
 sched_reason(const struct scheduler *s, struct job_id job, unsigned i,
     enum err_kind *kind)
 {
-	*kind = s->job[job.v].failure[i].kind;
-	return s->job[job.v].failure[i].text;
+	*kind = job_at(s, job.v)->failure[i].kind;
+	return job_at(s, job.v)->failure[i].text;
 }

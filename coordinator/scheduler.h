@@ -65,11 +65,17 @@
  * failed as poison does or was postponed 3 times, it is done without:
  * SCHED_AUDIT_SKIPPED.
  *
+ * In turn.  For jobs of many that come for ever: they go in the order in which
+ * they were added, not largest first, so that none is overtaken for ever;
+ * audits go before all others, and one that nobody can do is done without at
+ * once.
+ *
  * Results.  An answer names job and attempt; whichever attempt answers first
  * counts, once.  Of attempts that hold no lease the last four of a job are
  * known; older ones' answers are SCHED_UNKNOWN.
  *
- * Memory: about 160 bytes a job, and 200 a worker with 60 a slot.
+ * Memory: about 190 bytes a job, and 200 a worker with 60 a slot.  What a job
+ * had that was released is the next one's.
  */
 #ifndef SCHEDULER_H
 #define SCHEDULER_H
@@ -80,8 +86,15 @@
 
 #include "digest.h"
 #include "err.h"
+#include "scheduler_counts.h"
 
 struct scheduler;
+
+/*
+ * Ids grow for ever; the low SCHED_SLOT_BITS say where things are kept.  Of
+ * workers that are there at once no two have these in common.
+ */
+#define SCHED_SLOT_BITS 24
 
 struct job_id {
 	uint64_t v;
@@ -95,6 +108,7 @@ struct sched_config {
 	int64_t lease_ms;  /* a job this long without progress is taken back */
 	unsigned poison; /* workers that a job fails before it fails, 1 to 8 */
 	unsigned copy_percent; /* of all slots, for stragglers; 0: no copies */
+	bool in_turn;	       /* jobs go as they were added */
 };
 
 #define SCHED_POISON_MAX 8
@@ -126,11 +140,22 @@ enum sched_action_kind {
 	SCHED_AUDIT_SKIPPED /* done, but unchecked: the worker's word */
 };
 
+/* Why a job is sent. */
+enum sched_why {
+	SCHED_FIRST, /* for the first time */
+	SCHED_AGAIN, /* after an attempt that ended like `before` */
+	SCHED_MOVED, /* it waited elsewhere */
+	SCHED_COPY,  /* beside an attempt that goes on */
+	SCHED_AUDIT  /* to see whether another worker makes the same */
+};
+
 struct sched_action {
 	enum sched_action_kind kind;
 	struct job_id job;
 	uint64_t attempt;
 	struct worker_id worker;
+	enum sched_why why;    /* SEND */
+	enum sched_end before; /* SCHED_AGAIN */
 };
 
 enum sched_verdict {
@@ -146,7 +171,10 @@ int sched_new(
 void sched_free(struct scheduler *s);
 void sched_freep(struct scheduler **s);
 
-/* Ids count from 0.  weight: what the job costs, in bytes. */
+/*
+ * Ids count from 0, until one was released: then they only grow.  weight: what
+ * the job costs, in bytes.
+ */
 int sched_add_job(
     struct scheduler *s, uint64_t weight, struct job_id *out, struct err *e);
 
@@ -160,8 +188,17 @@ void sched_set_order(struct scheduler *s, struct job_id job, uint64_t order);
 /* The job is to be run twice, by different workers; before its first result. */
 int sched_audit(struct scheduler *s, struct job_id job, struct err *e);
 
+/* It only finds a size: it is counted apart.  Right after it was added. */
+void sched_measures(struct scheduler *s, struct job_id job);
+
 /* Nobody wants the job any more; one that has ended stays as it is. */
 void sched_cancel(struct scheduler *s, int64_t now, struct job_id job);
+
+/*
+ * The job has ended, and nobody will ask for it: what it had is used again, and
+ * late answers are SCHED_UNKNOWN.
+ */
+void sched_release(struct scheduler *s, struct job_id job);
 
 /*
  * What the worker would have to fetch first; 0, the default, takes it back.
@@ -237,6 +274,20 @@ bool sched_next(struct scheduler *s, int64_t now, struct sched_action *out);
 
 /* When to call sched_next again though nothing happened; INT64_MAX: never. */
 int64_t sched_deadline(const struct scheduler *s);
+
+/* What has happened by now, to jobs that make layers and to all others. */
+void sched_count(const struct scheduler *s, struct sched_counts *jobs,
+    struct sched_counts *measures);
+
+/* How a worker is doing; false: it is not there. */
+struct sched_worker_counts {
+	size_t slots, running, waiting;
+	bool draining, aside;
+	uint64_t rate;		 /* bytes/s; 0: nobody knows */
+	uint64_t done, failures; /* results that count; attempts */
+};
+bool sched_worker_count(const struct scheduler *s, struct worker_id worker,
+    struct sched_worker_counts *out);
 
 /* Jobs that have not ended: neither done (and audited), failed nor left. */
 size_t sched_open(const struct scheduler *s);

@@ -161,8 +161,8 @@ wait_ms(const struct scheduler *s, int64_t now, const struct worker *w)
 		more = w->promised;
 	for (size_t i = 0; i < w->n_leases; i++)
 		if (w->lease[i].started == NOT_STARTED)
-			more +=
-			    time_needed(s, w, s->job[w->lease[i].job].weight);
+			more += time_needed(
+			    s, w, job_at(s, w->lease[i].job)->weight);
 	return wait + whole_ms((double)more / (double)w->slots);
 }
 
@@ -261,7 +261,7 @@ static struct worker *
 choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
     struct fallback *f)
 {
-	struct job *j = &s->job[id];
+	struct job *j = job_at(s, id);
 	struct worker *w, *better;
 	int64_t transfer;
 
@@ -312,15 +312,15 @@ ceiling(struct scheduler *s, int64_t now)
 	return most;
 }
 
-/* The next one in the queue after job id that may be light enough. */
+/* The next one in the queue after j that may be light enough. */
 static uint64_t
-below_ceiling(const struct scheduler *s, const struct job_queue *q, uint64_t id,
-    uint64_t *below)
+below_ceiling(const struct scheduler *s, const struct job_queue *q,
+    const struct job *j, uint64_t *below)
 {
 	uint64_t at = *below;
 
-	if (s->ordered)
-		return job_queue_after(q, job_order(s, &s->job[id]), id);
+	if (s->config.in_turn || s->ordered)
+		return job_queue_after(q, job_order(s, j), j->id);
 	/* All that follow are. */
 	*below = UINT64_MAX;
 	return job_queue_after(q, at, UINT64_MAX);
@@ -338,10 +338,10 @@ choose_from(
 	if (id != JOB_QUEUE_NONE)
 		below = ceiling(s, now);
 	while (id != JOB_QUEUE_NONE) {
-		struct job *j = &s->job[id];
+		struct job *j = job_at(s, id);
 
 		if (j->weight >= below && below < UINT64_MAX) {
-			id = below_ceiling(s, q, id, &below);
+			id = below_ceiling(s, q, j, &below);
 			continue;
 		}
 		w = j->locality == NULL ? any_with_room(s, now, j)
@@ -362,6 +362,9 @@ choose_from(
 struct worker *
 choose(struct scheduler *s, int64_t now, uint64_t *job)
 {
+	bool audits_first = s->config.in_turn;
+	struct job_queue *first = audits_first ? &s->audits : &s->queue;
+	struct job_queue *then = audits_first ? &s->queue : &s->audits;
 	struct worker *w;
 
 	if (!s->changed && now < s->place_at)
@@ -369,8 +372,8 @@ choose(struct scheduler *s, int64_t now, uint64_t *job)
 	s->place_at = INT64_MAX;
 	s->pass++;
 	if ((!TAILQ_EMPTY(&s->idle) || !TAILQ_EMPTY(&s->ahead)) &&
-	    ((w = choose_from(s, now, &s->queue, job)) != NULL ||
-		(w = choose_from(s, now, &s->audits, job)) != NULL))
+	    ((w = choose_from(s, now, first, job)) != NULL ||
+		(w = choose_from(s, now, then, job)) != NULL))
 		return w;
 	s->changed = false;
 	s->late_at = now;

@@ -39,7 +39,7 @@ find_waiting(struct scheduler *s, int64_t now, struct candidate *c)
 
 	TAILQ_FOREACH(w, &s->all, all)
 	for (size_t i = 0; w->n_leases > w->slots && i < w->n_leases; i++) {
-		struct job *j = &s->job[w->lease[i].job];
+		struct job *j = job_at(s, w->lease[i].job);
 
 		if (w->lease[i].started != NOT_STARTED ||
 		    (c->to != NULL && j->weight <= c->weight) ||
@@ -65,7 +65,7 @@ find_straggler(
 	TAILQ_FOREACH(w, &s->all, all)
 	for (size_t i = 0; i < w->n_leases; i++) {
 		struct lease *lease = &w->lease[i];
-		struct job *j = &s->job[lease->job];
+		struct job *j = job_at(s, lease->job);
 		int64_t left;
 
 		if (lease->started == NOT_STARTED || j->copies == COPIES ||
@@ -98,7 +98,7 @@ find_critical(
 	TAILQ_FOREACH(w, &s->all, all)
 	for (size_t i = 0; i < w->n_leases; i++) {
 		struct lease *lease = &w->lease[i];
-		struct job *j = &s->job[lease->job];
+		struct job *j = job_at(s, lease->job);
 		int64_t left;
 
 		if (lease->started == NOT_STARTED || j->copies == COPIES ||
@@ -141,9 +141,11 @@ send_copy(struct scheduler *s, int64_t now, const struct candidate *c,
 	*out = (struct sched_action){
 	    .kind = SCHED_SEND,
 	    .job = {job},
-	    .attempt = s->job[job].attempt,
+	    .attempt = job_at(s, job)->attempt,
 	    .worker = c->to->id,
+	    .why = SCHED_COPY,
 	};
+	counts_of(s, job_at(s, job))->copies++;
 }
 
 static void
@@ -158,9 +160,10 @@ move_waiting(struct scheduler *s, int64_t now, const struct candidate *c,
 	    .attempt = c->lease->attempt,
 	    .worker = c->from->id,
 	};
-	lease_end(s, now, c->from, c->lease);
+	lease_end(s, now, c->from, c->lease, SCHED_END_MOVED);
 	lease_begin(s, now, c->to, job);
-	queue_action(s, SCHED_SEND, job, s->job[job].attempt, c->to->id);
+	queue_action(s, SCHED_SEND, job, job_at(s, job)->attempt, c->to->id);
+	s->pending.action[s->pending.n - 1].why = SCHED_MOVED;
 }
 
 bool

@@ -45,7 +45,7 @@ expire_lease(struct scheduler *s, int64_t now, struct worker *w,
 	    .attempt = lease->attempt,
 	    .worker = w->id,
 	};
-	lease_end(s, now, w, lease);
+	lease_end(s, now, w, lease, SCHED_END_EXPIRED);
 	worker_failed(s, w);
 	job_failed(s, now, id, w, ERR_RETRY, why);
 	return true;
@@ -85,6 +85,7 @@ next_expired(struct scheduler *s, int64_t now, struct sched_action *out)
 static bool
 next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 {
+	const struct job *j;
 	struct worker *w;
 	uint64_t id;
 
@@ -98,11 +99,16 @@ next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 		return false;
 	job_dequeue(s, id);
 	lease_begin(s, now, w, id);
+	j = job_at(s, id);
 	*out = (struct sched_action){
 	    .kind = SCHED_SEND,
 	    .job = {id},
-	    .attempt = s->job[id].attempt,
+	    .attempt = j->attempt,
 	    .worker = w->id,
+	    .why = j->accepted	  ? SCHED_AUDIT
+		: j->attempt == 1 ? SCHED_FIRST
+				  : SCHED_AGAIN,
+	    .before = j->ended,
 	};
 	return true;
 }
@@ -118,24 +124,26 @@ can_audit(const struct scheduler *s, const struct job *j)
 	return false;
 }
 
-/* Only audits are left, and one that nobody can do. */
+/* Only audits are left (or each has its turn), and one that nobody can do. */
 static bool
 next_skipped(struct scheduler *s, int64_t now, struct sched_action *out)
 {
 	uint64_t id = job_queue_first(&s->audits);
 
-	if (id == JOB_QUEUE_NONE || s->open != s->audits.n ||
-	    (s->usable > 1 && !s->unable))
+	bool left = s->config.in_turn || s->open == s->audits.n;
+
+	if (id == JOB_QUEUE_NONE || !left || (s->usable > 1 && !s->unable))
 		return false;
-	while (can_audit(s, &s->job[id]))
-		if ((id = job_queue_after(&s->audits, job_order(s, &s->job[id]),
-			 id)) == JOB_QUEUE_NONE)
+	while (can_audit(s, job_at(s, id)))
+		if ((id = job_queue_after(&s->audits,
+			 job_order(s, job_at(s, id)), id)) == JOB_QUEUE_NONE)
 			return false;
 	*out = (struct sched_action){
 	    .kind = SCHED_AUDIT_SKIPPED,
 	    .job = {id},
-	    .worker = s->job[id].by,
+	    .worker = job_at(s, id)->by,
 	};
+	counts_of(s, job_at(s, id))->skipped++;
 	job_close(s, now, id, JOB_DONE);
 	return true;
 }

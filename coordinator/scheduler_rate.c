@@ -2,6 +2,7 @@
 
 /* What is older than that many ms of work fades. */
 #define FADING_MS 60000.0
+#define TOOK_MAX 1000000 /* jobs */
 
 /* By time, not by jobs: many small ones do not outweigh a large one. */
 void
@@ -62,7 +63,12 @@ void
 took_add(struct scheduler *s, int64_t ms)
 {
 	s->took[bucket(ms > 0 ? (uint64_t)ms : 0)]++;
-	s->n_took++;
+	if (++s->n_took < TOOK_MAX)
+		return;
+	/* Old ones fade here, too. */
+	s->n_took = 0;
+	for (unsigned b = 0; b < BUCKETS; b++)
+		s->n_took += s->took[b] /= 2;
 }
 
 /* The lower end of the middle one's bucket; 0 where there is none. */
@@ -97,7 +103,7 @@ int64_t
 time_left(const struct scheduler *s, int64_t now, const struct worker *w,
     const struct lease *lease)
 {
-	const double weight = (double)s->job[lease->job].weight;
+	const double weight = (double)job_at(s, lease->job)->weight;
 	const double bytes = (double)lease->bytes;
 	int64_t passed = now - lease->started, left;
 
@@ -105,7 +111,7 @@ time_left(const struct scheduler *s, int64_t now, const struct worker *w,
 		return bytes < weight
 		    ? whole_ms((double)passed * (weight - bytes) / bytes)
 		    : 0;
-	left = time_needed(s, w, s->job[lease->job].weight) - passed;
+	left = time_needed(s, w, job_at(s, lease->job)->weight) - passed;
 	return left > passed ? left : passed;
 }
 

@@ -29,17 +29,18 @@ lease_start(
 	lease->started = now;
 	lease->until = lease_deadline(s, now + s->config.lease_ms);
 	lease->deadline =
-	    lease_deadline(s, now + attempt_ms(s, w, &s->job[lease->job]));
+	    lease_deadline(s, now + attempt_ms(s, w, job_at(s, lease->job)));
 }
 
 void
 lease_begin(struct scheduler *s, int64_t now, struct worker *w, uint64_t id)
 {
 	struct lease *lease = &w->lease[w->n_leases++];
-	struct job *j = &s->job[id];
+	struct job *j = job_at(s, id);
 
 	if (j->copies > 0)
 		s->extra++;
+	count_start(s, j);
 	j->state = JOB_LEASED;
 	j->at[j->copies++] = w;
 	j->attempt++;
@@ -60,12 +61,13 @@ lease_begin(struct scheduler *s, int64_t now, struct worker *w, uint64_t id)
 
 /* Its job is out of the worker's way, and the next one runs. */
 void
-lease_end(
-    struct scheduler *s, int64_t now, struct worker *w, struct lease *lease)
+lease_end(struct scheduler *s, int64_t now, struct worker *w,
+    struct lease *lease, enum sched_end how)
 {
-	struct job *j = &s->job[lease->job];
+	struct job *j = job_at(s, lease->job);
 	size_t i = (size_t)(lease - w->lease), running = 0;
 
+	count_end(s, j, w, how);
 	if (j->at[0] == w)
 		j->at[0] = j->at[1];
 	if (--j->copies > 0)
@@ -88,7 +90,7 @@ lease_cancel(
     struct scheduler *s, int64_t now, struct worker *w, struct lease *lease)
 {
 	queue_action(s, SCHED_CANCEL, lease->job, lease->attempt, w->id);
-	lease_end(s, now, w, lease);
+	lease_end(s, now, w, lease, SCHED_END_CANCELLED);
 }
 
 bool
@@ -147,8 +149,9 @@ remember_failure(struct scheduler *s, struct job *j, const struct worker *w,
 static void
 end_for_good(struct scheduler *s, int64_t now, uint64_t id)
 {
-	struct job *j = &s->job[id];
+	struct job *j = job_at(s, id);
 
+	counts_of(s, j)->skipped += j->accepted;
 	queue_action(s, j->accepted ? SCHED_AUDIT_SKIPPED : SCHED_FAILED, id,
 	    j->attempt, j->by);
 	job_close(s, now, id, j->accepted ? JOB_DONE : JOB_FAILED);
@@ -157,22 +160,24 @@ end_for_good(struct scheduler *s, int64_t now, uint64_t id)
 void
 job_again(struct scheduler *s, int64_t now, uint64_t id)
 {
-	struct job *j = &s->job[id];
+	struct job *j = job_at(s, id);
 
 	if (j->copies > 0)
 		return; /* the other copy goes on */
 	if (poisonous(s, j) ||
 	    (j->accepted && j->postponed >= SCHED_POSTPONED_AUDIT_MAX))
 		end_for_good(s, now, id);
-	else
+	else {
+		counts_of(s, j)->retried[j->ended]++;
 		job_enqueue(s, id);
+	}
 }
 
 void
 job_failed(struct scheduler *s, int64_t now, uint64_t id,
     const struct worker *w, enum err_kind kind, const char *why)
 {
-	struct job *j = &s->job[id];
+	struct job *j = job_at(s, id);
 
 	/* Out of memory: rather fail the job than lose count. */
 	if (!remember_failure(s, j, w, kind, why) ||
@@ -195,7 +200,9 @@ bool
 sched_given(const struct scheduler *s, struct worker_id worker,
     struct job_id job, uint64_t attempt)
 {
-	return job.v < s->n_jobs && was_given(&s->job[job.v], attempt, worker);
+	const struct job *j = job_find(s, job.v);
+
+	return j != NULL && was_given(j, attempt, worker);
 }
 
 /* The job's first result. */
@@ -203,7 +210,7 @@ static enum sched_verdict
 accept(struct scheduler *s, int64_t now, uint64_t id, struct worker_id worker,
     const struct digest *fingerprint)
 {
-	struct job *j = &s->job[id];
+	struct job *j = job_at(s, id);
 
 	j->fingerprint = *fingerprint;
 	j->by = worker;
@@ -231,7 +238,7 @@ static enum sched_verdict
 compare(struct scheduler *s, int64_t now, uint64_t id, struct worker_id worker,
     const struct digest *fingerprint)
 {
-	struct job *j = &s->job[id];
+	struct job *j = job_at(s, id);
 	bool open = j->state == JOB_QUEUED || j->state == JOB_LEASED;
 
 	if (!digest_equal(&j->fingerprint, fingerprint)) {
@@ -251,14 +258,13 @@ sched_done(struct scheduler *s, int64_t now, struct worker_id worker,
 {
 	struct worker *w = worker_find(s, worker);
 	struct lease *lease = w == NULL ? NULL : lease_find(w, job.v);
-	struct job *j;
+	struct job *j = job_find(s, job.v);
+	enum sched_verdict verdict;
 
 	if (lease != NULL && lease->attempt != attempt)
 		lease = NULL;
-	if (job.v >= s->n_jobs ||
-	    (lease == NULL && !was_given(&s->job[job.v], attempt, worker)))
+	if (j == NULL || (lease == NULL && !was_given(j, attempt, worker)))
 		return SCHED_UNKNOWN;
-	j = &s->job[job.v];
 	if (w != NULL) {
 		w->silent_at = now + s->config.silent_ms;
 		w->failures_in_a_row = 0;
@@ -271,13 +277,16 @@ sched_done(struct scheduler *s, int64_t now, struct worker_id worker,
 			rate_add(&s->rate, j->weight, ms);
 			took_add(s, ms);
 		}
-		lease_end(s, now, w, lease);
+		lease_end(s, now, w, lease, SCHED_END_RESULT);
 	}
 	if (j->accepted)
-		return compare(s, now, job.v, worker, fingerprint);
-	if (j->state == JOB_FAILED || j->state == JOB_LEFT)
-		return SCHED_DUPLICATE;
-	return accept(s, now, job.v, worker, fingerprint);
+		verdict = compare(s, now, job.v, worker, fingerprint);
+	else if (j->state == JOB_FAILED || j->state == JOB_LEFT)
+		verdict = SCHED_DUPLICATE;
+	else
+		verdict = accept(s, now, job.v, worker, fingerprint);
+	count_result(s, j, w, verdict);
+	return verdict;
 }
 
 void
@@ -291,7 +300,7 @@ sched_fail(struct scheduler *s, int64_t now, struct worker_id worker,
 	if (lease == NULL || lease->attempt != attempt)
 		return;
 	w->silent_at = now + s->config.silent_ms;
-	lease_end(s, now, w, lease);
+	lease_end(s, now, w, lease, SCHED_END_FAILED);
 	if (kind == ERR_RETRY)
 		worker_failed(s, w);
 	job_failed(s, now, job.v, w, kind, text);
@@ -309,11 +318,11 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 	if (lease == NULL || lease->attempt != attempt)
 		return;
 	w->silent_at = now + s->config.silent_ms;
-	j = &s->job[job.v];
+	j = job_at(s, job.v);
 	limit = j->weight;
 	if (now < w->limit_until && w->limit < limit)
 		limit = w->limit;
-	lease_end(s, now, w, lease);
+	lease_end(s, now, w, lease, SCHED_END_POSTPONED);
 	w->limit = limit;
 	w->limit_until = now + SCHED_POSTPONE_MS;
 	if (w->limit_until > s->limited_until)

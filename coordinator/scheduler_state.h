@@ -2,6 +2,7 @@
  * Inside of the scheduler: its state, and what its files call of each other.
  * scheduler.c owns everything and takes jobs in; scheduler_workers.c takes
  * what is heard of workers; scheduler_results.c what becomes of leases;
+ * scheduler_counts.c says how it went;
  * scheduler_next.c says what to do; scheduler_choose.c finds a worker for a
  * job, scheduler_late.c what to do near the end, by scheduler_rate.c's figures.
  * For these alone.
@@ -22,14 +23,24 @@
 #define COPIES 2 /* of a job that run at once */
 #define NOT_STARTED (-1)
 
-enum job_state { JOB_QUEUED, JOB_LEASED, JOB_DONE, JOB_FAILED, JOB_LEFT };
+enum job_state {
+	JOB_QUEUED,
+	JOB_LEASED,
+	JOB_DONE,
+	JOB_FAILED,
+	JOB_LEFT,
+	JOB_RELEASED
+};
 
 struct job {
+	uint64_t id; /* released: of the next one that was */
 	enum job_state state;
 	uint8_t failures, copies;
 	uint8_t postponed; /* about; of an audit: since accepted */
 	bool audit;	   /* to be run twice */
 	bool accepted;	   /* its result is there; open: the audit is not */
+	bool measures;	   /* it is counted apart */
+	uint8_t ended;	   /* enum sched_end: of the attempt that was last to */
 	uint64_t weight;
 	uint64_t order;	  /* in the queue: its weight, unless one was set */
 	uint64_t attempt; /* the newest; older ones may still answer */
@@ -78,6 +89,7 @@ struct worker {
 	uint64_t limit;		    /* only lighter jobs, */
 	int64_t limit_until;	    /* until then */
 	struct rate rate, bandwidth;
+	uint64_t done, failures;  /* see sched_worker_counts */
 	uint64_t missing, mark;	  /* of the job that is looked at */
 	uint64_t pass;		  /* of the queue, in which */
 	int64_t promised;	  /* ms are held back for it */
@@ -96,11 +108,14 @@ struct pending {
 
 struct scheduler {
 	struct sched_config config;
-	struct job *job;
-	size_t n_jobs, room_jobs, open;
+	struct job *job;		/* by slot */
+	size_t n_jobs, room_jobs, open; /* n_jobs: slots, also released ones */
+	uint64_t released;		/* the slot that is used next, */
+	size_t n_released;		/* of so many */
+	uint64_t reused;		/* slots, in all */
 	struct job_queue queue, audits; /* audits: accepted, to be run again */
 	struct worker_list all, idle, ahead; /* ahead: room for one more */
-	struct worker **by_id;		     /* NULL: gone, or never there */
+	struct worker **by_id;		     /* by slot; NULL: nobody */
 	size_t n_ids;
 	size_t usable;	      /* workers that get jobs */
 	size_t slots, leases; /* of all workers: slots, and slots + 1 */
@@ -110,7 +125,6 @@ struct scheduler {
 	int64_t place_at;     /* nothing else does earlier */
 	int64_t late_at;      /* when to look for what may move */
 	int64_t straggle_at, critical_at; /* for what may be copied */
-	bool ordered;			  /* not by weight alone */
 	double queued;			  /* bytes, about */
 	int64_t limited_until;
 	struct rate rate, bandwidth;
@@ -119,14 +133,36 @@ struct scheduler {
 	size_t n_took;
 	uint64_t mark, pass;
 	struct pending pending;
+	bool ordered;		       /* some job's order is not its weight */
+	struct sched_counts counts[2]; /* of those that measure: [1] */
 };
+
+_Static_assert(SCHED_SLOT_BITS == JOB_QUEUE_SLOT_BITS, "slots");
+
+/* One that is there. */
+static inline struct job *
+job_at(const struct scheduler *s, uint64_t id)
+{
+	return &s->job[job_queue_slot(id)];
+}
+
+/* NULL: it was released, or never there. */
+static inline struct job *
+job_find(const struct scheduler *s, uint64_t id)
+{
+	struct job *j;
+
+	if (job_queue_slot(id) >= s->n_jobs)
+		return NULL;
+	j = job_at(s, id);
+	return j->id == id && j->state != JOB_RELEASED ? j : NULL;
+}
 
 /* What the queue goes by. */
 static inline uint64_t
 job_order(const struct scheduler *s, const struct job *j)
 {
-	(void)s;
-	return j->order;
+	return s->config.in_turn ? 0 : j->order;
 }
 
 /* scheduler.c */
@@ -156,12 +192,23 @@ void workers_use_all(struct scheduler *s);
 /* A failure that is the worker's own, or may be. */
 void worker_failed(struct scheduler *s, struct worker *w);
 
+/* scheduler_counts.c: where the job is counted; `running` is not kept. */
+struct sched_counts *counts_of(struct scheduler *s, const struct job *j);
+void count_start(struct scheduler *s, const struct job *j);
+void count_end(
+    struct scheduler *s, struct job *j, struct worker *w, enum sched_end how);
+void count_close(
+    struct scheduler *s, const struct job *j, enum job_state state);
+/* A result of the worker's, whether it is there or not. */
+void count_result(struct scheduler *s, const struct job *j, struct worker *w,
+    enum sched_verdict verdict);
+
 /* scheduler_results.c */
 struct lease *lease_find(struct worker *w, uint64_t job);
 void lease_begin(
     struct scheduler *s, int64_t now, struct worker *w, uint64_t id);
-void lease_end(
-    struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
+void lease_end(struct scheduler *s, int64_t now, struct worker *w,
+    struct lease *lease, enum sched_end how);
 void lease_cancel(
     struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
 /* The first one waiting runs now. */

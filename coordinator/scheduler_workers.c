@@ -9,7 +9,10 @@
 struct worker *
 worker_find(const struct scheduler *s, struct worker_id id)
 {
-	return id.v < s->n_ids ? s->by_id[id.v] : NULL;
+	uint32_t slot = job_queue_slot(id.v);
+	struct worker *w = slot < s->n_ids ? s->by_id[slot] : NULL;
+
+	return w != NULL && w->id.v == id.v ? w : NULL;
 }
 
 void
@@ -49,10 +52,11 @@ worker_list(struct scheduler *s, struct worker *w)
 static int
 worker_index(struct scheduler *s, struct worker *w)
 {
+	uint32_t slot = job_queue_slot(w->id.v);
 	struct worker **by_id;
 
-	if (w->id.v >= s->n_ids) {
-		size_t n = (size_t)w->id.v + 1;
+	if (slot >= s->n_ids) {
+		size_t n = (size_t)slot + 1;
 
 		by_id = reallocarray(s->by_id, n, sizeof(*by_id));
 		if (by_id == NULL)
@@ -82,7 +86,8 @@ sched_worker_up(struct scheduler *s, int64_t now, struct worker_id worker,
 		s->leases -= slots + 1;
 		return err_set(e, ERR_FATAL, errno, "worker %s", name);
 	}
-	s->by_id[worker.v] = w;
+	assert(s->by_id[job_queue_slot(worker.v)] == NULL);
+	s->by_id[job_queue_slot(worker.v)] = w;
 	w->slots = slots;
 	s->slots += slots;
 	s->usable++;
@@ -176,14 +181,14 @@ worker_end(struct scheduler *s, int64_t now, struct worker *w, const char *why)
 	while (w->n_leases > 0) {
 		const struct lease lease = w->lease[0];
 
-		lease_end(s, now, w, &w->lease[0]);
+		lease_end(s, now, w, &w->lease[0], SCHED_END_LOST);
 		if (!lease.spared)
 			job_failed(s, now, lease.job, w, ERR_RETRY, why);
 		else
 			job_again(s, now, lease.job);
 	}
 	TAILQ_REMOVE(&s->all, w, all);
-	s->by_id[w->id.v] = NULL;
+	s->by_id[job_queue_slot(w->id.v)] = NULL;
 	worker_free(w);
 	s->changed = true;
 	/* Whoever was set aside is better than nobody. */
@@ -225,7 +230,7 @@ sched_worker_back(struct scheduler *s, int64_t now, struct worker_id worker,
 
 		if (is_held(&w->lease[i], held, n))
 			continue;
-		lease_end(s, now, w, &w->lease[i]);
+		lease_end(s, now, w, &w->lease[i], SCHED_END_LOST);
 		job_again(s, now, id);
 	}
 }

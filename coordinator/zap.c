@@ -28,6 +28,7 @@ struct zap {
 	pthread_t thread;
 	pthread_mutex_t lock;
 	struct key_list *keys;		 /* under the lock */
+	const char *who;		 /* under the lock, too */
 	char refused[CURVE_KEY_LEN + 1]; /* the thread's: said last */
 };
 
@@ -105,12 +106,16 @@ zap_allows(struct zap *z, const char *key, char *name, size_t size)
 static void
 say_refused(struct zap *z, const struct request *r, const char *key)
 {
+	const char *who;
+
 	if (strcmp(z->refused, key) == 0)
 		return;
 	memcpy(z->refused, key, sizeof(z->refused));
+	pthread_mutex_lock(&z->lock);
+	who = z->who;
+	pthread_mutex_unlock(&z->lock);
 	log_line(LOG_WARNING,
-	    "a worker at %.*s was refused: its key %s is not "
-	    "listed",
+	    "a %s at %.*s was refused: its key %s is not listed", who,
 	    (int)r->len[ADDRESS], (const char *)r->frame[ADDRESS], key);
 }
 
@@ -237,6 +242,7 @@ zap_start(void *ctx, struct key_list **keys, struct zap **out, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "key check");
 	pthread_mutex_init(&z->lock, NULL);
 	z->keys = *keys;
+	z->who = "worker";
 	if (open_sockets(z, ctx, e) < 0 ||
 	    (rc = quiet_thread(&z->thread, run, z)) != 0) {
 		if (e->kind == ERR_NONE)
@@ -258,6 +264,14 @@ zap_start(void *ctx, struct key_list **keys, struct zap **out, struct err *e)
 	*keys = NULL;
 	*out = z;
 	return 0;
+}
+
+void
+zap_call(struct zap *z, const char *who)
+{
+	pthread_mutex_lock(&z->lock);
+	z->who = who;
+	pthread_mutex_unlock(&z->lock);
 }
 
 void

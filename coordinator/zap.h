@@ -18,6 +18,9 @@ struct zap;
 int zap_start(
     void *ctx, struct key_list **keys, struct zap **out, struct err *e);
 
+/* What messages call those that may come in; static.  "worker" until then. */
+void zap_call(struct zap *z, const char *who);
+
 /* Takes *keys; who is in already is the caller's to look at again. */
 void zap_replace(struct zap *z, struct key_list **keys);
 

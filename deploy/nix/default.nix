@@ -40,6 +40,7 @@ let
       pkgs.jansson
       pkgs.libarchive
       pkgs.libdeflate
+      pkgs.libmicrohttpd
       pkgs.msgpack-c
       pkgs.openssl
       pkgs.zeromq

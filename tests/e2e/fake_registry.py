@@ -140,6 +140,35 @@ def location(url):
     return act
 
 
+def redirect(url):
+    """To another place for the blob; {path} is this one's."""
+    def act(h):
+        h.drain()
+        h.answer(307, b"", {"Location": url.format(
+            path=h.path, url=h.server.registry.url)} if url else {})
+        return True
+    return act
+
+
+def cut_after(n):
+    """The connection breaks after so many bytes of the answer's body."""
+    def act(h):
+        h.cut = n
+        return False
+    return act
+
+
+def no_range(h):
+    del h.headers["Range"]
+    return False
+
+
+def no_mount(h):
+    """An upload is begun where a blob was to be mounted."""
+    h.query.pop("mount", None)
+    return False
+
+
 def realm(url):
     def act(h):
         h.drain()
@@ -185,7 +214,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.what = what
                 break
         self.left = self.length()
-        self.lose = self.said_digest = self.location = None
+        self.lose = self.said_digest = self.location = self.cut = None
         self.recorded = {
             "step": "%s %s" % (self.command, self.what), "path": self.path,
             "headers": {k.lower(): v for k, v in self.headers.items()},
@@ -257,6 +286,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if code != 204:
             self.send_header("Content-Length", str(len(data)))
         self.end_headers()
+        if self.cut is not None and len(data) > self.cut:
+            self.wfile.write(data[:self.cut])
+            self.wfile.flush()
+            raise Cut
         if self.command != "HEAD" and code != 204:
             self.wfile.write(data)
         self.wfile.flush()
@@ -527,14 +560,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(400, error_body("TAG_INVALID", ref))
         try:
             manifest = json.loads(data)
-            wanted = [manifest["config"]] + manifest["layers"]
+            listed = manifest.get("manifests")
+            wanted = [] if listed is not None else \
+                [manifest["config"]] + manifest["layers"]
             if len(data) > MANIFEST_MAX:
                 raise ValueError
-            for d in wanted:
+            for d in wanted + (listed or []):
                 if not isinstance(d["size"], int) or not d["mediaType"]:
                     raise ValueError
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             return self.answer(400, error_body("MANIFEST_INVALID", ""))
+        for d in listed or []:
+            if d["digest"] not in self.repo["manifests"]:
+                return self.answer(404, error_body(
+                    "MANIFEST_UNKNOWN", d["digest"]))
         for d in wanted:
             blob = r.blobs.get(d["digest"])
             if d["digest"] not in self.repo["blobs"] or blob is None:

@@ -18,7 +18,8 @@ FOLDER = os.path.join(workers.TOP, "deploy", "nix")
 PACKAGES = {"libzmq": "zeromq", "msgpack-c": "msgpack-c",
             "libarchive": "libarchive", "libcrypto": "openssl",
             "jansson": "jansson", "libzstd": "zstd",
-            "libdeflate": "libdeflate", "libcurl": "curl"}
+            "libdeflate": "libdeflate", "libcurl": "curl",
+            "libmicrohttpd": "libmicrohttpd"}
 # Of the unit alone: what a NixOS module has by options of its own.
 UNIT_ONLY = {"Environment", "EnvironmentFile", "Description", "Documentation",
              "Wants", "After", "AssertPathExists", "StartLimitIntervalSec",

@@ -10,25 +10,26 @@ import workers
 from quarrytest import make_store, need, need_root, read, write
 
 NAME = "deploy/systemd/quarry-worker@.service.in"
+SERVE = "deploy/systemd/quarry-serve.service.in"
 EXAMPLE = "deploy/systemd/worker.env.example"
 # systemd 252 does not know them, later ones do.
 LATER = ("RestartSteps", "RestartMaxDelaySec")
 
 
-def settings():
+def settings(name=NAME):
     """[(key, value)] of the unit, lines joined."""
-    unit = workers.text(*NAME.split("/")).replace("\\\n", " ")
+    unit = workers.text(*name.split("/")).replace("\\\n", " ")
     return re.findall(r"^(\w+)=(.*)$", unit, re.M)
 
 
-def setting(key):
-    value, = [v for k, v in settings() if k == key]
+def setting(key, name=NAME):
+    value, = [v for k, v in settings(name) if k == key]
     return value
 
 
-def example():
+def example(name=EXAMPLE):
     """The example with its commented settings taken."""
-    lines = workers.text(*EXAMPLE.split("/"))
+    lines = workers.text(*name.split("/"))
     return dict(re.findall(r"^#?(QUARRY_\w+)=(.*)$", lines, re.M))
 
 
@@ -38,16 +39,17 @@ def drain():
 
 
 class Systemd(workers.Remote):
-    def command_line(self, env, credentials, spool):
+    def command_line(self, env, credentials, spool, unit=NAME):
         """ExecStart as systemd splits it."""
         words = []
-        for word in setting("ExecStart").split():
+        for word in setting("ExecStart", unit).split():
             if re.fullmatch(r"\$\w+", word):
                 words += shlex.split(env.get(word[1:], ""))
                 continue
             word = re.sub(r"\$\{(\w+)\}", lambda m: env[m.group(1)], word)
             words.append(word.replace("%d", credentials).replace(
-                "%C/quarry-worker/%i", spool))
+                "%C/quarry-worker/%i", spool).replace(
+                    "%S/quarry-serve", spool))
         return words
 
     def installed(self):
@@ -184,27 +186,107 @@ class TestAsSystemdStartsIt(Systemd):
         self.assertEqual({u.decode() for u in used} - allowed, set())
 
     def allowed(self):
-        """System calls of the unit's filter, groups resolved."""
-        groups, name = {}, None
-        said = self.command("systemd-analyze", "syscall-filter", "--no-pager")
-        for line in said.decode().splitlines():
-            line = re.sub("\x1b\\[[0-9;]*m", "", line)
-            if line.startswith("@"):
-                name = line.strip()
-                groups[name] = []
-            elif name and line.strip() and not line.strip().startswith("#"):
-                groups[name].append(line.strip())
+        return allowed(self)
 
-        def resolve(word):
-            if not word.startswith("@"):
-                return {word}
-            return set().union(*map(resolve, groups[word]))
 
-        result = set()
-        for value in (v for k, v in settings() if k == "SystemCallFilter"):
-            words = set().union(*map(resolve, value.lstrip("~").split()))
-            result = result - words if value[0] == "~" else result | words
-        return result
+class TestServe(Systemd):
+    """The unit of the coordinator that stays up."""
+
+    def installed(self):
+        unit = workers.text(*SERVE.split("/")).replace(
+            "@CMAKE_INSTALL_FULL_BINDIR@", quarrytest.BIN)
+        return write(self.path("quarry-serve.service"), unit)
+
+    def test_options(self):
+        known = workers.known_options(quarrytest.QUARRY, "help", "serve")
+        words = setting("ExecStart", SERVE).split()
+        env = example("deploy/systemd/serve.env.example")
+        used = workers.options_of(words)
+        self.assertIn("clients", used)
+        used += workers.options_of(env["QUARRY_OPTIONS"].split())
+        self.assertEqual(set(used) - known, set())
+        self.assertEqual(set(re.findall(
+            r"\$\{?(\w+)", setting("ExecStart", SERVE))), set(env))
+        self.assertEqual(
+            set(re.findall(r"%d/(\S+)", setting("ExecStart", SERVE))),
+            {v.split(":")[0] for k, v in settings(SERVE)
+             if k == "LoadCredential"})
+
+    @need("systemd-analyze")
+    def test_systemd_takes_it(self):
+        p = self.start("verify", "--man=no", self.installed(),
+                       program=["systemd-analyze"])
+        r = self.finish(p, timeout=60)
+        errors = [line for line in r.errors.splitlines()
+                  if self.top in line or "quarry" in line]
+        self.assertEqual((r.status, errors), (0, []), r.errors)
+        p = self.start("security", "--offline=true", "--threshold=16",
+                       "--no-pager", self.installed(),
+                       program=["systemd-analyze"])
+        r = self.finish(p, timeout=60)
+        self.assertEqual(r.status, 0, r.stdout.decode())
+
+    @need("strace", "systemd-analyze")
+    @need_root()
+    def test_its_command_line(self):
+        """Clients build by it; what it calls is in its filter."""
+        store = make_store.small_store(self.path("store"))
+        for name in "key", "client", "worker":
+            self.quarry("keygen", self.path(name))
+        clients, listen = [
+            "tcp://127.0.0.1:%d" % workers.free_ports(2) for _ in range(2)]
+        words = self.command_line(
+            {"QUARRY_CLIENTS": clients, "QUARRY_LISTEN": listen,
+             "QUARRY_OPTIONS": "--slots 2 --store-root " + store.root},
+            self.top, self.path("cache"), SERVE)
+        for name in "clients", "workers":
+            words[words.index("/etc/quarry/%s.keys" % name)] = self.path(
+                name[:-1] + ".pub")
+        words[0] = quarrytest.QUARRY
+        trace = [] if quarrytest.sanitized() else [
+            "strace", "-f", "-qq", "-e", "signal=none", "-o",
+            self.path("trace")]
+        p = self.start(*words[1:], program=[*trace, words[0]])
+        self.build("--name", "x", "--closure", self.closure_file(store),
+                   "--store-root", self.path("t"), "--coordinator", clients,
+                   "--server-key", self.path("key.pub"), "--key",
+                   self.path("client"), "--to", "oci:" + self.path("out/x"),
+                   "--encoding", "zstd")
+        for pid, name in self.processes().items():
+            if name == "quarry":
+                os.kill(pid, signal.SIGTERM)
+        r = self.finish(p)
+        self.assertEqual(r.status, 0, r.errors)
+        if trace:
+            used = set(re.findall(
+                rb"^\d+ +(\w+)\(", read(self.path("trace")), re.M))
+            self.assertIn(b"connect", used)
+            self.assertEqual({u.decode() for u in used} - allowed(
+                self, SERVE), set())
+
+
+def allowed(self, unit=NAME):
+    """System calls of the unit's filter, groups resolved."""
+    groups, name = {}, None
+    said = self.command("systemd-analyze", "syscall-filter", "--no-pager")
+    for line in said.decode().splitlines():
+        line = re.sub("\x1b\\[[0-9;]*m", "", line)
+        if line.startswith("@"):
+            name = line.strip()
+            groups[name] = []
+        elif name and line.strip() and not line.strip().startswith("#"):
+            groups[name].append(line.strip())
+
+    def resolve(word):
+        if not word.startswith("@"):
+            return {word}
+        return set().union(*map(resolve, groups[word]))
+
+    result = set()
+    for value in (v for k, v in settings(unit) if k == "SystemCallFilter"):
+        words = set().union(*map(resolve, value.lstrip("~").split()))
+        result = result - words if value[0] == "~" else result | words
+    return result
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ TOP = os.path.dirname(os.path.dirname(HERE))
 BIN = os.environ.get("QUARRY_BIN", os.path.join(TOP, "build", "bin"))
 QUARRY = os.path.join(BIN, "quarry")
 WORKER = os.path.join(BIN, "quarry-worker")
-PAGES = ("quarry.1", "quarry-worker.1")
+PAGES = ("quarry.1", "quarry-serve.1", "quarry-worker.1")
 
 
 def run(*args):
@@ -59,9 +59,19 @@ class Docs(unittest.TestCase):
     def test_options_of_quarry(self):
         known = (options_in_help(QUARRY, "help", "build")
                  | options_in_help(QUARRY, "help", "batch")
-                 | options_in_help(QUARRY, "help", "plan"))
+                 | options_in_help(QUARRY, "help", "plan")
+                 | options_in_help(QUARRY, "help", "index"))
         self.assertIn("to", known)
+        for command in ("cache", "status"):
+            for option in options_in_help(QUARRY, "help", command):
+                self.assertRegex(page("quarry.1"),
+                                 r"(Fl|,) \\-%s\b" % option)
         self.assertEqual(options_in_page("quarry.1"), known)
+
+    def test_options_of_serve(self):
+        known = options_in_help(QUARRY, "help", "serve")
+        self.assertIn("clients", known)
+        self.assertEqual(options_in_page("quarry-serve.1"), known)
 
     def test_options_of_the_worker(self):
         known = options_in_help(WORKER, "--help")
@@ -69,7 +79,7 @@ class Docs(unittest.TestCase):
         self.assertEqual(options_in_page("quarry-worker.1"), known)
 
     def test_options_are_taken(self):
-        for command in ("build", "batch", "plan"):
+        for command in ("build", "batch", "plan", "serve", "index"):
             for name in options_in_help(QUARRY, "help", command):
                 r = run(QUARRY, command, "--" + name)
                 self.assertNotIn(b"not known", r.stderr, name)

@@ -180,6 +180,24 @@ class TestHonest(Asks):
             self.want(200, "HEAD", "/v2/a/b/manifests/" + ref)
         self.want(404, "GET", "/v2/a/b/manifests/u", None, "MANIFEST_UNKNOWN")
 
+    def test_index(self):
+        kind = "application/vnd.oci.image.index.v1+json"
+        data = self.manifest(BLOB)
+        index = json.dumps({
+            "schemaVersion": 2, "mediaType": kind, "manifests": [
+                {"mediaType": TYPE, "size": len(data),
+                 "digest": sha256(data)}]}).encode()
+        self.want(404, "PUT", "/v2/a/b/manifests/i", index,
+                  "MANIFEST_UNKNOWN", Content_Type=kind)
+        self.push(BLOB)
+        self.push(b"{}")
+        self.want(201, "PUT", "/v2/a/b/manifests/" + sha256(data), data,
+                  Content_Type=TYPE)
+        self.want(201, "PUT", "/v2/a/b/manifests/i", index,
+                  Content_Type=kind)
+        a = self.want(200, "GET", "/v2/a/b/manifests/i")
+        self.assertEqual((a.data, a.headers["Content-Type"]), (index, kind))
+
     def test_manifests_that_are_refused(self):
         self.push(b"{}")
         self.want(400, "PUT", "/v2/a/b/manifests/t", b"{",

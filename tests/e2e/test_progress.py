@@ -168,6 +168,53 @@ class TestPlain(Progress):
         self.assertIn("layer", r.errors.splitlines()[-1])
 
 
+class TestLost(Progress):
+    """A worker is killed: what that means is told, whatever the form."""
+
+    def killed(self, mode):
+        p = self.start(*self.args(self.slow, "--progress", mode))
+        pid = self.wait_workers(1)[0]
+        time.sleep(1)
+        os.kill(pid, signal.SIGKILL)
+        r = self.finish(p)
+        self.assertEqual(r.status, 0, r.errors)
+        return pid, r.errors
+
+    def test_json(self):
+        pid, text = self.killed("json")
+        events = [json.loads(l) for l in text.splitlines()
+                  if l.startswith("{")]
+        gone = [e for e in events if e["event"] == "worker_gone"]
+        self.assertEqual([(e["lost"], e["name"].split("/")[1])
+                          for e in gone], [(True, str(pid))])
+        again = [e for e in events if e["event"] == "again"]
+        self.assertTrue(again)
+        for e in again:
+            self.assertEqual((e["attempt"], e["reason"]), (2, "lost"))
+            self.assertNotIn(str(pid), e["worker"])
+            self.assertIn("layer", e["layer"])
+        shown = [e for e in events if e["event"] == "progress" and
+                 e["by_host"]]
+        self.assertEqual(shown[0]["hosts"], 1)
+        self.assertEqual(shown[0]["by_host"][0]["host"],
+                         gone[0]["name"].split("/")[0])
+        totals = events[-1]["totals"]
+        self.assertEqual(totals["again_lost"], len(again))
+        self.assertEqual((totals["joined"], totals["lost"],
+                          totals["left"]), (2, 1, 0))
+
+    def test_plain(self):
+        pid, text = self.killed("plain")
+        self.assertRegex(text, r"worker \S+/%d: .*; another one takes its "
+                               r"place" % pid)
+        again = re.findall(r"again \(lost\): layer \d \([a-z0-9-]+\), attempt "
+                           r"2, by (\S+)", text)
+        self.assertTrue(again)
+        self.assertRegex(text, r"work +1 host, 1 worker \(2 joined, 1 lost\), "
+                               r"%d again \(%d lost\)"
+                         % (len(again), len(again)))
+
+
 class TestBar(Progress):
     def run_on(self, *args, columns=80, env=None, seconds=60):
         t = Terminal(self, args, columns, env=env)

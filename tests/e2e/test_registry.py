@@ -148,6 +148,44 @@ class TestPlain(RegistryBase):
                     self.pulled(name, "--src-tls-verify=false"),
                     self.local("--encoding", encoding))
 
+    def test_docker_format(self):
+        host = self.serve()
+        config, _ = self.local("--encoding", "gzip")
+        docker = "application/vnd.docker."
+        for encoding, suffix in (("gzip", ".gzip"), ("none", "")):
+            name = "%s/team/d:%s" % (host, encoding)
+            self.push(name, "--format", "docker", "--encoding", encoding)
+            found, manifest = self.pulled(name, "--src-tls-verify=false")
+            self.assertEqual(found, config)
+            self.assertEqual(manifest, self.command(
+                "skopeo", "inspect", "--raw", "--tls-verify=false",
+                "docker://" + name))
+            manifest = json.loads(manifest)
+            self.assertEqual(manifest["mediaType"],
+                             docker + "distribution.manifest.v2+json")
+            self.assertEqual(manifest["config"]["mediaType"],
+                             docker + "container.image.v1+json")
+            self.assertEqual(
+                {l["mediaType"] for l in manifest["layers"]},
+                {docker + "image.rootfs.diff.tar" + suffix})
+            shown = json.loads(self.command(
+                "skopeo", "inspect", "--tls-verify=false", "docker://" + name))
+            self.assertEqual(shown["Digest"],
+                             "sha256:" + sha256(self.command(
+                                 "skopeo", "inspect", "--raw",
+                                 "--tls-verify=false", "docker://" + name)))
+
+    def test_docker_format_has_no_zstd(self):
+        host = self.serve()
+        r = self.push(host + "/d:1", "--format", "docker", "--encoding",
+                      "zstd", status=2)
+        self.assertIn(b"no layers of zstd", r.stderr)
+        self.build(*self.args(), "--to", "oci:" + self.path("base"),
+                   "--encoding", "zstd")
+        r = self.push(host + "/d:1", "--format", "docker", "--from-image",
+                      self.path("base"), status=2)
+        self.assertIn(b"layer 1 of the base image", r.stderr)
+
     def test_only_what_is_not_there(self):
         host = self.serve()
         first = self.push(host + "/a:1").stderr
@@ -170,6 +208,27 @@ class TestPlain(RegistryBase):
         self.push(host + "/b:1", *more)
         self.assertEqual(self.pulled(host + "/b:1", "--src-tls-verify=false"),
                          self.local(*more, "--encoding", "gzip"))
+
+    def test_base_image_in_the_registry(self):
+        """Mounted, there already, or fetched: the same image."""
+        host = self.serve()
+        self.build(*self.args(), "--to", "oci:" + self.path("base"),
+                   "--encoding", "gzip")
+        want = self.local("--from-image", self.path("base"), "--encoding",
+                          "gzip")
+        for form in ("oci", "docker"):
+            name = "%s/%s/base:1" % (host, form)
+            self.push(name, "--format", form)
+            for to in ("t/" + form, form + "/base"):
+                r = self.push("%s/%s:2" % (host, to), "--from-image",
+                              "docker://" + name)
+                self.assertEqual(
+                    self.pulled("%s/%s:2" % (host, to),
+                                "--src-tls-verify=false"), want)
+            # All but the config were there, most of them in the base.
+            self.assertRegex(r.stderr, rb"pushed +1 blobs uploaded")
+            self.assertEqual(want, self.local(
+                "--from-image", "docker://" + name, "--encoding", "gzip"))
 
     def test_beside_other_outputs(self):
         host = self.serve()
@@ -194,15 +253,58 @@ class TestPlain(RegistryBase):
     def test_podman_pulls(self):
         host = self.serve()
         self.push(host + "/p:1", "--encoding", "zstd")
+        self.push(host + "/p:2", "--format", "docker")
         podman = ["podman", "--root", self.path("pod"), "--runroot",
                   self.path("podrun"), "--storage-driver", "vfs"]
-        self.command(*podman, "pull", "--tls-verify=false", host + "/p:1")
-        found = json.loads(self.command(*podman, "image", "inspect",
-                                        host + "/p:1"))
         config, _ = self.local("--encoding", "zstd")
-        self.assertEqual(found[0]["Id"], sha256(config))
+        for tag in ("1", "2"):
+            name = host + "/p:" + tag
+            self.command(*podman, "pull", "--tls-verify=false", name)
+            found = json.loads(self.command(*podman, "image", "inspect", name))
+            self.assertEqual(found[0]["Id"], sha256(config))
         subprocess.run(podman + ["system", "reset", "--force"], timeout=60,
                        env=self.env, capture_output=True)
+
+
+class TestRuns(RegistryBase):
+    """What was pushed runs, in both formats, alone and on a base of either."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.store = make_store.runnable_store(cls.folder())
+
+    @need("podman", "runc", "busybox")
+    @need_root()
+    def test_podman_runs(self):
+        conf = quarrytest.write(self.path("containers.conf"), (
+            '[containers]\n'
+            'default_ulimits=["nofile=1024:1024","nproc=4096:4096"]\n'))
+        os.mkdir(self.path("ptmp"))
+        env = dict(self.env, CONTAINERS_CONF=conf, TMPDIR=self.path("ptmp"),
+                   XDG_RUNTIME_DIR=self.path("ptmp"))
+        podman = ["podman", "--root", self.path("root"), "--runroot",
+                  self.path("runroot"), "--tmpdir", self.path("ptmp"),
+                  "--storage-driver", "vfs", "--runtime", "runc",
+                  "--cgroup-manager", "cgroupfs", "--events-backend", "none"]
+        host = self.serve()
+        hello = self.store.infos[-1]["path"] + "/bin/hello"
+        extra = make_store.Store(self.folder())
+        extra.add("extra-1", {"f": "more"})
+        try:
+            for form in ("oci", "docker"):
+                name = "%s/run/%s:1" % (host, form)
+                self.push(name, "--format", form)
+                self.push("%s/on/%s:1" % (host, form), "--format", form,
+                          "--from-image", "docker://" + name, store=extra)
+                for image in (name, "%s/on/%s:1" % (host, form)):
+                    said = self.command(
+                        *podman, "run", "--rm", "--network=none",
+                        "--tls-verify=false", image, hello, env=env)
+                    self.assertEqual(said, b"made of a closure\n")
+        finally:
+            subprocess.run([*podman, "rmi", "-af"], env=env,
+                           stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL)
 
 
 class TestTls(RegistryBase):
@@ -224,6 +326,13 @@ class TestTls(RegistryBase):
             self.pulled(name, "--src-cert-dir", self.path("certs"),
                         "--src-creds", self.USER + ":" + self.PASSWORD),
             self.local("--encoding", "gzip"))
+        # Its own base, by the same way.
+        base = ["--from-image", "docker://" + name]
+        r = self.push(name + "2", *base, *certs, status=1)
+        self.assertIn(b"wants a user and password", r.stderr)
+        self.push(name + "2", *base, *certs, *self.logged_in(host))
+        self.pulled(name + "2", "--src-cert-dir", self.path("certs"),
+                    "--src-creds", self.USER + ":" + self.PASSWORD)
         r = self.push(name, "--tls-verify", "false", *self.logged_in(host))
         self.assertIn(b"may be anybody", r.stderr)
 

@@ -46,16 +46,17 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct scratch *scratch = shared_scratch();
+	char path[64];
+	const struct base_source source = {.name = path};
 	struct base_image *base = NULL;
 	struct err e = ERR_INIT;
-	char path[64];
 	int fd;
 
 	if ((fd = memfd_create("base", MFD_CLOEXEC)) < 0 ||
 	    write(fd, data, size) != (ssize_t)size)
 		abort();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	if (base_image_open_within(path, scratch, &limits, &base, &e) == 0) {
+	if (base_image_open_within(&source, scratch, &limits, &base, &e) == 0) {
 		/* What was taken can be read. */
 		for (size_t i = 0; i < base->n; i++)
 			if (access(base->layer[i].file, R_OK) < 0)

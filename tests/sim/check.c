@@ -66,6 +66,12 @@ is_open(const struct check_job *j)
 	return j->state == OPEN || j->state == AUDITED;
 }
 
+static struct check_ends *
+ends_of(struct check *c, const struct check_job *j)
+{
+	return &c->ends[j->measures];
+}
+
 static struct check_lease *
 find_lease(struct check_job *j, uint64_t id, uint64_t attempt)
 {
@@ -125,6 +131,7 @@ check_gone(struct check *c, uint64_t id)
 
 		for (size_t k = j->n_leases; k > 0; k--)
 			if (j->lease[k - 1].id == id) {
+				ends_of(c, j)->lost++;
 				note_failure(j, id, false);
 				remove_lease(c, j, &j->lease[k - 1]);
 			}
@@ -207,6 +214,10 @@ check_done(struct check *c, uint64_t id, uint64_t job, uint64_t attempt,
 		return;
 	check_heard(c, id);
 	c->worker[id].in_a_row = 0;
+	ends_of(c, j)->results += lease != NULL;
+	ends_of(c, j)->duplicates += verdict == SCHED_DUPLICATE;
+	ends_of(c, j)->differs += verdict == SCHED_DIFFERS;
+	ends_of(c, j)->agreed += verdict == SCHED_CONFIRMED;
 	if (lease != NULL)
 		remove_lease(c, j, lease);
 	if (verdict == SCHED_ACCEPTED) {
@@ -235,6 +246,7 @@ check_fail(struct check *c, uint64_t id, uint64_t job, uint64_t attempt,
 	check_heard(c, id);
 	c->worker[id].in_a_row += !job_error;
 	j->job_error |= job_error;
+	ends_of(c, j)->failed++;
 	remove_lease(c, j, lease);
 	note_failure(j, id, true);
 }
@@ -254,6 +266,7 @@ check_postpone(struct check *c, uint64_t id, uint64_t job, uint64_t attempt)
 	check_heard(c, id);
 	if (c->now < w->limit_until && w->limit < limit)
 		limit = w->limit;
+	ends_of(c, j)->postponed++;
 	remove_lease(c, j, lease);
 	j->postponed += j->state == AUDITED;
 	w->limit = limit;
@@ -309,6 +322,9 @@ on_send(struct check *c, const struct sched_action *a)
 	    (j->n_leases == 1 && j->lease[0].id == a->worker.v))
 		check_breach(c, "job %d is sent too often", (int)a->job.v);
 	j->attempt = a->attempt;
+	ends_of(c, j)->copies += a->why == SCHED_COPY;
+	if (a->why == SCHED_COPY && j->n_leases == 0)
+		check_breach(c, "job %d: a copy of nothing", (int)a->job.v);
 	if (j->attempt >= j->room_given) {
 		j->room_given = 2 * (size_t)j->attempt + 8;
 		j->given = realloc(j->given, j->room_given * sizeof(*j->given));
@@ -370,6 +386,7 @@ on_skipped(struct check *c, const struct sched_action *a)
 
 	if (j->state != AUDITED)
 		check_breach(c, "job %d: no audit to skip", (int)a->job.v);
+	ends_of(c, j)->skipped++;
 	j->state = DONE;
 	if (poisonous(c, j) || j->postponed >= SCHED_POSTPONED_AUDIT_MAX)
 		return;
@@ -403,6 +420,7 @@ on_cancel(struct check *c, const struct sched_action *a)
 		note_failure(j, a->worker.v, false);
 		c->worker[a->worker.v].in_a_row++;
 	}
+	ends_of(c, j)->cancelled++;
 	remove_lease(c, j, lease);
 }
 
@@ -519,6 +537,61 @@ check_rest(struct check *c, size_t open)
 	}
 	if (ours != open)
 		check_breach(c, "%zu jobs are open, not %zu", ours, open);
+}
+
+/* Those of jobs that measure, or of all others. */
+static void
+check_kind(const struct check *c, bool measures, const struct sched_counts *n)
+{
+	const struct check_ends *ends = &c->ends[measures];
+	const uint64_t *ended = n->ended;
+	uint64_t state[LEFT + 1] = {0}, jobs = 0, begun = 0, on = 0;
+	uint64_t waiting = 0;
+
+	for (size_t i = 0; i < c->n_jobs; i++) {
+		const struct check_job *j = &c->job[i];
+
+		if (j->measures != measures)
+			continue;
+		jobs++;
+		state[j->state]++;
+		begun += j->attempt;
+		on += j->n_leases;
+		waiting += is_open(j) && j->n_leases == 0;
+	}
+	if (n->added != jobs || n->done != state[DONE] ||
+	    n->failed != state[FAILED] || n->left != state[LEFT] ||
+	    n->queued != waiting ||
+	    n->running != jobs - waiting - n->done - n->failed - n->left)
+		check_breach(c, "jobs are counted wrong");
+	if (n->started != begun || ended[SCHED_END_RESULT] != ends->results ||
+	    ended[SCHED_END_FAILED] != ends->failed ||
+	    ended[SCHED_END_POSTPONED] != ends->postponed ||
+	    ended[SCHED_END_LOST] != ends->lost ||
+	    ended[SCHED_END_EXPIRED] + ended[SCHED_END_MOVED] +
+		    ended[SCHED_END_CANCELLED] !=
+		ends->cancelled)
+		check_breach(c, "attempts are counted wrong");
+	begun = on;
+	for (size_t i = 0; i < SCHED_ENDS; i++) {
+		begun += ended[i];
+		if (n->retried[i] > ended[i])
+			check_breach(c, "more was tried again than ended");
+	}
+	if (n->started != begun)
+		check_breach(c, "an attempt has no end, or two");
+	if (n->copies != ends->copies || n->agreed != ends->agreed ||
+	    n->duplicates != ends->duplicates || n->differs != ends->differs ||
+	    n->skipped != ends->skipped)
+		check_breach(c, "results are counted wrong");
+}
+
+void
+check_counts(const struct check *c, const struct sched_counts *jobs,
+    const struct sched_counts *measures)
+{
+	check_kind(c, false, jobs);
+	check_kind(c, true, measures);
 }
 
 void

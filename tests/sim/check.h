@@ -7,7 +7,9 @@
  * scheduler says; attempts only grow; a result counts once, and another
  * digest is never passed over; no worker has more than its slots and one; no
  * lease and no silence outlasts its time; no job waits while a worker could
- * have it; poison, blame, postponement, copies and audits go by scheduler.h.
+ * have it; poison, blame, postponement, copies and audits go by scheduler.h;
+ * every attempt that began goes on or has ended in exactly one way, and the
+ * scheduler's counters say how.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -30,6 +32,7 @@ struct check_lease {
 struct check_job {
 	uint64_t weight;
 	bool audit, local;	/* local: it may be held back */
+	bool measures;		/* it is counted apart */
 	bool unable[CHECK_IDS]; /* who can never do it */
 	enum check_state { OPEN, AUDITED, DONE, FAILED, LEFT } state;
 	uint64_t attempt, *given; /* by attempt: to whom */
@@ -54,6 +57,12 @@ struct check_worker {
 	int64_t limit_until;
 };
 
+/* How attempts ended; cancelled: by the scheduler, whatever for. */
+struct check_ends {
+	uint64_t results, failed, postponed, lost, cancelled;
+	uint64_t copies, duplicates, differs, agreed, skipped;
+};
+
 struct check {
 	uint64_t seed;
 	bool trace;
@@ -64,6 +73,7 @@ struct check {
 	size_t n_jobs;
 	struct check_worker worker[CHECK_IDS];
 	size_t n_ids;
+	struct check_ends ends[2]; /* of jobs that measure: [1] */
 };
 
 void check_free(struct check *c);
@@ -93,6 +103,8 @@ void check_action(struct check *c, const struct sched_action *a);
 
 /* When it says no more. */
 void check_rest(struct check *c, size_t open);
+void check_counts(const struct check *c, const struct sched_counts *jobs,
+    const struct sched_counts *measures);
 void check_end(const struct check *c);
 
 #endif

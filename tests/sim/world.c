@@ -137,6 +137,7 @@ count_action(struct world *w, const struct sched_action *a)
 static void
 act(struct world *w)
 {
+	struct sched_counts jobs, measures;
 	struct sched_action a;
 
 	while (sched_next(w->s, w->c.now, &a)) {
@@ -154,6 +155,8 @@ act(struct world *w)
 		post(w, &out);
 	}
 	check_rest(&w->c, sched_open(w->s));
+	sched_count(w->s, &jobs, &measures);
+	check_counts(&w->c, &jobs, &measures);
 }
 
 /* What some jobs miss at a machine, or that it cannot do them. */
@@ -518,6 +521,9 @@ add_jobs(struct world *w)
 		w->kind[i].broken = bad && below(w, 24) == 0;
 		if (sched_add_job(w->s, j->weight, &id, &e) < 0)
 			abort();
+		j->measures = w->c.seed % 2 == 1 && i % 3 == 0;
+		if (j->measures)
+			sched_measures(w->s, id);
 		j->audit = audits && below(w, 2) == 0;
 		if (j->audit && sched_audit(w->s, id, &e) < 0)
 			abort();

@@ -252,10 +252,11 @@ docker_image(int n, const char *inner)
 static inline struct base_image *
 opened(const char *path)
 {
+	const struct base_source source = {.name = path};
 	struct base_image *base = NULL;
 	struct err e = ERR_INIT;
 
-	if (base_image_open_within(path, scratch, &limits, &base, &e) < 0)
+	if (base_image_open_within(&source, scratch, &limits, &base, &e) < 0)
 		fail_msg("%s", e.text);
 	return base;
 }
@@ -292,11 +293,12 @@ check_layers(const struct base_image *base, size_t n, const char *suffix)
 static inline void
 refused_path(const char *path, const char *why)
 {
+	const struct base_source source = {.name = path};
 	struct base_image *base = NULL;
 	struct err e = ERR_INIT;
 
 	assert_int_equal(
-	    base_image_open_within(path, scratch, &limits, &base, &e), -1);
+	    base_image_open_within(&source, scratch, &limits, &base, &e), -1);
 	assert_null(base);
 	snprintf(message, sizeof(message), "%s", e.text);
 	assert_int_equal(e.kind, ERR_USAGE);

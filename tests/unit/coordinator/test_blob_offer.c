@@ -50,19 +50,25 @@ struct fixture {
 };
 
 static void
-make_layer(struct fixture *f)
+make_layer_of(struct fixture *f, size_t size)
 {
-	uint8_t *bytes = malloc(SIZE);
+	uint8_t *bytes = malloc(size);
 	int fd = open(f->path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-	for (size_t i = 0; i < SIZE; i++)
+	for (size_t i = 0; i < size; i++)
 		bytes[i] = (uint8_t)(i * 31 + i / 251);
-	assert_int_equal(write(fd, bytes, SIZE), SIZE);
+	assert_int_equal(write(fd, bytes, size), size);
 	close(fd);
-	f->result = (struct layer_result){.size = SIZE, .tar_size = SIZE};
-	digest_of(bytes, SIZE, &f->result.digest);
+	f->result = (struct layer_result){.size = size, .tar_size = size};
+	digest_of(bytes, size, &f->result.digest);
 	f->result.diff_id = f->result.digest;
 	free(bytes);
+}
+
+static void
+make_layer(struct fixture *f)
+{
+	make_layer_of(f, SIZE);
 }
 
 static void
@@ -154,8 +160,8 @@ teardown(void **state)
 }
 
 static void
-connect_at(struct fixture *f, struct client *c, const char *endpoint,
-    const struct link_keys *keys)
+connect_at_pace(struct fixture *f, struct client *c, const char *endpoint,
+    const struct link_keys *keys, int hello_ms)
 {
 	const struct blob_fetch_server server = {"here", c->token};
 	struct blob_fetch_config config;
@@ -167,9 +173,16 @@ connect_at(struct fixture *f, struct client *c, const char *endpoint,
 	config.server = &server;
 	config.pace.silent_ms = 200;
 	config.pace.tries = 10;
-	config.hello_ms = 50;
+	config.hello_ms = hello_ms;
 	if (blob_fetch_new(f->ctx, &config, &c->fetch, &e) < 0)
 		fail_msg("%s", e.text);
+}
+
+static void
+connect_at(struct fixture *f, struct client *c, const char *endpoint,
+    const struct link_keys *keys)
+{
+	connect_at_pace(f, c, endpoint, keys, 50);
 }
 
 static void
@@ -182,7 +195,7 @@ connect_client(
 static void
 offer(struct fixture *f, const struct client *c, uint64_t job)
 {
-	const struct blob_offer_file file = {DATA_TAR, f->path, SIZE};
+	const struct blob_offer_file file = {DATA_TAR, f->path, f->result.size};
 	const struct data_id id = {job, 1};
 	struct err e = ERR_INIT;
 
@@ -293,6 +306,32 @@ test_two_clients(void **state)
 	out = event(f, &f->b, BLOB_OFFER_COMMITTED);
 	assert_true(out.id.job == 1 && out.id.attempt == 1);
 	assert_false(blob_offer_take(f->offer, &out));
+}
+
+/* As one has come the next one is asked for: no DATA_HELLO wakes anybody. */
+static void
+test_one_after_another(void **state)
+{
+	struct fixture *f = *state;
+	struct blob_outcome out;
+	int64_t until;
+
+	make_layer_of(f, 512);
+	connect_at_pace(f, &f->a, blob_offer_endpoint(f->offer), NULL, 600000);
+	for (uint64_t job = 1; job <= 200; job++) {
+		offer(f, &f->a, job);
+		pull(f, &f->a, job);
+	}
+	until = monotime_ms() + 8000;
+	for (int i = 0; i < 200;) {
+		if (monotime_ms() >= until)
+			fail_msg("%d have come", i);
+		monotime_wait(blob_fetch_fd(f->a.fetch), 100);
+		while (blob_fetch_take(f->a.fetch, &out)) {
+			assert_int_equal(out.err.kind, ERR_NONE);
+			i++;
+		}
+	}
 }
 
 /* The client finds it, the server hears that it is not wanted. */
@@ -644,6 +683,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_two_clients, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		test_one_after_another, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_damaged, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_unreadable, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_wrong_token, setup, teardown),

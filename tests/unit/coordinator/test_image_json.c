@@ -284,6 +284,46 @@ by_hand(void **state)
 }
 
 static void
+docker_format(void **state)
+{
+	struct image_layer layer[2] = {{.media_type = NULL}};
+	json_t *config = json_object();
+	struct image image = {.name = "n",
+	    .created = "1970-01-01T00:00:01+00:00",
+	    .architecture = "amd64",
+	    .os = "linux",
+	    .config = config,
+	    .format = IMAGE_DOCKER,
+	    .layer = layer,
+	    .n_layers = 2};
+	struct err e = ERR_INIT;
+	const char *at;
+
+	(void)state;
+	layer[0].media_type = encoding_media_type(ENCODING_NONE);
+	layer[1].media_type = encoding_media_type(ENCODING_GZIP);
+	assert_int_equal(image_json_make(&image, &e), 0);
+	assert_ptr_equal(strstr(image.manifest_json,
+			     "{\"schemaVersion\":2,\"mediaType\":\"application/"
+			     "vnd.docker.distribution.manifest.v2+json\","
+			     "\"config\":{\"mediaType\":\"application/"
+			     "vnd.docker.container.image.v1+json\","),
+	    image.manifest_json);
+	at = strstr(image.manifest_json,
+	    "\"application/vnd.docker.image.rootfs.diff.tar\"");
+	assert_non_null(at);
+	assert_non_null(strstr(
+	    at, "\"application/vnd.docker.image.rootfs.diff.tar.gzip\""));
+	assert_null(strstr(image.manifest_json, "oci"));
+	image_json_free(&image);
+	layer[0].media_type = encoding_media_type(ENCODING_ZSTD);
+	assert_int_equal(image_json_make(&image, &e), -1);
+	assert_int_equal(e.kind, ERR_USAGE);
+	assert_non_null(strstr(e.text, "layer 1 is application/vnd.oci."));
+	json_decref(config);
+}
+
+static void
 bad_env(void **state)
 {
 	static const struct {
@@ -358,6 +398,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(as_oracle),
 	    cmocka_unit_test(by_hand),
+	    cmocka_unit_test(docker_format),
 	    cmocka_unit_test(bad_env),
 	    cmocka_unit_test(large),
 	};

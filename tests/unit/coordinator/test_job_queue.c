@@ -44,6 +44,29 @@ model_after(const struct model *m, bool first, uint64_t weight, uint64_t id)
 	return best;
 }
 
+/* Ids of jobs that took the place of others: of the same slots, but newer. */
+static void
+goes_by_age(void **state)
+{
+	const uint64_t newer = (uint64_t)1 << JOB_QUEUE_SLOT_BITS;
+	struct job_queue q;
+
+	(void)state;
+	job_queue_init(&q);
+	assert_int_equal(job_queue_reserve(&q, 4), 0);
+	assert_int_equal(job_queue_reserve(&q, JOB_QUEUE_SLOTS_MAX + 1), -1);
+	job_queue_put(&q, 7, 2 * newer + 0);
+	job_queue_put(&q, 7, 3);
+	job_queue_put(&q, 7, newer + 1);
+	assert_int_equal(job_queue_first(&q), 3);
+	assert_int_equal(job_queue_after(&q, 7, 3), newer + 1);
+	assert_int_equal(job_queue_after(&q, 7, newer + 1), 2 * newer);
+	assert_int_equal(job_queue_after(&q, 7, 2 * newer), JOB_QUEUE_NONE);
+	job_queue_remove(&q, newer + 1);
+	assert_int_equal(job_queue_after(&q, 7, 3), 2 * newer);
+	job_queue_free(&q);
+}
+
 static void
 same_as_an_array(void **state)
 {
@@ -88,6 +111,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(same_as_an_array),
+	    cmocka_unit_test(goes_by_age),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

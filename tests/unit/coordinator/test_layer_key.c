@@ -145,6 +145,28 @@ test_no_hashes(void **state)
 	graph_closure_free(c);
 }
 
+/* A list of store paths has the key that they have in their closure. */
+static void
+test_items(void **state)
+{
+	struct closure *c = three();
+	struct layer_spec spec = defaults();
+	struct layer_item item[3];
+	struct err e = ERR_INIT;
+	struct digest a = key(&spec, c, 0, 3), b;
+
+	(void)state;
+	for (size_t i = 0; i < 3; i++)
+		item[i] = (struct layer_item){.path = c->path[i],
+		    .has_hash = true,
+		    .nar_hash = c->nar_hash[i]};
+	assert_int_equal(layer_key_items(&spec, item, 3, &b, &e), 1);
+	assert_true(digest_equal(&a, &b));
+	item[1].has_hash = false;
+	assert_int_equal(layer_key_items(&spec, item, 3, &b, &e), 0);
+	graph_closure_free(c);
+}
+
 int
 main(void)
 {
@@ -153,6 +175,7 @@ main(void)
 	    cmocka_unit_test(test_fields),
 	    cmocka_unit_test(test_not_fields),
 	    cmocka_unit_test(test_no_hashes),
+	    cmocka_unit_test(test_items),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -410,7 +410,36 @@ launch(void **state)
 	bad("build " S "a --to none --launch x --listen-without-keys",
 	    "--launch has keys");
 	bad("build " S "a --to none --advertise h", "goes with --launch");
+	bad("build " S "a --to none --format oci1", "neither oci nor docker");
+	bad("build " S "a --to none --format docker", "goes with --to docker:");
+	bad("build " S "a --to oci:x --format docker", "is for registries");
 	bad("plan " S "a --launch x", "not an option of quarry plan");
+}
+
+static void
+coordinator(void **state)
+{
+#define AT "a --to none --coordinator "
+	struct options o;
+
+	(void)state;
+	good("build " S AT "tcp://10.0.0.1:47 --key k --server-key s", &o);
+	assert_string_equal(o.coordinator, "tcp://10.0.0.1:47");
+	assert_string_equal(o.server_key, "s");
+	options_free(&o);
+	good("build " S AT "tcp://127.0.0.1:47", &o);
+	options_free(&o);
+	good("build " S AT "ipc:///s --worker-program w --verify-store", &o);
+	options_free(&o);
+	bad("build " S AT "tcp://10.0.0.1:47", "are needed");
+	bad("build " S AT "tcp://10.0.0.1:*", "--coordinator: ");
+	bad("build " S AT "tcp://127.0.0.1:47 --key k", "go together");
+	bad("build " S AT "ipc:///s --audit 1", "--audit does not go with");
+	bad("build " S AT "ipc:///s --workers 2", "--workers does not go with");
+	bad("build " S "a --to none --server-key s", "goes with --coordinator");
+	bad("plan " S "a --coordinator ipc:///s",
+	    "not an option of quarry plan");
+#undef AT
 }
 
 int
@@ -423,6 +452,7 @@ main(void)
 	    cmocka_unit_test(request_files),
 	    cmocka_unit_test(batch),
 	    cmocka_unit_test(launch),
+	    cmocka_unit_test(coordinator),
 	    cmocka_unit_test(wrong),
 	    cmocka_unit_test(help),
 	    cmocka_unit_test(help_width),

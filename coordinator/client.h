@@ -1,0 +1,71 @@
+/*
+ * Has layers made by a coordinator that stays up (quarry serve): the other
+ * side of CLIENT in protocol.h.  It asks the server for all of its jobs, the
+ * largest first, pulls what was made straight into the jobs' outputs, hashed
+ * on the way (blob_fetch.h), and asks again for whatever was lost with a
+ * connection or with the server, for which it waits as long as it takes.
+ *
+ * Only the blobs of store layers can be had so, and of them one form: where
+ * they are encoded the encoded one, else the tar.
+ *
+ * One loop, one thread, which owns the control socket.
+ */
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct client;
+struct dispatch_job;
+struct err;
+struct link_keys;
+struct progress;
+
+/* What is asked for at a time: layers, and bytes of their lists of paths. */
+#define CLIENT_ASKED_MAX 512
+#define CLIENT_ASKED_BYTES_MAX ((uint64_t)16 << 20)
+/* A layer that did not come whole is asked for again, so often. */
+#define CLIENT_AGAIN_MAX 3
+
+struct client_pace {
+	int64_t hello_ms;    /* until CLIENT is said again */
+	int64_t silent_ms;   /* a server that says nothing is gone */
+	int64_t postpone_ms; /* until what was postponed is asked for again, */
+	int64_t postpone_max_ms; /* which doubles up to this */
+	int64_t pull_silent_ms;	 /* blob_pace's */
+};
+
+struct client_config {
+	/* Borrowed until client_free. */
+	const char *endpoint;	      /* the server's */
+	const struct link_keys *keys; /* ours and the server's, or NULL */
+	const char *image;	      /* its name, for people */
+	struct progress *progress;
+	/* Told of each job that is done and where it belongs, or NULL. */
+	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	void *done_arg;
+	struct client_pace pace;
+};
+
+/* The pace that all but tests want; the rest is empty. */
+void client_defaults(struct client_config *config);
+
+/* Makes the socket; connects in the background.  ERR_USAGE: the endpoint. */
+int client_new(
+    const struct client_config *config, struct client **out, struct err *e);
+
+/*
+ * Has n jobs of store paths done; fills what came of them, as dispatch_run
+ * does.  Fails with the first that the server says has failed: ERR_JOB where
+ * its input is to blame, else ERR_FATAL; and where the server refuses this
+ * client.  After a failure only client_free is allowed.
+ */
+int client_run(
+    struct client *c, struct dispatch_job *job, size_t n, struct err *e);
+
+/* Takes leave: the server forgets what it was asked for. */
+void client_free(struct client *c);
+void client_freep(struct client **c);
+
+#endif

@@ -1,0 +1,212 @@
+"""quarry serve, its clients and its workers: killed, stopped, started again;
+and whose turn it is while all is busy."""
+
+import os
+import signal
+import time
+
+import quarrytest
+from quarrytest import make_store, need_root, wait_for
+from serving import Client, Serve
+
+
+class Slow(Serve):
+    """Layers that take a while, made by workers that can be killed."""
+
+    slots = "1"
+    size = 1 << 28
+
+    @classmethod
+    def make_store(cls, folder):
+        store = make_store.Store(folder)
+        for i in range(6):
+            store.add("big-%d" % i, {"f": make_store.Sparse(cls.size + i)})
+        for i in range(12):
+            store.add("small-%d" % i, {"f": os.urandom(1000 + i)})
+        return store
+
+    def big(self):
+        return self.store.infos[:6]
+
+    def jobs_running(self):
+        c = Client(self.clients_port, hello=False)
+        try:
+            return c.status()["jobs"]["running"]
+        finally:
+            c.close()
+
+
+class TestFaults(Slow):
+    def wait_running(self):
+        self.assertTrue(wait_for(self.jobs_running, 30), "nothing runs")
+
+    def test_killed_client(self):
+        """What it wanted and others did not is given up after a while; what
+        another wants as well goes on."""
+        p = self.serve()
+        killed = self.start(*self.client_args("killed", infos=self.big()))
+        self.wait_running()
+        other = self.start(*self.client_args("other", infos=self.big()[:2]))
+        killed.kill()
+        killed.communicate()
+        r = self.finish(other)
+        self.assertEqual(r.status, 0, r.errors)
+        self.same("other", self.wanted("other", infos=self.big()[:2]))
+        self.wait_log(self.server_log, "killed.*: is (silent|lost)", 30)
+        self.assertTrue(wait_for(lambda: not self.jobs_running(), 60))
+        self.assertLess(len(self.made()), 6)
+        self.stop(p)
+        wait_for(lambda: not [x for x in self.leftovers()], 5)
+        for path in self.leftovers():
+            quarrytest.shutil.rmtree(path, ignore_errors=True)
+
+    def test_killed_worker(self):
+        p = self.serve()
+        build = self.start(*self.client_args("a", infos=self.big()))
+        self.wait_running()
+        os.kill(self.worker_of(p), signal.SIGKILL)
+        r = self.finish(build)
+        self.assertEqual(r.status, 0, r.errors)
+        self.same("a", self.wanted("a", infos=self.big()))
+        self.stop(p)
+
+    def worker_of(self, p):
+        for pid in self.workers():
+            with open("/proc/%d/stat" % pid) as f:
+                if int(f.read().rsplit(")", 1)[1].split()[1]) == p.pid:
+                    return pid
+        self.fail("the server has no worker")
+
+    def test_killed_server(self):
+        """Clients wait for it; what was made is not made again."""
+        p = self.serve()
+        build = self.start(*self.client_args("a", infos=self.big()))
+        self.assertTrue(wait_for(self.made, 60))
+        p.kill()
+        p.wait()
+        before = len(self.made())
+        p = self.serve()
+        r = self.finish(build)
+        self.assertEqual(r.status, 0, r.errors)
+        self.assertIn("it was started again", r.errors)
+        self.same("a", self.wanted("a", infos=self.big()))
+        self.assertLessEqual(len(self.made()), 6 - before + 1)
+        self.stop(p)
+
+    def test_restarted_server(self):
+        p = self.serve()
+        build = self.start(*self.client_args("a", infos=self.big()))
+        self.assertTrue(wait_for(self.made, 60))
+        self.stop(p)
+        p = self.serve()
+        r = self.finish(build)
+        self.assertEqual(r.status, 0, r.errors)
+        self.same("a", self.wanted("a", infos=self.big()))
+        self.stop(p)
+
+    def test_workers_of_other_machines(self):
+        """One with its own spool, over TCP with keys; killed in between."""
+        self.slots = "0"
+        for name in "w1", "w2":
+            self.keygen(name)
+            self.allow(name)
+        p = self.serve(*self.listen())
+        build = self.start(*self.client_args("a", "--encoding", "zstd",
+                                             infos=self.big()))
+        os.mkdir(self.path("spool"))
+        first = self.worker("w1", "--slots", "1", "--spool",
+                            self.path("spool"))
+        self.assertTrue(wait_for(self.made, 60),
+                        self.log(self.server_log) + self.log("w1"))
+        first.kill()
+        first.wait()
+        second = self.worker("w2", "--slots", "1", "--spool",
+                             self.path("spool"))
+        r = self.finish(build)
+        self.assertEqual(r.status, 0, r.errors)
+        self.same("a", self.wanted("a", "--encoding", "zstd",
+                                   infos=self.big()))
+        self.stop(p)
+        self.end(second)
+
+    def test_audit(self):
+        self.slots = "2"
+        p = self.serve("--workers", "2", "--audit", "100")
+        self.quarry(*self.client_args("a", infos=self.store.infos[4:]))
+        self.same("a", self.wanted("a", infos=self.store.infos[4:]))
+        self.stop(p)
+
+    def test_frozen_server_loses_nobody(self):
+        p = self.serve()
+        build = self.start(*self.client_args("a", infos=self.big()))
+        self.wait_running()
+        p.send_signal(signal.SIGSTOP)
+        time.sleep(12)
+        p.send_signal(signal.SIGCONT)
+        r = self.finish(build)
+        self.assertEqual(r.status, 0, r.errors)
+        self.assertNotIn("is silent", self.log(self.server_log))
+        self.stop(p)
+
+
+@need_root()
+class TestFullDisk(Slow):
+    """The cache is on a file system that is too small for one layer."""
+
+    size = 1 << 20
+
+    @classmethod
+    def make_store(cls, folder):
+        store = make_store.Store(folder)
+        store.add("large", {"f": os.urandom(8 << 20)})
+        store.add("small", {"f": os.urandom(1000)})
+        return store
+
+    def setUp(self):
+        super().setUp()
+        os.mkdir(self.path("cache"))
+        self.command("mount", "-t", "tmpfs", "-o", "size=4m", "none",
+                     self.path("cache"))
+        self.addCleanup(self.command, "umount", self.path("cache"))
+
+    def fails_and_goes_on(self, p):
+        r = self.quarry(*self.client_args(
+            "large", infos=self.store.infos[:1]), status=1, timeout=200)
+        self.assertIn("No space left on device", r.errors)
+        self.quarry(*self.client_args("small", infos=self.store.infos[1:]))
+        self.same("small", self.wanted("small", infos=self.store.infos[1:]))
+        self.stop(p)
+
+    def test_of_local_workers(self):
+        self.fails_and_goes_on(self.serve())
+
+    def test_of_others(self):
+        """Their layers are pulled to there."""
+        self.slots = "0"
+        self.keygen("w1")
+        self.allow("w1")
+        p = self.serve(*self.listen())
+        os.mkdir(self.path("spool"))
+        worker = self.worker("w1", "--spool", self.path("spool"))
+        self.fails_and_goes_on(p)
+        self.end(worker)
+
+
+class TestFairness(Slow):
+    def test_a_small_build_passes(self):
+        """Six large layers of one client wait; another's small ones do not
+        wait for all of them."""
+        p = self.serve()
+        large = self.start(*self.client_args("large", infos=self.big()))
+        self.assertTrue(wait_for(self.jobs_running, 30))
+        self.quarry(*self.client_args("small", infos=self.store.infos[6:]))
+        self.assertIsNone(large.poll())
+        self.assertLess(
+            len([n for n in self.made() if n.startswith("big")]), 6)
+        r = self.finish(large)
+        self.assertEqual(r.status, 0, r.errors)
+        self.stop(p)
+
+
+if __name__ == "__main__":
+    quarrytest.main()

@@ -1,0 +1,343 @@
+/*
+ * Dispatch for a process that stays up, over TCP on this machine, and a
+ * scripted worker in the same thread: jobs come, fail, differ, are cancelled,
+ * and what they had is used again.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <zmq.h>
+
+#include "dispatch.h"
+#include "dispatch_state.h"
+#include "err.h"
+#include "link.h"
+#include "monotime.h"
+#include "progress.h"
+#include "protocol.h"
+#include "scratch.h"
+
+enum { JOBS = 20000, OPEN = 20 };
+
+struct worker {
+	struct link *link;
+	uint8_t instance[MSG_INSTANCE_SIZE];
+	uint8_t diff; /* first byte of the digests that it tells */
+	bool fails;
+	bool stuck; /* it answers no JOB */
+	size_t jobs, cancels;
+	struct msg_job last;
+};
+
+struct fixture {
+	void *ctx; /* of the workers */
+	struct scratch *scratch;
+	struct progress *progress;
+	struct dispatch *d;
+	size_t done, failed;
+	char why[ERR_TEXT_MAX];
+	struct worker w[2];
+	size_t n_workers;
+};
+
+static struct err e;
+
+static int
+on_done(void *arg, const struct dispatch_job *job, struct err *err)
+{
+	struct fixture *f = arg;
+
+	(void)err;
+	assert_int_equal(job->result.tar_size, 1024);
+	f->done++;
+	return 0;
+}
+
+static int
+on_failed(void *arg, const struct dispatch_job *job, const struct err *why,
+    struct err *err)
+{
+	struct fixture *f = arg;
+
+	(void)job;
+	(void)err;
+	f->failed++;
+	snprintf(f->why, sizeof(f->why), "%s", why->text);
+	return 0;
+}
+
+static void
+start(struct fixture *f, unsigned audit)
+{
+	const struct dispatch_config config = {
+	    .listen = "tcp://127.0.0.1:*",
+	    .progress = f->progress,
+	    .all_encodings = true,
+	    .audit = audit,
+	    .done = on_done,
+	    .done_arg = f,
+	    .failed = on_failed,
+	    .failed_arg = f,
+	};
+	const struct layer_output to = {
+	    .kind = LAYER_TO_BLOB, .path = "/tmp/no-such-folder"};
+
+	assert_int_equal(dispatch_new(&config, f->scratch, &f->d, &e), 0);
+	assert_int_equal(dispatch_begin(f->d, &to, &e), 0);
+}
+
+static void
+add_worker(struct fixture *f)
+{
+	struct worker *w = &f->w[f->n_workers++];
+	struct msg hello = {.type = MSG_HELLO,
+	    .hello = {.protocol = PROTOCOL_VERSION,
+		.program = QUARRY_VERSION,
+		.host = "scripted",
+		.pid = f->n_workers,
+		.slots = 2,
+		.gzip = "g",
+		.zstd = "z",
+		.fetches = true}};
+
+	w->instance[0] = (uint8_t)f->n_workers;
+	memcpy(hello.hello.instance, w->instance, sizeof(w->instance));
+	assert_int_equal(link_connect(f->ctx, link_endpoint(f->d->remote), NULL,
+			     &w->link, &e),
+	    0);
+	while (link_send(w->link, NULL, &hello, &e) < 0) {
+		err_clear(&e);
+		usleep(1000);
+	}
+}
+
+static void
+answer(struct worker *w, const struct msg_job *job)
+{
+	struct msg m = {.type = MSG_DONE};
+
+	w->jobs++;
+	w->last = *job;
+	if (w->stuck)
+		return;
+	if (w->fails) {
+		m.type = MSG_FAIL;
+		m.fail = (struct msg_fail){.job = job->job,
+		    .attempt = job->attempt,
+		    .kind = ERR_RETRY,
+		    .text = "no"};
+	} else {
+		m.done =
+		    (struct msg_done){.job = job->job, .attempt = job->attempt};
+		m.done.result.tar_size = m.done.result.size = 1024;
+		m.done.result.diff_id.b[0] = w->diff;
+		m.done.result.digest.b[0] = w->diff;
+	}
+	assert_int_equal(link_send(w->link, NULL, &m, &e), 0);
+}
+
+/* One turn of dispatch, and one of each worker. */
+static void
+turn(struct fixture *f)
+{
+	static const struct msg beat = {.type = MSG_BEAT};
+
+	assert_int_equal(
+	    dispatch_turn(f->d, NULL, 0, monotime_ms() + 1, &e), 0);
+	for (size_t i = 0; i < f->n_workers; i++) {
+		struct worker *w = &f->w[i];
+		struct msg m;
+
+		while (link_recv(w->link, NULL, &m, &e) > 0) {
+			if (m.type == MSG_JOB)
+				answer(w, &m.job);
+			w->cancels += m.type == MSG_CANCEL;
+			if (m.type == MSG_WHO)
+				fail_msg("nobody knows the worker");
+			msg_clear(&m);
+		}
+		assert_int_equal(link_send(w->link, NULL, &beat, &e), 0);
+	}
+}
+
+static struct layer_spec spec = {.store_dir = "/nix/store",
+    .store_root = "",
+    .uname = "root",
+    .gname = "root",
+    .file = ""};
+static struct layer_item item = {
+    .path = "/nix/store/0123456789abcdfghijklmnpqrsvwxy1-one"};
+
+static struct dispatch_job
+new_job(void)
+{
+	return (struct dispatch_job){.spec = &spec,
+	    .item = &item,
+	    .n = 1,
+	    .weight = 1000,
+	    .label = "layer"};
+}
+
+static int
+setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	err_clear(&e);
+	assert_int_equal(scratch_new(&f->scratch, &e), 0);
+	assert_int_equal(progress_new(PROGRESS_NONE, &f->progress, &e), 0);
+	assert_non_null(f->ctx = zmq_ctx_new());
+	*state = f;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < f->n_workers; i++)
+		link_close(f->w[i].link, 0);
+	dispatch_free(f->d);
+	zmq_ctx_term(f->ctx);
+	progress_free(f->progress);
+	scratch_free(f->scratch);
+	free(f);
+	return 0;
+}
+
+static void
+wait_until(struct fixture *f, const size_t *count, size_t n)
+{
+	int64_t until = monotime_ms() + 60000;
+
+	while (*count < n && monotime_ms() < until)
+		turn(f);
+	assert_int_equal(*count, n);
+}
+
+static void
+jobs_for_ever(void **state)
+{
+	struct fixture *f = *state;
+	struct dispatch_job job[OPEN];
+	struct job_id id, last = {0};
+	size_t added = 0;
+
+	start(f, 0);
+	add_worker(f);
+	while (f->done < JOBS) {
+		while (added < JOBS && added - f->done < OPEN) {
+			job[added % OPEN] = new_job();
+			assert_int_equal(
+			    dispatch_add(f->d, &job[added % OPEN], &id, &e), 0);
+			assert_true(added == 0 || id.v > last.v);
+			last = id;
+			added++;
+		}
+		turn(f);
+	}
+	assert_int_equal(f->failed, 0);
+	assert_true(f->d->room_tasks <= 64);
+	assert_string_equal(dispatch_encoder(f->d, ENCODING_ZSTD), "z");
+	assert_string_equal(dispatch_encoder(f->d, ENCODING_GZIP), "g");
+	assert_int_equal(dispatch_room(f->d), 3);
+}
+
+/* What fails for good is told of, with its reasons, and ends nothing. */
+static void
+failure_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct dispatch_job bad = new_job(), good = new_job();
+	struct job_id id;
+
+	start(f, 0);
+	add_worker(f);
+	f->w[0].fails = true;
+	assert_int_equal(dispatch_add(f->d, &bad, &id, &e), 0);
+	wait_until(f, &f->failed, 1);
+	assert_non_null(strstr(f->why, "layer: failed 3 times"));
+	assert_non_null(strstr(f->why, "scripted/1: no"));
+	f->w[0].fails = false;
+	assert_int_equal(dispatch_add(f->d, &good, &id, &e), 0);
+	wait_until(f, &f->done, 1);
+	assert_int_equal(f->failed, 1);
+}
+
+/* The audit has the last word: nothing is told as done before. */
+static void
+audits_come_first(void **state)
+{
+	struct fixture *f = *state;
+	struct dispatch_job same = new_job(), other = new_job();
+	struct job_id id;
+
+	start(f, 100);
+	add_worker(f);
+	add_worker(f);
+	while (dispatch_room(f->d) < 6)
+		turn(f);
+	assert_int_equal(dispatch_add(f->d, &same, &id, &e), 0);
+	wait_until(f, &f->done, 1);
+	assert_int_equal(f->w[0].jobs + f->w[1].jobs, 2);
+	f->w[1].diff = 7;
+	assert_int_equal(dispatch_add(f->d, &other, &id, &e), 0);
+	wait_until(f, &f->failed, 1);
+	assert_non_null(strstr(f->why, "not reproducible"));
+	assert_non_null(strstr(f->why, "scripted/1"));
+	assert_non_null(strstr(f->why, "scripted/2"));
+	assert_int_equal(f->done, 1);
+}
+
+static void
+cancelled_job_is_nobodys(void **state)
+{
+	struct fixture *f = *state;
+	struct dispatch_job job = new_job(), next = new_job();
+	struct msg late = {.type = MSG_DONE};
+	struct job_id id;
+
+	start(f, 0);
+	add_worker(f);
+	f->w[0].stuck = true;
+	assert_int_equal(dispatch_add(f->d, &job, &id, &e), 0);
+	wait_until(f, &f->w[0].jobs, 1);
+	late.done.job = f->w[0].last.job;
+	late.done.attempt = f->w[0].last.attempt;
+	late.done.result.tar_size = late.done.result.size = 1024;
+	dispatch_cancel(f->d, id);
+	memset(&job, 0, sizeof(job));
+	wait_until(f, &f->w[0].cancels, 1);
+	assert_int_equal(dispatch_bytes(f->d, id), 0);
+	/* Its slot is another's by now; what comes late is not that one's. */
+	assert_int_equal(dispatch_add(f->d, &next, &id, &e), 0);
+	assert_int_equal(link_send(f->w[0].link, NULL, &late, &e), 0);
+	f->w[0].stuck = false;
+	wait_until(f, &f->done, 1);
+	assert_int_equal(f->w[0].jobs, 2);
+	/* Nor is it again. */
+	dispatch_cancel(f->d, id);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(jobs_for_ever, setup, teardown),
+	    cmocka_unit_test_setup_teardown(failure_is_told, setup, teardown),
+	    cmocka_unit_test_setup_teardown(audits_come_first, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		cancelled_job_is_nobodys, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

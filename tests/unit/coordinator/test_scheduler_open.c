@@ -1,0 +1,211 @@
+/*
+ * The scheduler of a process that stays up: jobs and workers come for ever,
+ * what they had is used again, and nobody is overtaken for ever.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "scheduler_script.h"
+#include "scheduler_state.h"
+
+enum { OPEN = 100, JOBS = 1000000, WORKERS = 8 };
+
+static struct scheduler *
+make_in_turn(void)
+{
+	struct sched_config c = config;
+	struct scheduler *s;
+
+	c.in_turn = true;
+	assert_int_equal(sched_new(&c, &s, &e), 0);
+	return s;
+}
+
+static void
+release(struct scheduler *s, uint64_t job)
+{
+	sched_release(s, (struct job_id){job});
+}
+
+/* Does whatever is to be done; the number of jobs that ended. */
+static size_t
+work(struct scheduler *s, int64_t now, uint64_t *last)
+{
+	struct sched_action a;
+	size_t ended = 0;
+
+	while (sched_next(s, now, &a)) {
+		if (a.kind != SCHED_SEND)
+			continue;
+		/* In turn, and ids only grow. */
+		assert_true(a.job.v > *last || *last == UINT64_MAX);
+		*last = a.job.v;
+		/* Each tenth fails for good. */
+		if (++ended % 10 == 0) {
+			sched_fail(s, now, a.worker, a.job, a.attempt, ERR_JOB,
+			    "no such path");
+			assert_true(sched_next(s, now, &a));
+			assert_int_equal(a.kind, SCHED_FAILED);
+			assert_int_equal(sched_failures(s, a.job), 1);
+		} else {
+			assert_int_equal(sched_done(s, now, a.worker, a.job,
+					     a.attempt, &one),
+			    SCHED_ACCEPTED);
+		}
+		sched_release(s, a.job);
+	}
+	return ended;
+}
+
+static void
+memory_is_that_of_what_is_open(void **state)
+{
+	struct scheduler *s = make_in_turn();
+	uint64_t last = UINT64_MAX;
+	size_t added = 0, ended = 0;
+	struct job_id old = add(s, 5), first = {0};
+
+	(void)state;
+	sched_cancel(s, 0, old);
+	release(s, old.v);
+	while (ended < JOBS) {
+		while (sched_open(s) < OPEN)
+			first = add(s, 1 + added++ % 7);
+		if (added == OPEN)
+			for (uint64_t w = 0; w < WORKERS; w++)
+				up(s, 0, w, 2);
+		ended += work(s, 0, &last);
+	}
+	assert_true(s->room_jobs < 2 * OPEN);
+	assert_true(s->pending.room < 200);
+	/* Whatever comes late of one that was released is of nobody. */
+	assert_int_equal(done(s, 0, first.v, 1, &one), SCHED_UNKNOWN);
+	assert_false(sched_given(s, (struct worker_id){0}, first, 1));
+	sched_free(s);
+}
+
+/* A released job does not keep others' memory, however long one stays. */
+static void
+one_that_stays_costs_nothing(void **state)
+{
+	struct scheduler *s = make_in_turn();
+	struct job_id stays, id;
+
+	(void)state;
+	up(s, 0, 0, 2);
+	stays = add(s, MB);
+	expect(s, 0, SCHED_SEND, stays.v, 0);
+	for (int i = 0; i < 10000; i++) {
+		id = add(s, 1);
+		expect(s, 0, SCHED_SEND, id.v, 0);
+		assert_int_equal(done(s, 0, id.v, 1, &one), SCHED_ACCEPTED);
+		release(s, id.v);
+	}
+	assert_int_equal(s->room_jobs, 64);
+	assert_int_equal(done(s, 0, stays.v, 1, &one), SCHED_ACCEPTED);
+	sched_free(s);
+}
+
+static void
+workers_come_and_go(void **state)
+{
+	struct scheduler *s = make_in_turn();
+
+	(void)state;
+	for (uint64_t i = 0; i < 100000; i++) {
+		uint64_t w = i / 3 << SCHED_SLOT_BITS | i % 3;
+		struct job_id id = add(s, 1);
+
+		up(s, 0, w, 1);
+		expect(s, 0, SCHED_SEND, id.v, w);
+		/* One that had this slot before has no say. */
+		assert_int_equal(done(s, i % 3, id.v, 1, &two),
+		    i < 3 ? SCHED_ACCEPTED : SCHED_UNKNOWN);
+		if (i >= 3)
+			assert_int_equal(
+			    done(s, w, id.v, 1, &one), SCHED_ACCEPTED);
+		release(s, id.v);
+		sched_worker_gone(s, 0, (struct worker_id){w}, "left");
+	}
+	assert_int_equal(s->n_ids, 3);
+	assert_true(s->pending.room < 64);
+	sched_free(s);
+}
+
+static void
+first_come_first_served(void **state)
+{
+	struct scheduler *s = make_in_turn();
+
+	(void)state;
+	add(s, 1);
+	add(s, 300);
+	add(s, 20);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	/* Too large for it: what is lighter passes, and then it is its turn. */
+	sched_postpone(s, 0, (struct worker_id){0}, (struct job_id){1}, 1);
+	expect(s, 0, SCHED_SEND, 2, 0);
+	expect_nothing(s, 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	sched_free(s);
+}
+
+/* On a busy machine audits would never come to the front. */
+static void
+audits_go_first(void **state)
+{
+	struct scheduler *s = make_in_turn();
+	struct job_id id = add(s, 1);
+
+	(void)state;
+	assert_int_equal(sched_audit(s, id, &e), 0);
+	for (int i = 0; i < 4; i++)
+		add(s, 1);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 1);
+	expect(s, 0, SCHED_SEND, 2, 1);
+	expect(s, 0, SCHED_SEND, 3, 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_SEND, 4, 0);
+	assert_int_equal(done(s, 1, 1, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_SEND, 0, 1);
+	assert_int_equal(done(s, 1, 0, 2, &one), SCHED_CONFIRMED);
+	/* Nobody else is there: it is done without, though others wait. */
+	id = add(s, 1);
+	assert_int_equal(sched_audit(s, id, &e), 0);
+	expect(s, 0, SCHED_SEND, id.v, 1);
+	sched_worker_gone(s, 0, (struct worker_id){0}, "left");
+	expect_nothing(s, 0);
+	assert_int_equal(done(s, 1, 2, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_SEND, 3, 1);
+	assert_int_equal(done(s, 1, id.v, 1, &one), SCHED_ACCEPTED);
+	expect(s, 0, SCHED_SEND, 4, 1);
+	expect(s, 0, SCHED_AUDIT_SKIPPED, id.v, 1);
+	sched_free(s);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(memory_is_that_of_what_is_open),
+	    cmocka_unit_test(one_that_stays_costs_nothing),
+	    cmocka_unit_test(workers_come_and_go),
+	    cmocka_unit_test(first_come_first_served),
+	    cmocka_unit_test(audits_go_first),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
