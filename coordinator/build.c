@@ -10,19 +10,16 @@
 #include "build_cache.h"
 #include "build_shared.h"
 #include "build_state.h"
+#include "build_workers.h"
 #include "closure.h"
-#include "curve_key.h"
 #include "dispatch.h"
 #include "encoder_version.h"
 #include "err.h"
-#include "file_place.h"
+#include "image_build.h"
 #include "image_json.h"
 #include "image_layers.h"
-#include "launch.h"
-#include "layer_cache_list.h"
 #include "layer_plan.h"
 #include "log.h"
-#include "machine.h"
 #include "metadata.h"
 #include "metrics.h"
 #include "monotime.h"
@@ -34,19 +31,13 @@
 #include "request.h"
 #include "root_layer.h"
 #include "scratch.h"
-#include "store_path.h"
 
 #define LAYERS_OF_ALL_ENGINES 125 /* Docker 20.10 takes no more */
-/* Where workers may join that --launch starts, unless --listen says. */
-#define LISTEN_ANYWHERE "tcp://*:*"
-/* Our own descriptors, beside one for each worker. */
-#define DESCRIPTORS 32
 
 static void
 build_end(struct build *b)
 {
-	dispatch_free(b->dispatch);
-	launch_free(b->launch);
+	build_workers_end(&b->workers);
 	for (size_t i = 0; i < b->n_outputs; i++)
 		output_free(b->output[i]);
 	output_free(b->to_cache);
@@ -81,34 +72,11 @@ open_outputs(struct build *b, struct err *e)
 	return 0;
 }
 
-/* A layer that is read while it is written to would be different each time. */
 static int
 check_outside(const struct build *b, const char *target, struct err *e)
 {
-	const char *store_dir = b->layers->request->store_dir;
-	AUTO(own_freep) char *given = NULL;
-	AUTO(own_freep) char *store = NULL;
-	AUTO(own_freep) char *place = NULL;
-	AUTO(own_freep) char *path = NULL;
-	const char *rest;
-
-	if (asprintf(&given, "%s%s", b->options->store_root, store_dir) < 0)
-		return err_set(e, ERR_FATAL, errno, "output");
-	if ((store = realpath(given, NULL)) == NULL ||
-	    (place = file_place_real(target)) == NULL ||
-	    strncmp(place, store, strlen(store)) != 0)
-		return 0;
-	rest = place + strlen(store);
-	if (asprintf(&path, "%s/%.*s", store_dir,
-		(int)strcspn(rest + (*rest == '/'), "/"),
-		rest + (*rest == '/')) < 0)
-		return err_set(e, ERR_FATAL, errno, "output");
-	if (*rest == '/' && closure_find(b->layers->closure, path) != SIZE_MAX)
-		return err_set(e, ERR_USAGE, 0,
-		    "output %s is inside of %s, which is in the image: name "
-		    "another place",
-		    target, path);
-	return 0;
+	return image_build_check_outside(
+	    b->options, b->layers->closure, target, e);
 }
 
 static int
@@ -124,92 +92,24 @@ check_all_outside(const struct build *b, struct err *e)
 	return metadata == NULL ? 0 : check_outside(b, metadata, e);
 }
 
-/* Our own descriptors, and one for each worker. */
-static int
-check_descriptors(const struct options *options, struct err *e)
-{
-	size_t metrics = options->metrics != NULL ? METRICS_DESCRIPTORS : 0;
-
-	return machine_descriptors(DESCRIPTORS + options->workers + metrics,
-	    false, options->workers > 1 ? " or lower --workers" : "", e);
-}
-
-/* Our key pair: the one that is given; to launch workers a new one will do. */
-static int
-take_key(struct build *b, struct err *e)
-{
-	const struct options *o = b->options;
-
-	if (o->key_file == NULL)
-		return curve_key_make(&b->key, e);
-	if (curve_key_read(o->key_file, &b->key, e) < 0)
-		return err_ctx(e, "--key");
-	return 0;
-}
-
-static int
-make_launch(struct build *b, struct err *e)
-{
-	const struct launch_config config = {
-	    .command = b->options->launch,
-	    .advertise = b->options->advertise,
-	    .server = b->key.public,
-	};
-
-	return launch_new(&config, b->scratch, &b->launch, e);
-}
-
 static int
 start_workers(struct build *b, struct err *e)
 {
-	const struct options *o = b->options;
-	struct dispatch_config config = {
-	    .slots = o->slots,
-	    .workers = o->workers,
-	    .worker_program = o->worker_program,
-	    .caches = &o->caches,
-	    .progress = b->progress,
-	    .encoding = o->encoding,
-	    .listen = o->listen,
-	    .keys = o->workers_keys,
-	    .plain = o->listen_plain,
-	    .no_locality = o->no_locality,
-	    .min_workers = o->min_workers,
-	    .audit = (unsigned)o->audit,
+	struct encoding encoding = build_cache_encoding(b->options);
+	struct dispatch_config hooks = {
 	    .cached = b->known,
 	    .metrics = b->metrics,
 	};
-	bool encodes = build_cache_encoding(o).kind != ENCODING_NONE;
-	int rc;
 
 	if (b->cache != NULL) {
-		config.done = build_job_done;
-		config.done_arg = b;
+		hooks.done = build_job_done;
+		hooks.done_arg = b;
 	}
 	/* All layers of an image are made by the same library. */
-	if (b->known > 0 && encodes)
-		config.encoder = encoder_version(o->encoding.kind);
-	if (config.workers == 0)
-		config.workers = 1;
-	if (config.slots == 0 && !o->no_local_slots)
-		config.slots = machine_cores();
-	if (o->no_local_slots)
-		config.workers = 0;
-	else if (config.slots < config.workers)
-		config.slots = config.workers;
-	if (o->launch != NULL && config.listen == NULL)
-		config.listen = LISTEN_ANYWHERE;
-	if (o->key_file != NULL || o->launch != NULL) {
-		if (take_key(b, e) < 0)
-			return -1;
-		config.key = &b->key;
-	}
-	if (o->launch != NULL && make_launch(b, e) < 0)
-		return -1;
-	config.launch = b->launch;
-	rc = dispatch_new(&config, b->scratch, &b->dispatch, e);
-	curve_key_clear(&b->key); /* the socket has it */
-	return rc;
+	if (b->known > 0 && encoding.kind != ENCODING_NONE)
+		hooks.encoder = encoder_version(encoding.kind);
+	return build_workers_start(b->options, &hooks, &b->options->encoding,
+	    b->progress, b->scratch, &b->workers, e);
 }
 
 /*
@@ -262,7 +162,7 @@ measure(struct build *b, struct err *e)
 	progress_phase(b->progress, "measuring layers");
 	for (size_t i = 0; i < b->n_jobs; i++)
 		b->spec[i].measure = true;
-	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
+	if (dispatch_run(b->workers.dispatch, b->job, b->n_jobs, e) < 0)
 		return -1;
 	for (size_t i = 0; i < b->n_jobs; i++) {
 		b->spec[i].measure = false;
@@ -305,8 +205,6 @@ build_place(struct build *b, struct err *e)
 static int
 take_results(struct build *b, struct err *e)
 {
-	const struct digest *want = &b->layers->root_digest;
-
 	for (size_t i = 0; i < b->n_jobs; i++) {
 		struct image_layer *l = &b->layers->image.layer[b->layer[i]];
 
@@ -314,12 +212,10 @@ take_results(struct build *b, struct err *e)
 		l->seconds = b->job[i].seconds;
 		l->media_type = encoding_media_type(b->spec[i].encoding.kind);
 		memcpy(l->worker, b->job[i].worker, sizeof(l->worker));
-		if (l->kind == IMAGE_ROOT && b->layers->root_file != NULL &&
-		    !digest_equal(&l->result.diff_id, want))
-			return err_set(e, ERR_USAGE, 0,
-			    "%s: its SHA-256 is not what 'checksum' beside it "
-			    "says",
-			    b->layers->root_file);
+		if (l->kind == IMAGE_ROOT &&
+		    image_build_check_root(b->layers->root_file,
+			&b->layers->root_digest, &l->result, e) < 0)
+			return -1;
 	}
 	return 0;
 }
@@ -346,10 +242,8 @@ commit(struct build *b, struct err *e)
 	progress_phase(b->progress, "writing the image");
 	if (image_json_make(image, e) < 0)
 		return -1;
-	for (size_t i = 0; i < b->n_outputs; i++)
-		if (output_commit(b->output[i], image,
-			b->output[i] == b->blobs ? NULL : b->blobs, e) < 0)
-			return -1;
+	if (image_build_commit(image, b->output, b->n_outputs, b->blobs, e) < 0)
+		return -1;
 	tell_commits(b);
 	return 0;
 }
@@ -409,19 +303,19 @@ by_workers(struct build *b, struct err *e)
 		return -1;
 	progress_phase(b->progress, "building layers");
 	progress_tell_jobs(b->progress);
-	if (dispatch_run(b->dispatch, b->job, b->n_jobs, e) < 0)
+	if (dispatch_run(b->workers.dispatch, b->job, b->n_jobs, e) < 0)
 		return -1;
 	build_shared_made_by(b,
 	    dispatch_encoder(
-		b->dispatch, build_cache_encoding(b->options).kind));
-	dispatch_freep(&b->dispatch);
+		b->workers.dispatch, build_cache_encoding(b->options).kind));
+	dispatch_freep(&b->workers.dispatch);
 	return 0;
 }
 
 static int
 run(struct build *b, struct err *e)
 {
-	if (check_descriptors(b->options, e) < 0 ||
+	if (build_workers_check(b->options, e) < 0 ||
 	    scratch_new(&b->scratch, e) < 0 ||
 	    progress_new(b->options->progress, &b->progress, e) < 0 ||
 	    start_metrics(b, e) < 0 || open_outputs(b, e) < 0 ||
@@ -441,22 +335,6 @@ run(struct build *b, struct err *e)
 	return finish(b, e);
 }
 
-/* A cache that has grown too large loses what was not used for longest. */
-static void
-trim(const struct options *o)
-{
-	const struct layer_cache_bounds bounds = {
-	    .bytes = o->max_size, .unused = -1};
-	struct layer_cache_pruned gone;
-	struct err e = ERR_INIT;
-
-	if (layer_cache_prune(o->cache_dir, &bounds, &gone, &e) < 0)
-		log_line(LOG_WARNING, "%s", e.text);
-	else if (gone.records > 0)
-		log_line(
-		    LOG_DEBUG, "layer cache: %zu layers removed", gone.records);
-}
-
 int
 build_run(const struct options *options, struct err *e)
 {
@@ -467,6 +345,6 @@ build_run(const struct options *options, struct err *e)
 	trims = rc == 0 && b.cache != NULL && b.n_jobs > 0;
 	build_end(&b);
 	if (trims)
-		trim(options);
+		build_cache_trim(options);
 	return rc;
 }

@@ -98,7 +98,7 @@ keep(struct build *b, const struct fetch *f, struct err *e)
 static int
 take_layers(struct build *b, struct err *e)
 {
-	struct base_image *base = b->layers->base;
+	struct base_image *base = b->layers->own_base;
 
 	for (size_t i = 0; i < base->n; i++) {
 		const struct base_layer *first =
@@ -123,7 +123,7 @@ take_layers(struct build *b, struct err *e)
 int
 build_base_fetch(struct build *b, struct err *e)
 {
-	struct base_image *base = b->layers->base;
+	struct base_image *base = b->layers->own_base;
 	struct fetch f = {.base = base};
 	struct fan_out these = {
 	    .threads = FETCHES,

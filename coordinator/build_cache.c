@@ -9,8 +9,10 @@
 #include "err.h"
 #include "image_layers.h"
 #include "layer_cache.h"
+#include "layer_cache_list.h"
 #include "layer_key.h"
 #include "layer_plan.h"
+#include "log.h"
 #include "oci_blobs.h"
 #include "options.h"
 #include "own.h"
@@ -120,14 +122,21 @@ make_room(struct build_cache *c, size_t n, struct err *e)
 	return 0;
 }
 
+int
+build_cache_key(const struct digest *layer_key, const struct layer_spec *spec,
+    struct digest *out, struct err *e)
+{
+	return layer_cache_key(layer_key, &spec->encoding,
+	    encoder_version(spec->encoding.kind), out, e);
+}
+
 static int
 look_up_one(struct build_cache *c, size_t i, const struct layer_spec *spec,
     struct image_layer *layer, struct err *e)
 {
 	struct digest key;
 
-	if (layer_cache_key(&c->key[i], &spec->encoding,
-		encoder_version(spec->encoding.kind), &key, e) < 0)
+	if (build_cache_key(&c->key[i], spec, &key, e) < 0)
 		return -1;
 	if (!layer_cache_find(
 		c->cache, &key, spec->verify, &layer->result, &c->file[i]))
@@ -239,4 +248,19 @@ build_cache_take(struct build_cache *c, const struct digest *key,
 	free(*file);
 	*file = pinned;
 	return 0;
+}
+
+void
+build_cache_trim(const struct options *o)
+{
+	const struct layer_cache_bounds bounds = {
+	    .bytes = o->max_size, .unused = -1};
+	struct layer_cache_pruned gone;
+	struct err e = ERR_INIT;
+
+	if (layer_cache_prune(o->cache_dir, &bounds, &gone, &e) < 0)
+		log_line(LOG_WARNING, "%s", e.text);
+	else if (gone.records > 0)
+		log_line(
+		    LOG_DEBUG, "layer cache: %zu layers removed", gone.records);
 }

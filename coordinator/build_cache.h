@@ -29,6 +29,10 @@ const struct layer_cache *build_cache_folder(const struct build_cache *c);
 /* What blobs are encoded with: by the outputs, of which it may be no one's. */
 struct encoding build_cache_encoding(const struct options *options);
 
+/* A layer's key in the cache, if this program's own library encodes it. */
+int build_cache_key(const struct digest *layer_key,
+    const struct layer_spec *spec, struct digest *out, struct err *e);
+
 /*
  * Looks all store layers up: what is known is in the image then, with its
  * file.  spec: what they have in common.  The number of known ones in *known.
@@ -59,5 +63,11 @@ bool build_cache_find_base(
 /* Of one that is in the cache's blobs; *file becomes such a file. */
 int build_cache_add_base(struct build_cache *c, const struct layer_result *r,
     char **file, struct err *e);
+
+/*
+ * A cache that has grown too large loses what was not used for longest; once
+ * this build relies on nothing there.
+ */
+void build_cache_trim(const struct options *options);
 
 #endif

@@ -40,10 +40,10 @@ make_root(struct build *b, struct err *e)
 	};
 
 	progress_phase(b->progress, "building the root layer");
-	if (dispatch_new(&config, b->scratch, &b->dispatch, e) < 0 ||
-	    dispatch_run(b->dispatch, &b->job[b->n_jobs - 1], 1, e) < 0)
+	if (dispatch_new(&config, b->scratch, &b->workers.dispatch, e) < 0 ||
+	    dispatch_run(b->workers.dispatch, &b->job[b->n_jobs - 1], 1, e) < 0)
 		return -1;
-	dispatch_freep(&b->dispatch);
+	dispatch_freep(&b->workers.dispatch);
 	return 0;
 }
 

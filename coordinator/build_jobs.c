@@ -1,7 +1,6 @@
 #include "build_state.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "build_cache.h"
@@ -13,26 +12,6 @@
 #include "layer_plan.h"
 #include "options.h"
 #include "output.h"
-#include "root_layer.h"
-#include "store_path.h"
-
-/* "layer 7 (glibc-2.38)", "layer 100 (bash-5.2 and 370 more)". */
-static void
-label(const struct build *b, size_t i, char out[static LABEL_MAX])
-{
-	const struct image_layer *l = &b->layers->image.layer[i];
-
-	if (l->kind == IMAGE_ROOT)
-		snprintf(out, LABEL_MAX, "layer %zu (root)", i + 1);
-	else if (l->n_paths == 0)
-		snprintf(out, LABEL_MAX, "layer %zu (empty)", i + 1);
-	else if (l->n_paths == 1)
-		snprintf(out, LABEL_MAX, "layer %zu (%.80s)", i + 1,
-		    store_path_name(l->paths[0]));
-	else
-		snprintf(out, LABEL_MAX, "layer %zu (%.60s and %zu more)",
-		    i + 1, store_path_name(l->paths[0]), l->n_paths - 1);
-}
 
 void
 build_spec(const struct build *b, struct layer_spec *out)
@@ -66,8 +45,8 @@ build_job_done(void *arg, const struct dispatch_job *job, struct err *e)
 	size_t i = (size_t)(job - b->job);
 	enum encoding_kind kind = job->spec->encoding.kind;
 	/* A server's is ours. */
-	const char *encoder = b->dispatch != NULL
-	    ? dispatch_encoder(b->dispatch, kind)
+	const char *encoder = b->workers.dispatch != NULL
+	    ? dispatch_encoder(b->workers.dispatch, kind)
 	    : encoder_version(kind);
 
 	return build_cache_add(
@@ -85,21 +64,16 @@ describe_job(struct build *b, size_t i)
 	build_spec(b, spec);
 	job->spec = spec;
 	job->label = b->label[i];
-	label(b, b->layer[i], b->label[i]);
+	image_build_label(
+	    &l->image.layer[b->layer[i]], b->layer[i], b->label[i]);
 	if (at < l->plan->n) {
 		spec->source = LAYER_FROM_STORE;
 		job->closure = l->closure;
 		job->path = l->plan->layer[at].path;
 		job->n = l->plan->layer[at].n;
 		job->weight = l->plan->layer[at].nar_size;
-	} else if (l->root != NULL) {
-		spec->source = LAYER_FROM_ENTRIES;
-		job->entry = l->root->entry;
-		job->n = l->root->n;
-		job->weight = l->root->n * TAR_BLOCK;
 	} else {
-		spec->source = LAYER_FROM_FILE;
-		spec->file = l->root_file;
+		image_build_root(l->root, l->root_file, spec, job);
 	}
 }
 

@@ -9,23 +9,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "build_workers.h"
 #include "curve_key.h"
+#include "image_build.h"
 #include "options.h"
 
 struct build_cache;
 struct build_shared;
-struct dispatch;
 struct dispatch_job;
 struct err;
 struct image_layers;
-struct launch;
 struct layer_spec;
 struct metrics;
 struct output;
 struct progress;
 struct scratch;
-
-#define LABEL_MAX 128
 
 /* One build; the parts are made in this order and freed in the reverse. */
 struct build {
@@ -43,14 +41,13 @@ struct build {
 	size_t known;		     /* layers that were made before */
 	struct image_layers *layers;
 	char *base_blobs; /* fetched layers of the base; or NULL */
-	struct dispatch *dispatch;
+	struct build_workers workers;
 	struct curve_key key; /* ours, while sockets are made */
-	struct launch *launch;
 
 	/* One job and spec a layer that is not the base's. */
 	struct dispatch_job *job;
 	struct layer_spec *spec;
-	char (*label)[LABEL_MAX];
+	char (*label)[IMAGE_BUILD_LABEL_MAX];
 	size_t *layer;	      /* that it makes */
 	size_t n_jobs, first; /* first: of the layers that are not the base's */
 };

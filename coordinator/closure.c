@@ -145,3 +145,71 @@ closure_retain(
 	keep_marked(*c, new_index);
 	return 0;
 }
+
+static int
+make_arrays(const struct closure *from, size_t n, size_t n_refs,
+    struct closure *c, struct err *e)
+{
+	c->store_dir = strdup(from->store_dir);
+	c->path = malloc((n + 1) * sizeof(*c->path));
+	c->ref_start = malloc((n + 1) * sizeof(*c->ref_start));
+	c->ref = malloc((n_refs + 1) * sizeof(*c->ref));
+	if (from->nar_hash != NULL)
+		c->nar_hash = malloc((n + 1) * sizeof(*c->nar_hash));
+	if (from->nar_size != NULL)
+		c->nar_size = malloc((n + 1) * sizeof(*c->nar_size));
+	if (c->store_dir == NULL || c->path == NULL || c->ref_start == NULL ||
+	    c->ref == NULL || (from->nar_hash != NULL && c->nar_hash == NULL) ||
+	    (from->nar_size != NULL && c->nar_size == NULL))
+		return err_set(e, ERR_FATAL, 0, "closure: out of memory");
+	return 0;
+}
+
+/* Everything that a marked path refers to is marked. */
+static void
+copy_marked(
+    const struct closure *from, const uint32_t *new_index, struct closure *c)
+{
+	size_t n_refs = 0;
+
+	for (size_t i = 0; i < from->n; i++) {
+		if (new_index[i] == UINT32_MAX)
+			continue;
+		c->path[c->n] = from->path[i];
+		if (c->nar_hash != NULL)
+			c->nar_hash[c->n] = from->nar_hash[i];
+		if (c->nar_size != NULL)
+			c->nar_size[c->n] = from->nar_size[i];
+		c->ref_start[c->n++] = n_refs;
+		for (size_t k = from->ref_start[i]; k < from->ref_start[i + 1];
+		     k++)
+			c->ref[n_refs++] = new_index[from->ref[k]];
+	}
+	c->ref_start[c->n] = n_refs;
+}
+
+int
+closure_reach(const struct closure *from, const uint32_t *roots, size_t n,
+    struct closure **out, struct err *e)
+{
+	AUTO(own_freep) uint32_t *new_index = NULL, *todo = NULL;
+	AUTO(closure_freep) struct closure *c = calloc(1, sizeof(*c));
+	size_t size = from->n * sizeof(*new_index), kept = 0, n_refs = 0;
+
+	if (c == NULL || (new_index = malloc(size + 1)) == NULL ||
+	    (todo = malloc(size + 1)) == NULL)
+		return err_set(e, ERR_FATAL, 0, "closure: out of memory");
+	memset(new_index, 0xff, size);
+	mark_reachable(from, roots, n, new_index, todo);
+	for (size_t i = 0; i < from->n; i++) {
+		if (new_index[i] == UINT32_MAX)
+			continue;
+		new_index[i] = (uint32_t)kept++;
+		n_refs += from->ref_start[i + 1] - from->ref_start[i];
+	}
+	if (make_arrays(from, kept, n_refs, c, e) < 0)
+		return -1;
+	copy_marked(from, new_index, c);
+	*out = STEAL(&c);
+	return 0;
+}

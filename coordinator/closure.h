@@ -52,6 +52,13 @@ int closure_retain(
     struct closure **c, const uint32_t *roots, size_t n, struct err *e);
 
 /*
+ * A new closure of what can be reached from the n roots (indices); its strings
+ * are those of `from`, which must outlive it.
+ */
+int closure_reach(const struct closure *from, const uint32_t *roots, size_t n,
+    struct closure **out, struct err *e);
+
+/*
  * Building one: paths come in any order and may be referred to before they
  * are added.  References may lack the store directory (HASH-NAME alone).
  * Two paths with one hash part are refused: Nix has no such.

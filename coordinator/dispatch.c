@@ -121,6 +121,9 @@ take_callbacks(struct dispatch *d, const struct dispatch_config *c)
 	d->done_arg = c->done_arg;
 	d->failed = c->failed;
 	d->failed_arg = c->failed_arg;
+	d->load = c->load;
+	d->unload = c->unload;
+	d->load_arg = c->load_arg;
 	d->hangup = c->hangup;
 	d->hangup_arg = c->hangup_arg;
 }
@@ -276,18 +279,21 @@ tell_sent(struct dispatch *d, const struct peer *p, const char *label,
 		progress_copy(d->progress, worker, label, a->attempt);
 }
 
-static void
-send_job(struct dispatch *d, const struct sched_action *a)
+static int
+send_job(struct dispatch *d, const struct sched_action *a, struct err *e)
 {
 	struct peer *p = peer_by_worker(d, a->worker);
 	struct task *t = task_find(d, a->job);
 	struct layer_spec spooled;
 	struct dispatch_job job;
-	struct err e = ERR_INIT;
+	struct err why = ERR_INIT;
+	int rc;
 
 	if (p == NULL || t == NULL)
-		return;
+		return 0;
 	job = *t->job;
+	if ((rc = dispatch_load(d, t, &job, e)) <= 0)
+		return rc;
 	t->started = dispatch_now(d);
 	if (t->done) {
 		dispatch_blobs_sent(t, a->attempt, false);
@@ -301,13 +307,15 @@ send_job(struct dispatch *d, const struct sched_action *a)
 		}
 	}
 	if (job_send(p->via, &p->link, &job, d->base + a->job.v, a->attempt,
-		&e) < 0) {
+		&why) < 0) {
 		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
-		    job.label, (unsigned long long)a->attempt, e.text);
+		    job.label, (unsigned long long)a->attempt, why.text);
 		peer_gone(d, p, "cannot be reached");
-		return;
+	} else {
+		tell_sent(d, p, job.label, a);
 	}
-	tell_sent(d, p, job.label, a);
+	dispatch_unload(d, &job);
+	return 0;
 }
 
 static void
@@ -362,8 +370,7 @@ act_one(struct dispatch *d, const struct sched_action *a, struct err *e)
 
 	switch (a->kind) {
 	case SCHED_SEND:
-		send_job(d, a);
-		break;
+		return send_job(d, a, e);
 	case SCHED_CANCEL:
 		send_cancel(d, a);
 		break;

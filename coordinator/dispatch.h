@@ -42,7 +42,8 @@ struct dispatch_job {
 	const struct layer_item *item;	 /* n store paths */
 	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES: n entries */
 	size_t n;
-	uint64_t weight;   /* bytes, about: what the scheduler orders by */
+	uint64_t weight;   /* bytes, about: what the scheduler orders by, */
+	uint64_t order;	   /* unless this is not 0: the highest first */
 	const char *label; /* "layer 7 (glibc-2.38)" */
 
 	/* What came of it. */
@@ -68,11 +69,20 @@ struct dispatch_config {
 	void *done_arg;
 	/*
 	 * The same for one that has failed for good, and why; NULL: that is
-	 * the end.  For jobs that were added.
+	 * the end.
 	 */
 	int (*failed)(void *arg, const struct dispatch_job *job,
 	    const struct err *why, struct err *e);
 	void *failed_arg;
+	/*
+	 * Fills in the entries of a copy of the job before each time that it
+	 * is sent; unload is called once it was.  What cannot be loaded has
+	 * failed.  For jobs LAYER_FROM_ENTRIES, if not NULL.
+	 */
+	int (*load)(void *arg, const struct dispatch_job *job,
+	    struct dispatch_job *out, struct err *e);
+	void (*unload)(void *arg, struct dispatch_job *out);
+	void *load_arg;
 	/* SIGHUP came: NULL, or what else reads its keys again. */
 	void (*hangup)(void *arg);
 	void *hangup_arg;
@@ -104,7 +114,8 @@ int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
     struct dispatch **out, struct err *e);
 
 /*
- * Runs n jobs to their end.  Fails with the first job that failed for good:
+ * Runs n jobs to their end; their ids are 0 to n - 1.  Fails with the first
+ * that failed for good, unless `failed` is there to be told:
  * its label and the workers' reasons, ERR_JOB where its input is to blame.
  * ERR_FATAL: workers cannot be had or disagree.  After a failure only
  * dispatch_free is allowed.

@@ -105,6 +105,10 @@ struct dispatch {
 	int (*failed)(void *arg, const struct dispatch_job *job,
 	    const struct err *why, struct err *e);
 	void *failed_arg;
+	int (*load)(void *arg, const struct dispatch_job *job,
+	    struct dispatch_job *out, struct err *e);
+	void (*unload)(void *arg, struct dispatch_job *out);
+	void *load_arg;
 	void (*hangup)(void *arg);
 	void *hangup_arg;
 	uint64_t session;
@@ -349,6 +353,14 @@ void dispatch_status_open(struct dispatch *d, const struct dispatch_config *c);
 void dispatch_status_show(struct dispatch *d);
 void dispatch_status_tick(struct dispatch *d);
 void dispatch_status_run_ends(struct dispatch *d);
+
+/*
+ * dispatch_load.c: entries of a job that has none, made before it is sent and
+ * freed then; 1, or 0: they cannot be made, and that was told.
+ */
+int dispatch_load(struct dispatch *d, struct task *t, struct dispatch_job *job,
+    struct err *e);
+void dispatch_unload(struct dispatch *d, struct dispatch_job *job);
 
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,

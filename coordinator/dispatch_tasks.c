@@ -80,6 +80,8 @@ task_add(struct dispatch *d, struct dispatch_job *job, struct task **out,
 		d->n_tasks++;
 	t = &d->task[slot];
 	*t = (struct task){.id = id, .job = job, .audited = audit_this(d, job)};
+	if (job->order != 0)
+		sched_set_order(d->sched, id, job->order);
 	if (job->spec->measure)
 		sched_measures(d->sched, id);
 	if (t->audited && sched_audit(d->sched, id, e) < 0)
@@ -116,12 +118,13 @@ task_failed(
 {
 	const struct dispatch_job *job = t->job;
 
-	if (!d->open || d->failed == NULL) {
+	if (d->failed == NULL) {
 		*e = *why;
 		return -1;
 	}
 	sched_cancel(d->sched, dispatch_now(d), t->id);
-	forget(d, t);
+	if (d->open)
+		forget(d, t);
 	d->news = true;
 	return d->failed(d->failed_arg, job, why, e);
 }

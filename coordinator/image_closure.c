@@ -89,6 +89,23 @@ find_root(const struct closure *c, const char *path, bool by_hash,
 	return 0;
 }
 
+static int
+find_roots(const struct closure *c, const struct roots *r, const char *file,
+    uint32_t **out, struct err *e)
+{
+	AUTO(own_freep) uint32_t *root = NULL;
+
+	if ((root = calloc(r->n + 1, sizeof(*root))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "roots");
+	for (size_t i = 0; i < r->n; i++)
+		/* The config's names may have swallowed punctuation. */
+		if (find_root(c, r->path[i], i >= r->n - r->n_config, file,
+			&root[i], e) < 0)
+			return -1;
+	*out = STEAL(&root);
+	return 0;
+}
+
 /* Keeps of the closure what the roots reach; without roots, all. */
 static int
 retain(
@@ -98,13 +115,8 @@ retain(
 
 	if (r->n == 0)
 		return 0;
-	if ((root = calloc(r->n, sizeof(*root))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "roots");
-	for (size_t i = 0; i < r->n; i++)
-		/* The config's names may have swallowed punctuation. */
-		if (find_root(*c, r->path[i], i >= r->n - r->n_config, file,
-			&root[i], e) < 0)
-			return -1;
+	if (find_roots(*c, r, file, &root, e) < 0)
+		return -1;
 	return closure_retain(c, root, r->n, e);
 }
 
@@ -187,4 +199,42 @@ image_closure_make(const struct request *request, const struct options *options,
 		return -1;
 	*out = STEAL(&c);
 	return 0;
+}
+
+static int
+reach_all(const struct closure *graph, struct closure **out, struct err *e)
+{
+	AUTO(own_freep) uint32_t *root = calloc(graph->n + 1, sizeof(*root));
+
+	if (root == NULL)
+		return err_set(e, ERR_FATAL, errno, "roots");
+	for (size_t i = 0; i < graph->n; i++)
+		root[i] = (uint32_t)i;
+	return closure_reach(graph, root, graph->n, out, e);
+}
+
+int
+image_closure_reach(const struct request *request, const struct closure *graph,
+    const char *file, bool whole, struct closure **out, struct err *e)
+{
+	AUTO(roots_freep) struct roots roots = {0};
+	AUTO(own_freep) uint32_t *root = NULL;
+
+	if (request->planned)
+		return planned_closure(request, graph, file, out, e);
+	if (!request->include_store_paths)
+		return empty_closure(request->store_dir, out, e);
+	if (roots_collect(request, &roots, e) < 0)
+		return -1;
+	if (roots.n == 0 && whole)
+		return reach_all(graph, out, e);
+	if (roots.n == 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "neither contents, paths nor config names a store path: "
+		    "none of %s would be in the image (\"includeStorePaths\": "
+		    "false, if that is meant)",
+		    file);
+	if (find_roots(graph, &roots, file, &root, e) < 0)
+		return -1;
+	return closure_reach(graph, root, roots.n, out, e);
 }

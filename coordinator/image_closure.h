@@ -5,6 +5,8 @@
 #ifndef IMAGE_CLOSURE_H
 #define IMAGE_CLOSURE_H
 
+#include <stdbool.h>
+
 struct closure;
 struct err;
 struct options;
@@ -18,5 +20,14 @@ struct request;
  */
 int image_closure_make(const struct request *request,
     const struct options *options, struct closure **out, struct err *e);
+
+/*
+ * The same out of a graph (of the file, for errors) that outlives it: strings
+ * are the graph's.  Without roots it is all of it (whole), or an error, where
+ * the graph is one of many images.
+ */
+int image_closure_reach(const struct request *request,
+    const struct closure *graph, const char *file, bool whole,
+    struct closure **out, struct err *e);
 
 #endif

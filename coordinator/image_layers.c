@@ -68,38 +68,61 @@ plan_make(struct image_layers *l, struct err *e)
 }
 
 int
-image_layers_plan(const struct options *options, struct scratch *scratch,
-    struct progress *progress, struct image_layers **out, struct err *e)
+image_layers_of(struct request **request, const struct base_image *base,
+    struct closure **closure, struct image_layers **out, struct err *e)
 {
 	AUTO(image_layers_freep) struct image_layers *l = NULL;
 
 	if ((l = calloc(1, sizeof(*l))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "image");
-	if (request_make(options, &l->request, e) < 0)
+	l->request = *request;
+	l->base = base;
+	l->closure = closure != NULL ? *closure : NULL;
+	if (closure != NULL && plan_make(l, e) < 0) {
+		l->request = NULL;
+		l->closure = NULL;
 		return -1;
-	if (l->request->from_image != NULL) {
+	}
+	*request = NULL;
+	if (closure != NULL)
+		*closure = NULL;
+	*out = STEAL(&l);
+	return 0;
+}
+
+int
+image_layers_plan(const struct options *options, struct scratch *scratch,
+    struct progress *progress, struct image_layers **out, struct err *e)
+{
+	AUTO(request_freep) struct request *request = NULL;
+	AUTO(base_image_freep) struct base_image *base = NULL;
+	AUTO(closure_freep) struct closure *closure = NULL;
+
+	if (request_make(options, &request, e) < 0)
+		return -1;
+	if (request->from_image != NULL) {
 		const struct base_source source = {
-		    .name = l->request->from_image,
-		    .architecture = l->request->architecture,
+		    .name = request->from_image,
+		    .architecture = request->architecture,
 		    .push = &options->push,
 		};
 
 		progress_phase(progress, "reading the base image");
-		if (base_image_open(&source, scratch, &l->base, e) < 0)
+		if (base_image_open(&source, scratch, &base, e) < 0)
 			return -1;
 	}
 	progress_phase(progress, "reading the closure");
-	if (image_closure_make(l->request, options, &l->closure, e) < 0)
+	if (image_closure_make(request, options, &closure, e) < 0)
 		return -1;
-	if (options->verify_store && l->closure->n > 0 &&
-	    (l->closure->nar_hash == NULL || l->closure->nar_size == NULL))
+	if (options->verify_store && closure->n > 0 &&
+	    (closure->nar_hash == NULL || closure->nar_size == NULL))
 		return err_set(e, ERR_USAGE, 0,
 		    "--verify-store: the closure has no narHashes; give "
 		    "--closure a file that has them, or leave it to Nix");
 	progress_phase(progress, "planning");
-	if (plan_make(l, e) < 0)
+	if (image_layers_of(&request, base, &closure, out, e) < 0)
 		return -1;
-	*out = STEAL(&l);
+	(*out)->own_base = STEAL(&base);
 	return 0;
 }
 
@@ -143,8 +166,9 @@ check_layer_tar(const char *path, struct err *e)
 }
 
 /* The reference's customisation layer lies ready; perhaps under store_root. */
-static int
-root_ready(struct image_layers *l, const char *store_root, struct err *e)
+int
+image_layers_open_root(
+    struct image_layers *l, const char *store_root, struct err *e)
 {
 	AUTO(own_freep) char *folder = NULL;
 	const char *given = l->request->customisation_layer;
@@ -165,11 +189,17 @@ root_ready(struct image_layers *l, const char *store_root, struct err *e)
 	return read_checksum(folder, &l->root_digest, e);
 }
 
-static int
-add_paths(struct image_layer *layer, size_t n, struct err *e)
+int
+image_layers_add(struct image_layers *l, enum image_layer_kind kind, size_t n,
+    struct image_layer **out, struct err *e)
 {
+	struct image_layer *layer = &l->image.layer[l->image.n_layers];
+
 	if ((layer->paths = calloc(n + 1, sizeof(*layer->paths))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "image layers");
+	l->image.n_layers++;
+	layer->kind = kind;
+	*out = layer;
 	return 0;
 }
 
@@ -180,17 +210,15 @@ add_base(struct image_layers *l, struct err *e)
 
 	for (size_t i = 0; l->base != NULL && i < l->base->n; i++) {
 		const struct base_layer *b = &l->base->layer[i];
-		struct image_layer *layer =
-		    &l->image.layer[l->image.n_layers++];
+		struct image_layer *layer = NULL;
 
 		if (image_format_layer(format, b->media_type) == NULL)
 			return err_set(e, ERR_USAGE, 0,
 			    "--format docker: layer %zu of the base image is "
 			    "%s, for which it has no media type",
 			    i + 1, b->media_type);
-		if (add_paths(layer, 1, e) < 0)
+		if (image_layers_add(l, IMAGE_BASE, 1, &layer, e) < 0)
 			return -1;
-		layer->kind = IMAGE_BASE;
 		layer->paths[layer->n_paths++] = b->name;
 		layer->media_type = b->media_type;
 		layer->file = b->file;
@@ -207,12 +235,10 @@ add_store(struct image_layers *l, struct err *e)
 {
 	for (size_t i = 0; i < l->plan->n; i++) {
 		const struct layer *planned = &l->plan->layer[i];
-		struct image_layer *layer =
-		    &l->image.layer[l->image.n_layers++];
+		struct image_layer *layer = NULL;
 
-		if (add_paths(layer, planned->n, e) < 0)
+		if (image_layers_add(l, IMAGE_STORE, planned->n, &layer, e) < 0)
 			return -1;
-		layer->kind = IMAGE_STORE;
 		for (size_t p = 0; p < planned->n; p++)
 			layer->paths[layer->n_paths++] =
 			    l->closure->path[planned->path[p]];
@@ -220,31 +246,25 @@ add_store(struct image_layers *l, struct err *e)
 	return 0;
 }
 
-static int
-add_root(struct image_layers *l, struct err *e)
+int
+image_layers_add_root(
+    struct image_layers *l, struct image_layer **out, struct err *e)
 {
-	struct image_layer *layer = &l->image.layer[l->image.n_layers++];
-
-	layer->kind = IMAGE_ROOT;
-	if (add_paths(layer, 1, e) < 0)
+	if (image_layers_add(l, IMAGE_ROOT, 1, out, e) < 0)
 		return -1;
 	if (l->request->planned)
-		layer->paths[layer->n_paths++] =
+		(*out)->paths[(*out)->n_paths++] =
 		    l->request->customisation_layer;
 	return 0;
 }
 
 int
-image_layers_make(
-    struct image_layers *l, const struct options *options, struct err *e)
+image_layers_begin(struct image_layers *l, const struct options *options,
+    size_t n_store, struct err *e)
 {
 	const struct request *r = l->request;
-	size_t n = (l->base != NULL ? l->base->n : 0) + l->plan->n + 1;
+	size_t n = (l->base != NULL ? l->base->n : 0) + n_store + 1;
 
-	if ((r->planned
-		    ? root_ready(l, options->store_root, e)
-		    : root_layer_make(r, options->store_root, &l->root, e)) < 0)
-		return -1;
 	l->image.name = r->name;
 	l->image.tag = r->tag;
 	l->image.created = r->created;
@@ -256,9 +276,24 @@ image_layers_make(
 	l->image.format = options->format;
 	if ((l->image.layer = calloc(n, sizeof(*l->image.layer))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "image layers");
-	if (add_base(l, e) < 0 || add_store(l, e) < 0)
+	return add_base(l, e);
+}
+
+int
+image_layers_make(
+    struct image_layers *l, const struct options *options, struct err *e)
+{
+	const struct request *r = l->request;
+	struct image_layer *root;
+
+	if ((r->planned
+		    ? image_layers_open_root(l, options->store_root, e)
+		    : root_layer_make(r, options->store_root, &l->root, e)) < 0)
 		return -1;
-	return add_root(l, e);
+	if (image_layers_begin(l, options, l->plan->n, e) < 0 ||
+	    add_store(l, e) < 0)
+		return -1;
+	return image_layers_add_root(l, &root, e);
 }
 
 void
@@ -295,7 +330,7 @@ image_layers_free(struct image_layers *l)
 	root_layer_free(l->root);
 	layer_plan_free(l->plan);
 	closure_free(l->closure);
-	base_image_free(l->base);
+	base_image_free(l->own_base);
 	request_free(l->request);
 	free(l);
 }

@@ -1,9 +1,9 @@
 /*
- * Jobs in the order of their cost: the heaviest first, of equal ones the
- * oldest (the smallest id).  A treap over job ids, so that any job can be
- * taken out and the order be walked from any place, each in O(log n); 24
- * bytes a slot.  The low bits of an id are its slot: of ids that are in the
- * queue at once no two have the same.  Pure, one thread.
+ * Jobs in the order of their cost, or another number: the heaviest first, of
+ * equal ones the oldest (the smallest id).  A treap over job ids, so that any
+ * job can be taken out and the order be walked from any place, each in O(log
+ * n); 24 bytes a slot.  The low bits of an id are its slot: of ids that are in
+ * the queue at once no two have the same.  Pure, one thread.
  */
 #ifndef JOB_QUEUE_H
 #define JOB_QUEUE_H

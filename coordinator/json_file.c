@@ -101,18 +101,27 @@ read_all(int fd, char **out, size_t *out_len)
 }
 
 int
-json_file_read(const char *name, json_t **out, struct err *e)
+json_file_text(const char *name, char **data, size_t *len, struct err *e)
 {
 	AUTO(own_closep) int fd = -1;
-	AUTO(own_freep) char *data = NULL;
-	size_t len;
 
 	if (strcmp(name, "-") != 0 &&
 	    (fd = open(name, O_RDONLY | O_CLOEXEC)) < 0)
 		return err_set(e, ERR_USAGE, errno, "%.200s", name);
-	if (read_all(fd < 0 ? STDIN_FILENO : fd, &data, &len) < 0)
+	if (read_all(fd < 0 ? STDIN_FILENO : fd, data, len) < 0)
 		return err_set(
 		    e, ERR_USAGE, errno, "%.200s", json_file_title(name));
+	return 0;
+}
+
+int
+json_file_read(const char *name, json_t **out, struct err *e)
+{
+	AUTO(own_freep) char *data = NULL;
+	size_t len;
+
+	if (json_file_text(name, &data, &len, e) < 0)
+		return -1;
 	return json_file_parse(name, data, len, out, e);
 }
 

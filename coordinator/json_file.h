@@ -22,6 +22,12 @@ struct err;
  */
 int json_file_read(const char *name, json_t **out, struct err *e);
 
+/*
+ * Its text, the caller's, not parsed yet; of a file that is too large one byte
+ * more than is allowed.
+ */
+int json_file_text(const char *name, char **data, size_t *len, struct err *e);
+
 /* The same from memory; name is what errors call it. */
 int json_file_parse(const char *name, const char *data, size_t len,
     json_t **out, struct err *e);

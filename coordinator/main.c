@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "batch.h"
 #include "build.h"
 #include "cache_command.h"
 #include "err.h"
@@ -30,6 +31,8 @@ run(const struct options *options, struct err *e)
 	switch (options->command) {
 	case COMMAND_BUILD:
 		return build_run(options, e);
+	case COMMAND_BATCH:
+		return batch_run(options, e);
 	case COMMAND_PLAN:
 		return plan_run(options, e);
 	case COMMAND_SERVE:

@@ -188,16 +188,12 @@ write_stream(const char *file, const char *data, size_t len, struct err *e)
 }
 
 int
-metadata_write(const struct image *image, double seconds, const char *file,
+metadata_put(const char *data, size_t len, const char *file,
     struct scratch *scratch, struct err *e)
 {
-	AUTO(own_freep) char *data = NULL;
 	struct stat st;
-	size_t len;
 	int rc;
 
-	if (metadata_make(image, seconds, &data, &len, e) < 0)
-		return -1;
 	if (strcmp(file, "-") == 0)
 		rc = file_write(STDOUT_FILENO, "standard output", data, len, e);
 	else if (stat(file, &st) == 0 && is_stream(&st))
@@ -205,4 +201,16 @@ metadata_write(const struct image *image, double seconds, const char *file,
 	else
 		rc = write_beside(file, data, len, scratch, e);
 	return rc < 0 ? err_ctx(e, "--metadata-file") : 0;
+}
+
+int
+metadata_write(const struct image *image, double seconds, const char *file,
+    struct scratch *scratch, struct err *e)
+{
+	AUTO(own_freep) char *data = NULL;
+	size_t len;
+
+	if (metadata_make(image, seconds, &data, &len, e) < 0)
+		return -1;
+	return metadata_put(data, len, file, scratch, e);
 }

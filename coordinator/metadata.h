@@ -24,6 +24,10 @@ int metadata_make(const struct image *image, double seconds, char **out,
  * Writes it beside its place and renames it there; what is a stream (standard
  * output, a FIFO, a device) is written as it is.
  */
+int metadata_put(const char *data, size_t len, const char *file,
+    struct scratch *scratch, struct err *e);
+
+/* What metadata_make makes. */
 int metadata_write(const struct image *image, double seconds, const char *file,
     struct scratch *scratch, struct err *e);
 

@@ -174,6 +174,17 @@ oci_folder_copy(struct oci_folder *f, const char *file,
 }
 
 /* Workers' temp files are private; a layout is as public as other files. */
+bool
+oci_folder_link(
+    struct oci_folder *f, const char *file, const struct digest *digest)
+{
+	AUTO(own_freep) char *path = NULL;
+	struct err e = ERR_INIT;
+
+	return oci_blobs_path(f->blobs, digest, &path, &e) == 0 &&
+	    (link(file, path) == 0 || errno == EEXIST);
+}
+
 int
 oci_folder_open_up(
     struct oci_folder *f, const struct digest *digest, struct err *e)

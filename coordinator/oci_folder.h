@@ -6,6 +6,7 @@
 #ifndef OCI_FOLDER_H
 #define OCI_FOLDER_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,6 +30,10 @@ int oci_folder_put(struct oci_folder *f, const struct digest *digest,
     const void *data, size_t len, struct err *e);
 int oci_folder_copy(struct oci_folder *f, const char *file,
     const struct digest *digest, uint64_t size, struct err *e);
+
+/* As a further name of a file that is durable; false: that cannot be. */
+bool oci_folder_link(
+    struct oci_folder *f, const char *file, const struct digest *digest);
 
 /* A blob that is there may be read by whoever may read the layout. */
 int oci_folder_open_up(

@@ -20,6 +20,9 @@
 #define FOR_STATUS 16u
 #define FOR_SERVE 32u
 #define FOR_INDEX 64u
+/* A batch takes what a build does, but for what cannot be said of many. */
+#define FOR_BATCH 128u
+#define NOT_BATCH 256u
 #define FOR_BOTH (FOR_BUILD | FOR_PLAN)
 #define FOR_WORK (FOR_BUILD | FOR_SERVE)
 #define FOR_ALL                                                                \
@@ -119,7 +122,9 @@ add_output(struct options *o, const char *arg, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "--to %.200s: no more than %d outputs at once", arg,
 		    OPTIONS_OUTPUTS_MAX);
-	if (output_target_parse(arg, &o->outputs[o->n_outputs], e) < 0)
+	o->to[o->n_outputs] = arg;
+	if (o->command != COMMAND_BATCH &&
+	    output_target_parse(arg, &o->outputs[o->n_outputs], e) < 0)
 		return err_ctx(e, "--to");
 	o->n_outputs++;
 	return 0;
@@ -234,7 +239,7 @@ set_version(struct options *o, const char *arg, struct err *e)
 	}
 
 static const struct option_spec specs[] = {
-    TEXT(FOR_BOTH | FOR_KEYGEN, "name", name),
+    TEXT(FOR_BOTH | FOR_KEYGEN | NOT_BATCH, "name", name),
     TEXT(FOR_BOTH, "tag", tag),
     TEXT(FOR_BOTH, "config", config_file),
     TEXT(FOR_BOTH, "created", created),
@@ -261,8 +266,8 @@ static const struct option_spec specs[] = {
     CALL(FOR_WORK, "substituter", required_argument, add_substituter),
     CALL(FOR_WORK, "trusted-key", required_argument, add_trusted_key),
     FLAG(FOR_WORK, "no-require-sigs", caches.no_require_sigs),
-    TEXT(FOR_BUILD | FOR_STATUS, "coordinator", coordinator),
-    TEXT(FOR_BUILD | FOR_STATUS, "server-key", server_key),
+    TEXT(FOR_BUILD | FOR_STATUS | NOT_BATCH, "coordinator", coordinator),
+    TEXT(FOR_BUILD | FOR_STATUS | NOT_BATCH, "server-key", server_key),
     TEXT(FOR_WORK, "listen", listen),
     CALL(FOR_WORK, "launch", required_argument, set_launch),
     TEXT(FOR_WORK, "advertise", advertise),
@@ -282,7 +287,8 @@ static const struct option_spec specs[] = {
     CALL(FOR_CACHE, "unused-days", required_argument, set_unused_days),
     FLAG(FOR_CACHE, "deep", deep),
     FLAG(FOR_BUILD, "no-cache", no_cache),
-    CALL(FOR_BUILD, "cache-repo", required_argument, options_set_cache_repo),
+    CALL(FOR_BUILD | NOT_BATCH, "cache-repo", required_argument,
+	options_set_cache_repo),
     CALL(FOR_INDEX, "manifest", required_argument, options_add_manifest),
     TEXT(FOR_REGISTRY, "authfile", push.auth_file),
     TEXT(FOR_REGISTRY, "cert-dir", push.cert_dir),
@@ -295,9 +301,9 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
-    TEXT(FOR_WORK, "metrics", metrics),
+    TEXT(FOR_WORK | NOT_BATCH, "metrics", metrics),
     CALL(FOR_BUILD, "progress", required_argument, set_progress),
-    FLAG(FOR_PLAN | FOR_CACHE | FOR_STATUS, "json", json),
+    FLAG(FOR_PLAN | FOR_CACHE | FOR_STATUS | FOR_BATCH, "json", json),
     CALL(FOR_STATUS, "watch", required_argument, set_watch),
     FLAG(FOR_BOTH | FOR_CACHE | FOR_INDEX | FOR_STATUS | FOR_SERVE, "verbose",
 	verbose),
@@ -309,6 +315,7 @@ static const struct option_spec specs[] = {
 
 static const char *const commands[] = {
     [COMMAND_BUILD] = "build",
+    [COMMAND_BATCH] = "batch",
     [COMMAND_PLAN] = "plan",
     [COMMAND_SERVE] = "serve",
     [COMMAND_KEYGEN] = "keygen",
@@ -346,6 +353,9 @@ spec_for(const struct option_spec *spec, enum command command)
 		return (spec->commands & FOR_KEYGEN) != 0;
 	case COMMAND_CACHE:
 		return (spec->commands & FOR_CACHE) != 0;
+	case COMMAND_BATCH:
+		return (spec->commands & (FOR_BUILD | FOR_BATCH)) != 0 &&
+		    (spec->commands & NOT_BATCH) == 0;
 	case COMMAND_INDEX:
 		return (spec->commands & FOR_INDEX) != 0;
 	case COMMAND_STATUS:
@@ -476,7 +486,8 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 
 	if (word == NULL)
 		return err_set(e, ERR_USAGE, 0,
-		    "a command is missing: build, plan, serve, index, cache, "
+		    "a command is missing: build, batch, plan, serve, index, "
+		    "cache, "
 		    "status, keygen or help "
 		    "(see quarry --help)");
 	if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
@@ -503,6 +514,9 @@ parse_general(int argc, char **argv, struct options *o, struct err *e)
 static int
 default_encoding(struct options *o, struct err *e)
 {
+	/* Of a batch, each image says so. */
+	if (o->command == COMMAND_BATCH)
+		return 0;
 	for (size_t i = 0; i < o->n_outputs && !o->encoding_given; i++)
 		if (o->outputs[i].kind == OUTPUT_REGISTRY)
 			return encoding_parse("gzip", &o->encoding, e);
@@ -539,6 +553,7 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	    (o.command == COMMAND_KEYGEN && options_take_key_file(&o, e) < 0) ||
 	    (o.command == COMMAND_CACHE &&
 		options_take_cache_verb(&o, e) < 0) ||
+	    (o.command == COMMAND_BATCH && options_take_batch(&o, e) < 0) ||
 	    (o.command == COMMAND_INDEX && options_take_index(&o, e) < 0) ||
 	    (o.command == COMMAND_SERVE && options_check_serve(&o, e) < 0) ||
 	    (o.command == COMMAND_STATUS && options_check_status(&o, e) < 0) ||

@@ -20,6 +20,7 @@ struct err;
 
 enum command {
 	COMMAND_BUILD,
+	COMMAND_BATCH,
 	COMMAND_PLAN,
 	COMMAND_SERVE,
 	COMMAND_KEYGEN,
@@ -92,7 +93,8 @@ struct options {
 	const char *clients_keys; /* file or folder, or NULL */
 	bool clients_plain;	  /* without keys, beyond this machine */
 
-	struct output_target outputs[OPTIONS_OUTPUTS_MAX];
+	const char *to[OPTIONS_OUTPUTS_MAX]; /* --to; of a batch, templates: */
+	struct output_target outputs[OPTIONS_OUTPUTS_MAX]; /* not read then */
 	size_t n_outputs;
 	struct push_options push;
 	const char *cache_dir; /* of layers made before; NULL: the default */
@@ -113,7 +115,7 @@ struct options {
 	const char *metrics;	   /* where they are told, or NULL: nowhere */
 	enum progress_mode progress;
 	size_t watch_s; /* status: again after so many seconds; 0: once */
-	bool json;	/* plan, cache, status */
+	bool json;	/* plan, cache, status, batch */
 	bool verbose;	/* --verbose: debug lines */
 };
 

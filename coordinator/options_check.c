@@ -356,3 +356,33 @@ options_check_together(const struct options *o, struct err *e)
 		    verb, verb);
 	return 0;
 }
+
+int
+options_take_batch(struct options *o, struct err *e)
+{
+	size_t in;
+
+	if (o->n_store_paths != 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "batch: one FILE of requests is wanted (see quarry help "
+		    "batch)");
+	o->request_file = o->store_paths[0];
+	o->n_store_paths = 0;
+	in = is_dash(o->request_file) + is_dash(o->closure_file) +
+	    is_dash(o->config_file);
+	if (in > 1)
+		return err_set(e, ERR_USAGE, 0,
+		    "standard input ('-') can be only one of requests, "
+		    "--closure and --config");
+	/* It would be read for each image. */
+	if (is_dash(o->config_file))
+		return err_set(e, ERR_USAGE, 0,
+		    "--config -: standard input is read once, and a batch has "
+		    "many images");
+	if (o->json && is_dash(o->metadata_file))
+		return err_set(e, ERR_USAGE, 0,
+		    "--json and --metadata-file -: one of them is enough");
+	if (options_check_listen(o, e) < 0)
+		return -1;
+	return cache_list_check(&o->caches, e);
+}

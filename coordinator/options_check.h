@@ -26,4 +26,7 @@ int options_check_serve(const struct options *o, struct err *e);
 /* The same for quarry status. */
 int options_check_status(const struct options *o, struct err *e);
 
+/* The same of a batch, whose only positional is its file. */
+int options_take_batch(struct options *o, struct err *e);
+
 #endif

@@ -76,6 +76,7 @@ static const char overview[] =
 "\n"
 "Usage:\n"
 "  quarry build [OPTION...] REQUEST.json | STORE-PATH...   build an image\n"
+"  quarry batch [OPTION...] FILE                           build many images\n"
 "  quarry plan [OPTION...] REQUEST.json | STORE-PATH...    show its layers\n"
 "  quarry serve [OPTION...] --clients ENDPOINT             make layers for\n"
 "                                                          many builds\n"
@@ -190,6 +191,48 @@ GENERAL
 "      --to oci:hello --encoding zstd:3 --metadata-file hello.json\n"
 "\n"
 STATUS;
+
+static const char batch[] =
+"Builds many images in one run: a layer that several have is made once.\n"
+"\n"
+"Usage:\n"
+"  quarry batch [OPTION...] --to TEMPLATE FILE\n"
+"\n"
+"FILE holds requests as quarry build takes them: one a line (JSON lines), or an\n"
+"array of them; - is standard input.  A request may have two keys more:\n"
+"  closure                 a file with its closure\n"
+"  to                      an output or several, in place of --to\n"
+"\n"
+"What is wrong with one image is its own: the others are made, and the exit\n"
+"status is 1.  Run again, it makes only what was not made before.\n"
+"\n"
+"  --to TEMPLATE           where images go, as quarry build --to has it, but\n"
+"                          for -; {name} and {tag} stand for the image's.\n"
+"                          Missing folders are made\n"
+"  --closure FILE          one graph for all images: each has what its contents,\n"
+"                          paths and config reach there (default: Nix is asked\n"
+"                          for each)\n"
+"  --cache DIR             layers made before, and where all layers of this run\n"
+"                          go first (default: $XDG_CACHE_HOME/quarry or\n"
+"                          ~/.cache/quarry)\n"
+"  --no-cache              the same in a temporary folder\n"
+"  --json                  the summary as JSON instead of a table\n"
+"  --metadata-file FILE    the same JSON, to a file\n"
+"\n"
+"All other options of quarry build, for all images (see quarry help build), but\n"
+"--name, --coordinator, --server-key, --cache-repo and --metrics; base images are\n"
+"files.  One for the image (--tag, --created, --max-layers, ...) wins over the\n"
+"requests.\n"
+"\n"
+GENERAL
+"\n"
+"Examples:\n"
+"  quarry batch requests.jsonl --closure graph.json --to 'oci:out/{name}'\n"
+"  quarry batch requests.jsonl --to 'docker://registry.example/{name}:{tag}' \\\n"
+"      --listen 'tcp://*:4700' --key coordinator --workers-keys workers.keys\n"
+"\n"
+"Exit status: 0 all images are done; 1 some failed; 2 wrong use, or none could\n"
+"be made of what was given; 130 and 143 ended by SIGINT and SIGTERM.\n";
 
 static const char plan[] =
 "Shows the layers of an image without building it.\n"
@@ -375,6 +418,8 @@ options_help(enum command command)
 	switch (command) {
 	case COMMAND_BUILD:
 		return build;
+	case COMMAND_BATCH:
+		return batch;
 	case COMMAND_PLAN:
 		return plan;
 	case COMMAND_SERVE:

@@ -235,6 +235,12 @@ output_said(const struct output *o)
 	return o->said;
 }
 
+const struct push_counts *
+output_pushed(const struct output *o)
+{
+	return &o->pushed;
+}
+
 void
 output_clear(struct output *o)
 {

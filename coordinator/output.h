@@ -15,6 +15,7 @@
 struct err;
 struct image;
 struct layer_cache;
+struct push_counts;
 struct push_options;
 struct scratch;
 
@@ -30,6 +31,8 @@ struct output_target {
 	enum output_kind kind;
 	const char *path; /* borrowed from the parsed text; "" for none */
 	const struct push_options *push; /* OUTPUT_REGISTRY; borrowed */
+	/* OCI: blobs may be further names of the files that hold them. */
+	bool links;
 };
 
 /* "docker-archive", "none", ...; static. */
@@ -101,6 +104,9 @@ int output_commit(struct output *o, const struct image *image,
 
 /* What there is to tell of the commit, or ""; the output's. */
 const char *output_said(const struct output *o);
+
+/* What its commit sent to a registry; zeros where that was none. */
+const struct push_counts *output_pushed(const struct output *o);
 
 /* Gives up what was not committed: nothing stays behind. */
 void output_free(struct output *o);

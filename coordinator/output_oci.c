@@ -17,12 +17,25 @@
 struct oci {
 	struct output output;
 	struct oci_folder *folder;
+	bool links; /* blobs may be further names of files */
 };
 
 static struct oci *
 self(struct output *o)
 {
 	return (struct oci *)o;
+}
+
+/* Ours is durable; on another file system it is copied. */
+static int
+put_blob(const struct oci *o, const struct image_layer *layer, const char *file,
+    struct err *e)
+{
+	if (o->links && layer->kind != IMAGE_BASE &&
+	    oci_folder_link(o->folder, file, &layer->result.digest))
+		return 0;
+	return oci_folder_copy(
+	    o->folder, file, &layer->result.digest, layer->result.size, e);
 }
 
 static int
@@ -38,8 +51,7 @@ put_layers(struct oci *o, const struct image *image,
 			&file, e) < 0)
 			return -1;
 		if ((layer->file != NULL || blobs_of != NULL) &&
-		    oci_folder_copy(o->folder, file, &layer->result.digest,
-			layer->result.size, e) < 0)
+		    put_blob(o, layer, file, e) < 0)
 			return -1;
 		/* Workers' temp files are private. */
 		if (oci_folder_open_up(o->folder, &layer->result.digest, e) < 0)
@@ -133,6 +145,7 @@ output_oci_open(const struct output_target *target, struct scratch *scratch,
 		return err_set(e, ERR_FATAL, errno, "oci");
 	o->output.ops = &ops;
 	o->output.scratch = scratch;
+	o->links = target->links;
 	if (oci_folder_open(target->path, scratch, &o->folder, e) < 0 ||
 	    take_blobs(o, e) < 0)
 		return -1;

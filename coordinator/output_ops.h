@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "push.h"
+
 struct err;
 struct image;
 struct layer_output;
@@ -32,6 +34,7 @@ struct output {
 	/* Where it goes, of a registry: "https://HOST"; or NULL. */
 	const char *registry, *repository;
 	char said[120]; /* of the commit, for people */
+	struct push_counts pushed;
 };
 
 int output_docker_archive_open(const struct output_target *target,

@@ -128,8 +128,10 @@ registry_commit(struct output *output, const struct image *image,
 	    blobs_of != NULL ? blobs_of->blobs : output->blobs, blob, e);
 	if (rc == 0)
 		rc = push_image(o->push, &what, &counts, e);
-	if (rc == 0)
+	if (rc == 0) {
+		output->pushed = counts;
 		say(output, &counts);
+	}
 	free_files(blob, n);
 	return rc;
 }

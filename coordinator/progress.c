@@ -28,6 +28,8 @@ progress_new(enum progress_mode mode, struct progress **out, struct err *e)
 		    ? PROGRESS_BAR
 		    : PROGRESS_PLAIN;
 	p->mode = mode;
+	p->owner = pthread_self();
+	pthread_mutex_init(&p->lock, NULL);
 	p->phase = "starting";
 	p->phase_start = monotime_ms();
 	if (mode == PROGRESS_BAR)
@@ -53,6 +55,8 @@ progress_free(struct progress *p)
 	bar_end(p);
 	hash_index_free(&p->by_job);
 	hash_index_free(&p->by_host);
+	pthread_mutex_destroy(&p->lock);
+	free(p->held);
 	free(p->running);
 	free(p->worker);
 	free(p->host);

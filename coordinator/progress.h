@@ -1,7 +1,8 @@
 /*
  * What people see while quarry works, on standard error: a display that is
  * redrawn in place on a terminal, plain lines elsewhere, JSON lines for
- * programs, or nothing.  It only shows what it is told; one thread.
+ * programs, or nothing.  It only shows what it is told; one thread, but for
+ * lines that others log.
  */
 #ifndef PROGRESS_H
 #define PROGRESS_H

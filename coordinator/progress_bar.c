@@ -1,8 +1,10 @@
 #include "progress_state.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -63,20 +65,38 @@ put_line(struct screen *s, const char *line)
 }
 
 static void
-screen_write(struct screen *s)
+write_all(const char *at, size_t len)
 {
-	const char *at = s->text;
-
-	while (s->len > 0) {
-		ssize_t n = write(STDERR_FILENO, at, s->len);
+	while (len > 0) {
+		ssize_t n = write(STDERR_FILENO, at, len);
 
 		if (n < 0 && errno != EINTR)
 			return;
 		if (n > 0) {
 			at += n;
-			s->len -= (size_t)n;
+			len -= (size_t)n;
 		}
 	}
+}
+
+static void
+screen_write(struct screen *s)
+{
+	write_all(s->text, s->len);
+	s->len = 0;
+}
+
+/* Where the bar was erased. */
+static void
+write_held(struct progress *p, struct screen *s)
+{
+	pthread_mutex_lock(&p->lock);
+	if (p->held_len > 0) {
+		screen_write(s);
+		write_all(p->held, p->held_len);
+	}
+	p->held_len = 0;
+	pthread_mutex_unlock(&p->lock);
 }
 
 /* To where the bar begins, and nothing below it. */
@@ -267,6 +287,7 @@ draw(struct progress *p, int64_t now, const char *above)
 		put(&s, CURSOR_HIDE);
 	p->shown = true;
 	erase(p, &s);
+	write_held(p, &s);
 	if (above != NULL)
 		put(&s, "%.4000s\n", above);
 	bar_line(p, now, s.columns, line, sizeof(line));
@@ -285,8 +306,21 @@ static void
 on_log(void *arg, const char *line)
 {
 	struct progress *p = arg;
+	size_t len = strlen(line);
+	char *grown;
 
-	draw(p, monotime_ms(), line);
+	if (pthread_equal(pthread_self(), p->owner)) {
+		draw(p, monotime_ms(), line);
+		return;
+	}
+	pthread_mutex_lock(&p->lock);
+	if ((grown = realloc(p->held, p->held_len + len + 1)) != NULL) {
+		p->held = grown;
+		memcpy(grown + p->held_len, line, len);
+		grown[p->held_len + len] = '\n';
+		p->held_len += len + 1;
+	}
+	pthread_mutex_unlock(&p->lock);
 }
 
 void
@@ -309,6 +343,7 @@ progress_bar_end(struct progress *p)
 
 	log_divert(NULL, NULL);
 	erase(p, &s);
+	write_held(p, &s);
 	if (p->shown)
 		put(&s, CURSOR_SHOW);
 	screen_write(&s);

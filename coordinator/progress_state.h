@@ -8,6 +8,7 @@
 #ifndef PROGRESS_STATE_H
 #define PROGRESS_STATE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -71,6 +72,11 @@ struct progress {
 	bool tell;    /* of the phase's jobs, in plain lines */
 	size_t lines; /* of the bar that are on the screen */
 	bool shown;   /* the cursor is hidden */
+	/* Lines of other threads, which the next drawing shows. */
+	pthread_t owner;
+	pthread_mutex_t lock;
+	char *held;
+	size_t held_len;
 	/* What a signal writes; the one that is not in use is changed. */
 	char restore[2][40];
 	unsigned restore_at;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blob_places.h"
 #include "err.h"
 #include "log.h"
 #include "own.h"
@@ -17,6 +18,7 @@
 struct push {
 	struct registry_name name;
 	struct registry_place *place;
+	struct blob_places *places;
 };
 
 /* What all threads of one push_image share. */
@@ -70,6 +72,7 @@ push_open(const char *name, const struct push_options *o, struct push **out,
 	if (p->name.digest[0] != '\0')
 		return err_set(e, ERR_USAGE, 0,
 		    "a tag is wanted, not a digest, which comes out");
+	p->places = o->places;
 	if (registry_place_open(&p->name, o, &p->place, e) < 0 ||
 	    try_it(p, e) < 0)
 		return -1;
@@ -169,6 +172,8 @@ count(struct run *run, enum registry_way way, uint64_t size)
 	run->counts.uploaded += way == REGISTRY_UPLOADED;
 	if (way == REGISTRY_UPLOADED)
 		run->counts.uploaded_bytes += size;
+	if (way == REGISTRY_MOUNTED)
+		run->counts.mounted_bytes += size;
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -181,11 +186,23 @@ push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 	    .session = r,
 	    .cancel = &run->stop,
 	};
+	struct push_blob blob = run->image->blob[i];
+	struct blob_places *places = run->push->places;
+	const char *base = push_base(run->push), *from;
 	enum registry_way way;
+	bool first;
+	int rc;
 
-	if (push_send(&to, &run->image->blob[i], &way, e) < 0)
+	first = blob_places_begin(
+	    places, base, run->push->name.repo, &blob.digest, &from);
+	if (blob.from == NULL)
+		blob.from = from;
+	rc = push_send(&to, &blob, &way, e);
+	if (first)
+		blob_places_end(places, base, &blob.digest, rc == 0);
+	if (rc < 0)
 		return -1;
-	count(run, way, run->image->blob[i].size);
+	count(run, way, blob.size);
 	return 0;
 }
 

@@ -15,6 +15,7 @@
 #include "digest.h"
 
 struct base_registry;
+struct blob_places;
 struct err;
 struct push;
 
@@ -29,6 +30,7 @@ struct push_options {
 	bool insecure; /* certificates are not looked at, http is fine */
 	const char *token_servers[8]; /* further hosts that get the password */
 	size_t n_token_servers;
+	struct blob_places *places; /* where blobs are already, or NULL */
 };
 
 /* name: HOST[:PORT]/REPOSITORY[:TAG]; not kept.  ERR_USAGE, ERR_FATAL. */
@@ -67,7 +69,7 @@ struct push_image {
 
 struct push_counts {
 	size_t there, mounted, uploaded; /* blobs, each digest once */
-	uint64_t uploaded_bytes;
+	uint64_t mounted_bytes, uploaded_bytes;
 };
 
 /*

@@ -224,9 +224,8 @@ add_options(struct request_in *in, const struct options *o, struct err *e)
 	return add_texts(&r->paths, &r->n_paths, o->paths, o->n_paths, e);
 }
 
-/* doc: the request file's content, or NULL. */
-static int
-make(const char *name, const json_t *doc, const struct options *options,
+int
+request_from(const char *name, const json_t *doc, const struct options *options,
     struct request **out, struct err *e)
 {
 	AUTO(request_freep) struct request *r = NULL;
@@ -270,7 +269,7 @@ request_make(const struct options *options, struct request **out, struct err *e)
 	if (options->request_file != NULL &&
 	    json_file_read(options->request_file, &doc, e) < 0)
 		return -1;
-	return make(options->request_file, doc, options, out, e);
+	return request_from(options->request_file, doc, options, out, e);
 }
 
 int
@@ -281,5 +280,5 @@ request_parse(const char *name, const char *data, size_t len,
 
 	if (json_file_parse(name, data, len, &doc, e) < 0)
 		return -1;
-	return make(name, doc, options, out, e);
+	return request_from(name, doc, options, out, e);
 }

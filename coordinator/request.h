@@ -70,6 +70,10 @@ int request_make(
 int request_parse(const char *name, const char *data, size_t len,
     const struct options *options, struct request **out, struct err *e);
 
+/* The same with its content as it was parsed, or NULL: none; not changed. */
+int request_from(const char *name, const json_t *doc,
+    const struct options *options, struct request **out, struct err *e);
+
 void request_free(struct request *r);
 void request_freep(struct request **r);
 

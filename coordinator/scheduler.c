@@ -154,12 +154,25 @@ sched_add_job(
 	    sched_reserve(s, s->n_jobs == 0 ? 64 : 2 * s->n_jobs, e) < 0)
 		return -1;
 	id = new_id(s);
-	*job_at(s, id) = (struct job){.id = id, .weight = weight};
+	*job_at(s, id) =
+	    (struct job){.id = id, .weight = weight, .order = weight};
 	job_enqueue(s, id);
 	s->open++;
 	s->counts[0].added++;
 	out->v = id;
 	return 0;
+}
+
+void
+sched_set_order(struct scheduler *s, struct job_id job, uint64_t order)
+{
+	struct job *j = job_find(s, job.v);
+
+	assert(j != NULL && j->state == JOB_QUEUED);
+	job_dequeue(s, job.v);
+	j->order = order;
+	s->ordered = true;
+	job_enqueue(s, job.v);
 }
 
 void

@@ -8,12 +8,13 @@
  *	   +--------+			worker gone, lease over, ERR_RETRY,
  *					or postponed
  *
- * Order.  Jobs go largest first, to the fastest idle worker; one with most of
- * its slots free may be a little slower.  Speeds are learned from jobs
- * done; told at the start by sched_measured, they bring runs on unequal
- * machines close to the least time.  A worker holds as many leases as it has
- * slots, and one more that waits, so that it never waits for the next.  Once
- * nothing is queued, what waits is moved to workers with idle slots.
+ * Order.  Jobs go largest first, or as sched_set_order says, to the fastest
+ *idle worker; one with most of its slots free may be a little slower.  Speeds
+ *are learned from jobs done; told at the start by sched_measured, they bring
+ *runs on unequal machines close to the least time.  A worker holds as many
+ *leases as it has slots, and one more that waits, so that it never waits for
+ *the next.  Once nothing is queued, what waits is moved to workers with idle
+ *slots.
  *
  * Leases.  A worker that says nothing for silent_ms is gone.  A lease is
  * renewed while its bytes advance, or while it waits behind busy slots.  It
@@ -179,6 +180,13 @@ int sched_add_job(
 
 /* Memory for n jobs in all at once: what grows leaves holes. */
 int sched_reserve(struct scheduler *s, size_t n, struct err *e);
+
+/*
+ * The queued job goes before all of a lower order, which is else the weight;
+ * of equal ones the oldest goes first.  Once any was set, what a postponed job
+ * leaves out is looked for one by one.
+ */
+void sched_set_order(struct scheduler *s, struct job_id job, uint64_t order);
 
 /* The job is to be run twice, by different workers; before its first result. */
 int sched_audit(struct scheduler *s, struct job_id job, struct err *e);

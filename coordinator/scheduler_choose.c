@@ -322,7 +322,7 @@ below_ceiling(const struct scheduler *s, const struct job_queue *q,
 {
 	uint64_t at = *below;
 
-	if (s->config.in_turn)
+	if (s->config.in_turn || s->ordered)
 		return job_queue_after(q, job_order(s, j), j->id);
 	/* All that follow are. */
 	*below = UINT64_MAX;

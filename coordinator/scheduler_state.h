@@ -42,6 +42,7 @@ struct job {
 	bool measures;	   /* it is counted apart */
 	uint8_t ended;	   /* enum sched_end: of the attempt that was last to */
 	uint64_t weight;
+	uint64_t order;	  /* in the queue: its weight, unless one was set */
 	uint64_t attempt; /* the newest; older ones may still answer */
 	struct worker *at[COPIES];
 	/* Who was given the last attempts; by attempt % so many. */
@@ -132,6 +133,7 @@ struct scheduler {
 	size_t n_took;
 	uint64_t mark, pass;
 	struct pending pending;
+	bool ordered;		       /* some job's order is not its weight */
 	struct sched_counts counts[2]; /* of those that measure: [1] */
 };
 
@@ -160,7 +162,7 @@ job_find(const struct scheduler *s, uint64_t id)
 static inline uint64_t
 job_order(const struct scheduler *s, const struct job *j)
 {
-	return s->config.in_turn ? 0 : j->weight;
+	return s->config.in_turn ? 0 : j->order;
 }
 
 /* scheduler.c */

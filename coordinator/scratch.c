@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +39,7 @@ struct scratch_list {
 struct scratch {
 	pid_t owner; /* a forked child must not remove what is not its own */
 	pid_t reaper;
+	pthread_mutex_t lock;
 	int fd; /* to the reaper: "+path\0", "-path\0" and "&group\0" */
 	struct scratch_list list;
 };
@@ -234,6 +236,7 @@ scratch_new(struct scratch **out, struct err *e)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd) < 0)
 		return err_set(e, ERR_FATAL, errno, "socket pair");
 	s->owner = getpid();
+	pthread_mutex_init(&s->lock, NULL);
 	/* A ^C must not reach the reaper before it ignores it. */
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &old);
@@ -315,6 +318,18 @@ make_error(int sys, const char *what, const char *parent, struct err *e)
 
 /* The reaper learns of a name before it exists, so none is ever missed. */
 static int
+note(struct scratch *s, const char *path)
+{
+	int rc;
+
+	pthread_mutex_lock(&s->lock);
+	if ((rc = list_add(&s->list, path)) == 0)
+		tell_reaper(s, '+', path);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+static int
 make(struct scratch *s, const char *parent, bool folder, char **path, int *fd,
     struct err *e)
 {
@@ -331,9 +346,8 @@ make(struct scratch *s, const char *parent, bool folder, char **path, int *fd,
 		    asprintf(&full, "%s%s%s/" SCRATCH_PREFIX "%s",
 			cwd != NULL ? cwd : "", cwd != NULL ? "/" : "", parent,
 			name) < 0 ||
-		    list_add(&s->list, full) < 0)
+		    note(s, full) < 0)
 			return make_error(errno, what, parent, e);
-		tell_reaper(s, '+', full);
 		if (folder)
 			got = mkdir(full, 0700);
 		else
@@ -388,14 +402,18 @@ scratch_group(struct scratch *s, pid_t group)
 	char text[24];
 
 	snprintf(text, sizeof(text), "%d", (int)group);
+	pthread_mutex_lock(&s->lock);
 	tell_reaper(s, '&', text);
+	pthread_mutex_unlock(&s->lock);
 }
 
 void
 scratch_keep(struct scratch *s, const char *path)
 {
+	pthread_mutex_lock(&s->lock);
 	tell_reaper(s, '-', path);
 	list_drop(&s->list, path); /* path may be the list's own */
+	pthread_mutex_unlock(&s->lock);
 }
 
 void
@@ -414,6 +432,7 @@ scratch_free(struct scratch *s)
 		close(s->fd);
 	}
 	list_clear(&s->list);
+	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
 

@@ -4,7 +4,7 @@
  * small child process (forked before any thread starts) holds the list and
  * removes what is left when this process dies, by SIGKILL too, and ends the
  * process group that it was told of.
- * One thread only.
+ * Any thread may make and remove things; one makes and frees the list.
  */
 #ifndef SCRATCH_H
 #define SCRATCH_H

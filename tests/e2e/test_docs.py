@@ -58,6 +58,7 @@ def keys_in_page():
 class Docs(unittest.TestCase):
     def test_options_of_quarry(self):
         known = (options_in_help(QUARRY, "help", "build")
+                 | options_in_help(QUARRY, "help", "batch")
                  | options_in_help(QUARRY, "help", "plan")
                  | options_in_help(QUARRY, "help", "index"))
         self.assertIn("to", known)
@@ -78,7 +79,7 @@ class Docs(unittest.TestCase):
         self.assertEqual(options_in_page("quarry-worker.1"), known)
 
     def test_options_are_taken(self):
-        for command in ("build", "plan", "serve", "index"):
+        for command in ("build", "batch", "plan", "serve", "index"):
             for name in options_in_help(QUARRY, "help", command):
                 r = run(QUARRY, command, "--" + name)
                 self.assertNotIn(b"not known", r.stderr, name)

@@ -148,6 +148,36 @@ retains_what_is_reached(void **state)
 	assert_int_equal(c->n, 0);
 }
 
+/* The same as retain, beside what it is made of, whose strings it has. */
+static void
+reaches_beside_the_graph(void **state)
+{
+	AUTO(closure_freep) struct closure *c = NULL;
+	AUTO(closure_freep) struct closure *part = NULL;
+	struct closure_builder *b = builder("/s");
+	struct err e = ERR_INIT;
+	uint32_t root = 1;
+
+	(void)state;
+	assert_int_equal(add(b, &e, A, B, C, NULL), 0);
+	assert_int_equal(add(b, &e, B, D, NULL), 0);
+	assert_int_equal(add(b, &e, C, D, NULL), 0);
+	assert_int_equal(add(b, &e, D, B, NULL), 0);
+	c = finish(b);
+	assert_int_equal(closure_reach(c, &root, 1, &part, &e), 0);
+	assert_int_equal(part->n, 2);
+	assert_ptr_equal(part->path[0], c->path[1]);
+	assert_ptr_equal(part->path[1], c->path[3]);
+	assert_string_equal(part->store_dir, "/s");
+	assert_refs(part, 0, 1, (uint32_t[]){1});
+	assert_refs(part, 1, 1, (uint32_t[]){0});
+	assert_null(part->nar_hash);
+	assert_int_equal(c->n, 4);
+	closure_freep(&part);
+	assert_int_equal(closure_reach(c, NULL, 0, &part, &e), 0);
+	assert_int_equal(part->n, 0);
+}
+
 static void
 undefined_names_both(void **state)
 {
@@ -263,6 +293,58 @@ hashes_and_sizes(void **state)
 	assert_int_equal(c->n, 1);
 	assert_true(c->nar_size[0] == 7);
 	assert_int_equal(c->nar_hash[0].b[0], 0xb);
+}
+
+/* Random graphs: beside and in place come to the same. */
+static void
+reaches_what_retain_keeps(void **state)
+{
+	static const char digits[] = "0123456789abcdfghijklmnpqrsvwxyz";
+	uint64_t seed = 1;
+
+	(void)state;
+	for (int round = 0; round < 200; round++) {
+		AUTO(closure_freep) struct closure *all = NULL;
+		AUTO(closure_freep) struct closure *part = NULL;
+		struct closure_builder *b = builder("/s");
+		struct err e = ERR_INIT;
+		char path[24][sizeof(A)];
+		uint32_t roots[3];
+
+		for (size_t i = 0; i < 24; i++) {
+			memcpy(path[i], A, sizeof(A));
+			path[i][5] = digits[i];
+		}
+		for (size_t i = 0; i < 24; i++) {
+			struct closure_entry entry = sized(path[i], i + 1);
+			struct closure_text ref[2];
+
+			for (int k = 0; k < 2; k++) {
+				seed = seed * 6364136223846793005 + 11;
+				ref[k].s = path[(seed >> 40) % 24];
+				ref[k].len = sizeof(A) - 1;
+			}
+			entry.refs = ref;
+			entry.n_refs = seed >> 62;
+			if (entry.n_refs > 2)
+				entry.n_refs = 0;
+			assert_int_equal(closure_add(b, &entry, &e), 0);
+		}
+		all = finish(b);
+		for (size_t i = 0; i < 3; i++)
+			roots[i] = (uint32_t)((seed >> (8 + 8 * i)) % 24);
+		assert_int_equal(closure_reach(all, roots, 3, &part, &e), 0);
+		assert_int_equal(closure_retain(&all, roots, 3, &e), 0);
+		assert_int_equal(part->n, all->n);
+		assert_memory_equal(part->ref_start, all->ref_start,
+		    (all->n + 1) * sizeof(*all->ref_start));
+		assert_memory_equal(part->ref, all->ref,
+		    all->ref_start[all->n] * sizeof(*all->ref));
+		assert_memory_equal(
+		    part->path, all->path, all->n * sizeof(*all->path));
+		assert_memory_equal(part->nar_size, all->nar_size,
+		    all->n * sizeof(*all->nar_size));
+	}
 }
 
 static void
@@ -421,6 +503,8 @@ main(void)
 	    cmocka_unit_test(sorts_and_renumbers),
 	    cmocka_unit_test(empty),
 	    cmocka_unit_test(retains_what_is_reached),
+	    cmocka_unit_test(reaches_beside_the_graph),
+	    cmocka_unit_test(reaches_what_retain_keeps),
 	    cmocka_unit_test(undefined_names_both),
 	    cmocka_unit_test(refuses_bad_paths),
 	    cmocka_unit_test(longest_name),

@@ -337,14 +337,51 @@ static void
 help_width(void **state)
 {
 	static const enum command all[] = {
-	    COMMAND_BUILD, COMMAND_PLAN, COMMAND_HELP};
+	    COMMAND_BUILD, COMMAND_BATCH, COMMAND_PLAN, COMMAND_HELP};
 
 	(void)state;
-	for (size_t i = 0; i < 3; i++)
+	for (size_t i = 0; i < 4; i++)
 		for (const char *p = options_help(all[i]); *p != '\0';) {
 			assert_true(strcspn(p, "\n") <= 80);
 			p += strcspn(p, "\n") + 1;
 		}
+}
+
+static void
+batch(void **state)
+{
+	struct options o;
+
+	(void)state;
+	good("batch f --to oci:{name} --to docker://h/{name}:{tag} --tag 1 "
+	     "--json --cache c --listen tcp://127.0.0.1:1 --slots 2 "
+	     "--max-layers 9",
+	    &o);
+	assert_int_equal(o.command, COMMAND_BATCH);
+	assert_string_equal(o.request_file, "f");
+	assert_int_equal(o.n_store_paths, 0);
+	assert_int_equal(o.n_outputs, 2);
+	assert_string_equal(o.to[0], "oci:{name}");
+	assert_string_equal(o.to[1], "docker://h/{name}:{tag}");
+	assert_int_equal(o.encoding.kind, ENCODING_NONE);
+	assert_true(o.json);
+	assert_string_equal(o.tag, "1");
+	assert_string_equal(o.max_layers, "9");
+	assert_string_equal(o.listen, "tcp://127.0.0.1:1");
+	options_free(&o);
+	/* Requests may say where they go. */
+	good("batch -", &o);
+	options_free(&o);
+	bad("batch", "one FILE");
+	bad("batch a b", "one FILE");
+	bad("batch f --name n", "not an option of quarry batch");
+	bad("batch f --deep", "not an option of quarry batch");
+	bad("batch - --closure -", "only one of");
+	bad("batch f --config -", "--config -");
+	bad("batch f --json --metadata-file -", "one of them");
+	bad("batch f --local-slots 0", "--local-slots 0");
+	bad("batch f --listen tcp://*:1", "--workers-keys");
+	bad("build " S "a --to none --json", "but of quarry plan");
 }
 
 static void
@@ -413,6 +450,7 @@ main(void)
 	    cmocka_unit_test(settings),
 	    cmocka_unit_test(work),
 	    cmocka_unit_test(request_files),
+	    cmocka_unit_test(batch),
 	    cmocka_unit_test(launch),
 	    cmocka_unit_test(coordinator),
 	    cmocka_unit_test(wrong),

@@ -44,6 +44,33 @@ longest_first_and_one_ahead(void **state)
 	sched_free(s);
 }
 
+/* Also those that are too large for a worker which handed one back. */
+static void
+another_order_than_by_weight(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, 10);
+	add(s, 30);
+	add(s, 20);
+	add(s, 5);
+	for (uint64_t i = 0; i < 4; i++)
+		sched_set_order(s, (struct job_id){i}, i % 2 == 0 ? 9 : 4);
+	up(s, 0, 0, 1);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 2, 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+	/* Not 20, nor 30, which comes next, but what is behind them. */
+	sched_postpone(s, 0, (struct worker_id){0}, (struct job_id){2}, 1);
+	expect(s, 0, SCHED_SEND, 3, 0);
+	expect_nothing(s, 0);
+	assert_int_equal(done(s, 0, 3, 1, &one), SCHED_ACCEPTED);
+	expect(s, 1, SCHED_SEND, 2, 0);
+	expect(s, 1, SCHED_SEND, 1, 0);
+	sched_free(s);
+}
+
 static void
 results_count_once(void **state)
 {
@@ -268,6 +295,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(longest_first_and_one_ahead),
+	    cmocka_unit_test(another_order_than_by_weight),
 	    cmocka_unit_test(results_count_once),
 	    cmocka_unit_test(dead_workers_jobs_go_elsewhere),
 	    cmocka_unit_test(poison_fails_after_three),

@@ -1,0 +1,33 @@
+/*
+ * In which repository of a registry each blob is, as far as pushes of this run
+ * have seen: a registry can mount it from there into another one.  A blob that
+ * several images have is so sent to a registry once.  Any thread.
+ */
+#ifndef BLOB_PLACES_H
+#define BLOB_PLACES_H
+
+#include <stdbool.h>
+
+struct blob_places;
+struct digest;
+struct err;
+
+int blob_places_new(struct blob_places **out, struct err *e);
+void blob_places_free(struct blob_places *p);
+
+/*
+ * Before the blob is put into repo: *from is another repository of the
+ * registry base that has it, or NULL; valid as long as p.  Where another
+ * thread puts it to that registry for the first time, that is waited for.
+ * true: whoever asks is the first, and others wait until blob_places_end.  A
+ * thread is the first for one blob at a time, so none waits for ever.  p NULL:
+ * nothing is known.
+ */
+bool blob_places_begin(struct blob_places *p, const char *base,
+    const char *repo, const struct digest *blob, const char **from);
+
+/* After begin said true: whether the blob is there now. */
+void blob_places_end(struct blob_places *p, const char *base,
+    const struct digest *blob, bool there);
+
+#endif

@@ -1,0 +1,169 @@
+/* Where a blob can be mounted from: another repository, the same registry. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "blob_places.h"
+#include "digest.h"
+#include "err.h"
+
+#define HERE "https://here.example"
+#define THERE "https://there.example"
+
+static struct err e;
+
+/* Where a push into repo would mount it from; "" if it is the first. */
+static const char *
+begin(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob)
+{
+	const char *from;
+
+	if (blob_places_begin(p, base, repo, blob, &from)) {
+		assert_null(from);
+		return "";
+	}
+	return from;
+}
+
+static void
+another_repository_of_the_same_registry(void **state)
+{
+	struct blob_places *p;
+	struct digest a, b;
+
+	(void)state;
+	digest_of("a", 1, &a);
+	digest_of("b", 1, &b);
+	assert_int_equal(blob_places_new(&p, &e), 0);
+	assert_string_equal(begin(p, HERE, "x", &a), "");
+	blob_places_end(p, HERE, &a, true);
+	assert_null(begin(p, HERE, "x", &a));
+	assert_string_equal(begin(p, HERE, "y", &a), "x");
+	assert_string_equal(begin(p, HERE, "y", &b), "");
+	blob_places_end(p, HERE, &b, true);
+	/* Another registry has nothing yet. */
+	assert_string_equal(begin(p, THERE, "q", &a), "");
+	blob_places_end(p, THERE, &a, true);
+	assert_string_equal(begin(p, THERE, "y", &a), "q");
+	assert_string_equal(begin(p, HERE, "z", &a), "x");
+	blob_places_free(p);
+}
+
+/* Whoever comes next is the first then, in a repository of its own. */
+static void
+one_that_failed(void **state)
+{
+	struct blob_places *p;
+	struct digest a;
+
+	(void)state;
+	digest_of("a", 1, &a);
+	assert_int_equal(blob_places_new(&p, &e), 0);
+	assert_string_equal(begin(p, HERE, "x", &a), "");
+	blob_places_end(p, HERE, &a, false);
+	assert_string_equal(begin(p, HERE, "y", &a), "");
+	blob_places_end(p, HERE, &a, true);
+	assert_string_equal(begin(p, HERE, "x", &a), "y");
+	blob_places_free(p);
+}
+
+struct waiting {
+	struct blob_places *p;
+	struct digest blob;
+	const char *from;
+	bool first, over;
+};
+
+static void *
+wait_for_it(void *arg)
+{
+	struct waiting *w = arg;
+
+	w->first = blob_places_begin(w->p, HERE, "y", &w->blob, &w->from);
+	__atomic_store_n(&w->over, true, __ATOMIC_SEQ_CST);
+	return NULL;
+}
+
+static void
+others_wait_for_the_first(void **state)
+{
+	(void)state;
+	for (int there = 0; there < 2; there++) {
+		struct waiting w = {.from = "?"};
+		pthread_t thread;
+
+		digest_of("a", 1, &w.blob);
+		assert_int_equal(blob_places_new(&w.p, &e), 0);
+		assert_string_equal(begin(w.p, HERE, "x", &w.blob), "");
+		assert_int_equal(
+		    pthread_create(&thread, NULL, wait_for_it, &w), 0);
+		usleep(50000);
+		assert_false(__atomic_load_n(&w.over, __ATOMIC_SEQ_CST));
+		blob_places_end(w.p, HERE, &w.blob, there != 0);
+		pthread_join(thread, NULL);
+		assert_int_equal(w.first, !there);
+		if (there)
+			assert_string_equal(w.from, "x");
+		else
+			assert_null(w.from);
+		blob_places_free(w.p);
+	}
+}
+
+static void
+many_blobs(void **state)
+{
+	struct blob_places *p;
+	char repo[32];
+
+	(void)state;
+	assert_int_equal(blob_places_new(&p, &e), 0);
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < 3000; i++) {
+			struct digest d;
+
+			digest_of(&i, sizeof(i), &d);
+			snprintf(repo, sizeof(repo), "r%d", i / 100);
+			if (round == 1) {
+				assert_string_equal(
+				    begin(p, HERE, "other", &d), repo);
+				continue;
+			}
+			assert_string_equal(begin(p, HERE, repo, &d), "");
+			blob_places_end(p, HERE, &d, true);
+		}
+	blob_places_free(p);
+}
+
+static void
+without_any_nothing_is_known(void **state)
+{
+	struct digest a = {{0}};
+
+	(void)state;
+	assert_null(begin(NULL, HERE, "y", &a));
+	blob_places_free(NULL);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(another_repository_of_the_same_registry),
+	    cmocka_unit_test(one_that_failed),
+	    cmocka_unit_test(others_wait_for_the_first),
+	    cmocka_unit_test(many_blobs),
+	    cmocka_unit_test(without_any_nothing_is_known),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
