@@ -3,10 +3,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <zmq.h>
@@ -14,7 +12,6 @@
 #include "blob_fetch.h"
 #include "dispatch_state.h"
 #include "err.h"
-#include "interrupt.h"
 #include "job_send.h"
 #include "link.h"
 #include "local_workers.h"
@@ -36,8 +33,6 @@
 #define STOOD_MS 3000
 /* Between two looks at the sockets: with many workers each takes its time. */
 #define ACTIONS_MAX 16
-/* Local workers that die before they say HELLO, in a row. */
-#define START_FAILURES_MAX 3
 #define HELLO_MS 10000
 #define GRACE_MS 500
 
@@ -45,73 +40,6 @@ int64_t
 dispatch_now(const struct dispatch *d)
 {
 	return monotime_ms() - d->stood;
-}
-
-static int
-child_signals(bool hangup, struct err *e)
-{
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	if (hangup) {
-		interrupt_leave_hangup();
-		sigaddset(&set, SIGHUP);
-	}
-	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
-	    (fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
-		return err_set(e, ERR_FATAL, errno, "signalfd");
-	return fd;
-}
-
-/* Sockets have short names (107 bytes), so not every TMPDIR will do. */
-static const char *
-socket_parent(void)
-{
-	const char *names[] = {"XDG_RUNTIME_DIR", "TMPDIR"};
-
-	for (size_t i = 0; i < 2; i++) {
-		const char *dir = getenv(names[i]);
-
-		if (dir != NULL && dir[0] == '/' && strlen(dir) < 80 &&
-		    access(dir, W_OK | X_OK) == 0)
-			return dir;
-	}
-	return "/tmp";
-}
-
-static int
-listen_here(struct dispatch *d, struct err *e)
-{
-	if (scratch_folder(d->scratch, socket_parent(), &d->folder, e) < 0)
-		return err_ctx(e, "socket folder");
-	if (asprintf(&d->endpoint, "ipc://%s/c", d->folder) < 0) {
-		d->endpoint = NULL;
-		return err_set(e, ERR_FATAL, errno, "endpoint");
-	}
-	if ((d->ctx = zmq_ctx_new()) == NULL)
-		return err_set(e, ERR_FATAL, errno, "zmq_ctx_new");
-	return link_listen(d->ctx, d->endpoint, NULL, &d->link, e);
-}
-
-static int
-start_workers(
-    struct dispatch *d, const struct dispatch_config *c, struct err *e)
-{
-	size_t slots = c->slots;
-
-	if (local_workers_new(
-		c->worker_program, d->endpoint, c->caches, &d->local, e) < 0)
-		return -1;
-	for (size_t left = c->workers; left > 0; left--) {
-		size_t share = (slots + left - 1) / left;
-
-		if (local_workers_start(d->local, share, e) < 0)
-			return -1;
-		slots -= share;
-	}
-	return 0;
 }
 
 static void
@@ -161,11 +89,12 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 		return err_set(e, ERR_FATAL, errno, "random number");
 	d->session |= 1; /* never 0, which is none */
 	dispatch_status_open(d, config);
-	if ((d->child_fd = child_signals(
+	if ((d->child_fd = dispatch_local_signals(
 		 config->keys != NULL || config->hangup != NULL, e)) < 0 ||
-	    listen_here(d, e) < 0 || dispatch_remote_open(d, config, e) < 0 ||
+	    dispatch_local_listen(d, e) < 0 ||
+	    dispatch_remote_open(d, config, e) < 0 ||
 	    dispatch_locality_open(d, config, e) < 0 ||
-	    start_workers(d, config, e) < 0 ||
+	    dispatch_local_start(d, config, e) < 0 ||
 	    dispatch_launch_start(d, config, e) < 0)
 		return -1;
 	*out = STEAL(&d);
@@ -225,41 +154,6 @@ const char *
 dispatch_encoder(const struct dispatch *d, enum encoding_kind kind)
 {
 	return d->encoder[kind];
-}
-
-/* Local workers that ended: their jobs go elsewhere, others take their place.
- */
-static int
-replace(struct dispatch *d, struct err *e)
-{
-	struct signalfd_siginfo info;
-	struct local_exit gone;
-
-	while (read(d->child_fd, &info, sizeof(info)) > 0)
-		if (info.ssi_signo == SIGHUP) {
-			dispatch_remote_reload(d);
-			if (d->hangup != NULL)
-				d->hangup(d->hangup_arg);
-		}
-	while (local_workers_ended(d->local, &gone)) {
-		for (size_t i = 0; i < d->n_peers; i++)
-			if (d->peer[i].local == gone.pid) {
-				log_line(LOG_INFO,
-				    "worker %s: %s; another "
-				    "one takes its place",
-				    d->peer[i].name, gone.why);
-				peer_gone(d, &d->peer[i], gone.why);
-				break;
-			}
-		if (gone.at_start && ++d->start_failures == START_FAILURES_MAX)
-			return err_set(e, ERR_FATAL, 0,
-			    "workers end before they say a word: %s "
-			    "(--worker-program names another program)",
-			    gone.why);
-		if (local_workers_start(d->local, gone.slots, e) < 0)
-			return -1;
-	}
-	return 0;
 }
 
 static void
@@ -525,7 +419,7 @@ wait_for_more(struct dispatch *d, struct pollfd *extra, size_t n_extra,
 		extra[i].revents = n > 0 ? fds[4 + i].revents : 0;
 	dispatch_blobs_beat(d);
 	local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
-	if ((n == 0 || fds[1].revents != 0) && replace(d, e) < 0)
+	if ((n == 0 || fds[1].revents != 0) && dispatch_local_replace(d, e) < 0)
 		return -1;
 	return dispatch_launch_check(d, e);
 }

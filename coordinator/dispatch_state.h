@@ -1,6 +1,7 @@
 /*
  * Inside of dispatch: its state, and what its files call of each other.
- * dispatch.c starts, loops and ends; dispatch_tasks.c keeps the jobs, of which
+ * dispatch.c starts, loops and ends; dispatch_local.c has the workers of this
+ * machine; dispatch_tasks.c keeps the jobs, of which
  * a server adds more; dispatch_peers.c keeps the workers that
  * are there, and dispatch_join.c lets them in;
  * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
@@ -218,6 +219,17 @@ void peers_free(struct dispatch *d);
 
 /* Forgets the peer; a local process is killed, and so replaced. */
 void peer_gone(struct dispatch *d, struct peer *p, const char *why);
+
+/*
+ * dispatch_local.c: the workers of this machine, which are its children: a
+ * descriptor of their ends (and of SIGHUP), the socket, their start, and others
+ * for those that have ended.
+ */
+int dispatch_local_signals(bool hangup, struct err *e);
+int dispatch_local_listen(struct dispatch *d, struct err *e);
+int dispatch_local_start(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+int dispatch_local_replace(struct dispatch *d, struct err *e);
 
 /* Listens for workers of other machines, if that is wanted. */
 int dispatch_remote_open(
