@@ -418,6 +418,7 @@ serve_queue_end(struct serve_queue *q, struct serve_job *job)
 	while (job->n_wants > 0)
 		remove_want(q, TAILQ_FIRST(&job->wants));
 	--*count_of(q, job->state);
+	q->counts.dropped += job->state != SERVE_RUNNING;
 	if (job->has_key)
 		hash_index_remove(&q->by_key, hash_of(&job->key), job->slot);
 	q->job[job->slot] = NULL;

@@ -135,6 +135,7 @@ struct serve_job *serve_queue_any(struct serve_queue *q);
 
 struct serve_counts {
 	size_t held, queued, running, wants;
+	uint64_t dropped; /* jobs that ended before they ran, so far */
 };
 void serve_queue_count(const struct serve_queue *q, struct serve_counts *out);
 

@@ -15,8 +15,9 @@ serve_status_more(void *serve, struct status *out, struct err *e)
 
 	/* What waits for its turn is not dispatch's yet. */
 	serve_queue_count(s->queue, &n);
-	out->jobs.added += n.queued + n.held;
+	out->jobs.added += n.queued + n.held + n.dropped;
 	out->jobs.queued += n.queued + n.held;
+	out->jobs.left += n.dropped;
 	out->cached = s->cached;
 	out->client = calloc(s->n_clients + 1, sizeof(*out->client));
 	if (out->client == NULL)

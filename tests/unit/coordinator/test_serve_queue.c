@@ -104,6 +104,11 @@ one_job_for_all_who_want_it(void **state)
 	serve_queue_end(q, job);
 	assert_null(serve_queue_next(q));
 	assert_null(serve_queue_any(q));
+	/* What ends before its turn is counted. */
+	serve_queue_end(q, want(q, fa, 8, 5));
+	serve_queue_count(q, &n);
+	assert_int_equal(n.dropped, 1);
+	assert_int_equal(n.queued, 0);
 	serve_queue_leave(q, fa);
 	serve_queue_leave(q, fb);
 	serve_queue_free(q);

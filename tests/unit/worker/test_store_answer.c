@@ -83,16 +83,21 @@ ask(struct store_answer *a, uint64_t number)
 	store_answer_ask(a, &m);
 }
 
-/* What is said next; a moment is waited for it. */
+/* What is said next; a moment is waited for it.  Bits: until the next call. */
 static struct msg
 next(struct store_answer *a)
 {
+	static uint8_t bits[MSG_BITS_MAX];
 	int64_t until = monotime_ms() + 10000;
 	struct msg m;
 
 	while (!store_answer_next(a, &m)) {
 		assert_true(monotime_ms() < until);
 		monotime_wait(store_answer_fd(a), 10);
+	}
+	if (m.type == MSG_HAVE) {
+		memcpy(bits, m.have.bits, m.have.n);
+		m.have.bits = bits;
 	}
 	store_answer_said(a);
 	return m;
