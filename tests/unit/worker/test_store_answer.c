@@ -95,7 +95,7 @@ next(struct store_answer *a)
 		assert_true(monotime_ms() < until);
 		monotime_wait(store_answer_fd(a), 10);
 	}
-	if (m.type == MSG_HAVE) {
+	if (m.type == MSG_HAVE && m.have.n > 0) {
 		memcpy(bits, m.have.bits, m.have.n);
 		m.have.bits = bits;
 	}
