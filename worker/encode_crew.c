@@ -9,6 +9,7 @@
 #include "encoder.h"
 #include "encoding.h"
 #include "err.h"
+#include "memory_gate.h"
 #include "own.h"
 #include "quiet_thread.h"
 
@@ -21,8 +22,9 @@ struct encode_member {
 	struct encode_member *idle; /* the next one that is */
 	pthread_t thread;
 	pthread_cond_t change;
-	bool given;    /* it has a chunk that is not done */
-	bool borrowed; /* else it is on the list of idle ones */
+	bool given;	   /* it has a chunk that is not done */
+	bool borrowed;	   /* else it is on the list of idle ones */
+	uint64_t reserved; /* of memory, while it is borrowed */
 
 	/* The thread's while a chunk is given, else the borrower's. */
 	struct encoding encoding; /* of the encoder */
@@ -35,14 +37,16 @@ struct encode_member {
 };
 
 struct encode_crew {
-	pthread_mutex_t lock;
+	struct memory_gate *gate;
+	pthread_mutex_t lock; /* all below */
 	size_t cores, layers, lent;
 	bool stop;
 	struct encode_member *all, *idle;
 };
 
 int
-encode_crew_new(size_t cores, struct encode_crew **out, struct err *e)
+encode_crew_new(size_t cores, struct memory_gate *gate,
+    struct encode_crew **out, struct err *e)
 {
 	struct encode_crew *crew = calloc(1, sizeof(*crew));
 
@@ -50,6 +54,7 @@ encode_crew_new(size_t cores, struct encode_crew **out, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "encoders");
 	pthread_mutex_init(&crew->lock, NULL);
 	crew->cores = cores;
+	crew->gate = gate;
 	*out = crew;
 	return 0;
 }
@@ -178,8 +183,9 @@ member_new(struct encode_crew *crew)
 	return m;
 }
 
+/* One that is idle, or new; NULL: no core is. */
 static struct encode_member *
-borrow(struct encode_crew *crew)
+take(struct encode_crew *crew)
 {
 	struct encode_member *m = NULL;
 
@@ -195,6 +201,21 @@ borrow(struct encode_crew *crew)
 		crew->lent++;
 	}
 	pthread_mutex_unlock(&crew->lock);
+	return m;
+}
+
+static struct encode_member *
+borrow(struct encode_crew *crew, const struct encoding *encoding)
+{
+	uint64_t need = crew->gate == NULL ? 0 : memory_gate_encoder(encoding);
+	struct encode_member *m;
+
+	if (need > 0 && !memory_gate_lend(crew->gate, need))
+		return NULL;
+	if ((m = take(crew)) != NULL)
+		m->reserved = need;
+	else if (need > 0)
+		memory_gate_return(crew->gate, need);
 	return m;
 }
 
@@ -223,7 +244,7 @@ struct encode_member *
 encode_crew_start(struct encode_crew *crew, const struct encoding *encoding,
     uint8_t **chunk, size_t room, size_t len)
 {
-	struct encode_member *m = borrow(crew);
+	struct encode_member *m = borrow(crew, encoding);
 	uint8_t *swap;
 
 	if (m == NULL)
@@ -266,6 +287,8 @@ encode_member_back(struct encode_member *m)
 {
 	struct encode_crew *crew = m->crew;
 
+	if (m->reserved > 0)
+		memory_gate_return(crew->gate, m->reserved);
 	pthread_mutex_lock(&crew->lock);
 	m->borrowed = false;
 	m->idle = crew->idle;

@@ -17,9 +17,14 @@ struct encode_crew;
 struct encode_member;
 struct encoding;
 struct err;
+struct memory_gate;
 
-/* cores: how many of them layers and members together may keep busy. */
-int encode_crew_new(size_t cores, struct encode_crew **out, struct err *e);
+/*
+ * cores: how many of them layers and members together may keep busy.  gate:
+ * says whether there is memory for one more; borrowed, or NULL.
+ */
+int encode_crew_new(size_t cores, struct memory_gate *gate,
+    struct encode_crew **out, struct err *e);
 /* All members have been given back.  Ends the threads. */
 void encode_crew_free(struct encode_crew *crew);
 void encode_crew_freep(struct encode_crew **crew);

@@ -170,7 +170,7 @@ job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "eventfd");
 	}
 	if (memory_gate_new("", &pool->gate, e) < 0 ||
-	    encode_crew_new(n_threads, &pool->crew, e) < 0) {
+	    encode_crew_new(n_threads, pool->gate, &pool->crew, e) < 0) {
 		memory_gate_free(pool->gate);
 		close(pool->fd);
 		free(pool);

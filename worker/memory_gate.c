@@ -70,6 +70,21 @@ zstd_tables(int level)
 	return 65 * MIB;
 }
 
+/* Of one encoder, with its chunk and what comes of it. */
+uint64_t
+memory_gate_encoder(const struct encoding *encoding)
+{
+	switch (encoding->kind) {
+	case ENCODING_NONE:
+		break;
+	case ENCODING_GZIP:
+		return encoding->level < 10 ? NEED_GZIP : NEED_GZIP_SLOW;
+	case ENCODING_ZSTD:
+		return NEED_ZSTD + zstd_tables(encoding->level);
+	}
+	return 0;
+}
+
 uint64_t
 memory_gate_need(const struct layer_job *job)
 {
@@ -78,19 +93,8 @@ memory_gate_need(const struct layer_job *job)
 	if (job->spec.source == LAYER_FROM_STORE && job->inputs != NULL &&
 	    job->inputs->caches.n_urls > 0)
 		need += NEED_NAR;
-	if (job->spec.measure)
-		return need;
-	switch (job->spec.encoding.kind) {
-	case ENCODING_NONE:
-		break;
-	case ENCODING_GZIP:
-		need +=
-		    job->spec.encoding.level < 10 ? NEED_GZIP : NEED_GZIP_SLOW;
-		break;
-	case ENCODING_ZSTD:
-		need += NEED_ZSTD + zstd_tables(job->spec.encoding.level);
-		break;
-	}
+	if (!job->spec.measure)
+		need += memory_gate_encoder(&job->spec.encoding);
 	return need;
 }
 
@@ -140,6 +144,28 @@ memory_gate_leave(struct memory_gate *g, uint64_t need)
 {
 	pthread_mutex_lock(&g->lock);
 	g->jobs--;
+	g->reserved -= need;
+	pthread_mutex_unlock(&g->lock);
+}
+
+bool
+memory_gate_lend(struct memory_gate *g, uint64_t need)
+{
+	struct err none = ERR_INIT;
+	bool lends;
+
+	pthread_mutex_lock(&g->lock);
+	lends = check(g, 2 * need, &none) == 0;
+	if (lends)
+		g->reserved += need;
+	pthread_mutex_unlock(&g->lock);
+	return lends;
+}
+
+void
+memory_gate_return(struct memory_gate *g, uint64_t need)
+{
+	pthread_mutex_lock(&g->lock);
 	g->reserved -= need;
 	pthread_mutex_unlock(&g->lock);
 }

@@ -7,8 +7,10 @@
 #ifndef MEMORY_GATE_H
 #define MEMORY_GATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+struct encoding;
 struct err;
 struct layer_job;
 struct memory_gate;
@@ -26,5 +28,13 @@ uint64_t memory_gate_need(const struct layer_job *job);
 /* ERR_RETRY with ENOMEM: not now; else memory_gate_leave has to follow. */
 int memory_gate_enter(struct memory_gate *g, uint64_t need, struct err *e);
 void memory_gate_leave(struct memory_gate *g, uint64_t need);
+
+/*
+ * The same for what a job can do without: another encoder, beside the one that
+ * its need has in it.  Only while a job that needs as much could still begin.
+ */
+uint64_t memory_gate_encoder(const struct encoding *encoding);
+bool memory_gate_lend(struct memory_gate *g, uint64_t need);
+void memory_gate_return(struct memory_gate *g, uint64_t need);
 
 #endif

@@ -82,7 +82,8 @@ test_same_bytes(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < 4; i++)
-		assert_int_equal(encode_crew_new(1 << i, &crew[i], &e), 0);
+		assert_int_equal(
+		    encode_crew_new(1 << i, NULL, &crew[i], &e), 0);
 	for (size_t i = 0; i < 12; i++) {
 		const struct encoding *by = &encoding[i % 3];
 		struct taken alone = {.n = 0};
@@ -118,7 +119,7 @@ test_cores(void **state)
 	size_t len;
 
 	(void)state;
-	assert_int_equal(encode_crew_new(3, &crew, &e), 0);
+	assert_int_equal(encode_crew_new(3, NULL, &crew, &e), 0);
 	encode_crew_join(crew);
 	for (size_t i = 0; i < 3; i++) {
 		m[i] = encode_crew_start(crew, &encoding, &chunk, 1000, 999);
@@ -154,7 +155,7 @@ test_failures(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(encode_crew_new(4, &crew, &e), 0);
+	assert_int_equal(encode_crew_new(4, NULL, &crew, &e), 0);
 	for (size_t at = 1; at <= 7; at++) {
 		struct taken t = {.fail_at = at};
 
@@ -198,7 +199,7 @@ test_shared(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	assert_int_equal(encode_crew_new(6, &crew, &e), 0);
+	assert_int_equal(encode_crew_new(6, NULL, &crew, &e), 0);
 	for (size_t i = 0; i < 4; i++) {
 		l[i].crew = crew;
 		l[i].data = data;

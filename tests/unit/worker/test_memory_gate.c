@@ -12,6 +12,8 @@
 
 #include <cmocka.h>
 
+#include "encode_crew.h"
+#include "encoding.h"
 #include "err.h"
 #include "layer_inputs.h"
 #include "layer_run.h"
@@ -185,13 +187,53 @@ test_need(void **state)
 	assert_int_equal(memory_gate_need(&job), 22 * MIB);
 }
 
+/* Helpers get what is left over, and not what a job may want next. */
+static void
+test_lends(void **state)
+{
+	const struct encoding encoding = {ENCODING_ZSTD, 19};
+	uint64_t need = memory_gate_encoder(&encoding);
+	struct memory_gate *g = gate();
+	struct encode_crew *crew = NULL;
+	struct encode_member *m;
+	uint8_t *chunk = calloc(1, 1000);
+	struct err e = ERR_INIT;
+	const void *out;
+	size_t len;
+
+	(void)state;
+	assert_int_equal(need, 73 * MIB);
+	assert_int_equal(encode_crew_new(8, g, &crew, &e), 0);
+	memory(32 + 20 + 2 * 73 - 1, 10);
+	assert_true(enters(g, 20));
+	encode_crew_join(crew);
+	assert_null(encode_crew_start(crew, &encoding, &chunk, 1000, 9));
+	memory(32 + 20 + 2 * 73, 10);
+	m = encode_crew_start(crew, &encoding, &chunk, 1000, 9);
+	assert_non_null(m);
+	/* A job still may, a second helper may not. */
+	assert_null(encode_crew_start(crew, &encoding, &chunk, 1000, 9));
+	assert_true(enters(g, 73));
+	memory_gate_leave(g, 73 * MIB);
+	assert_int_equal(encode_member_wait(m, &out, &len, &e), 0);
+	encode_member_back(m);
+	m = encode_crew_start(crew, &encoding, &chunk, 1000, 9);
+	assert_non_null(m);
+	assert_int_equal(encode_member_wait(m, &out, &len, &e), 0);
+	encode_member_back(m);
+	encode_crew_free(crew);
+	memory_gate_leave(g, 20 * MIB);
+	memory_gate_free(g);
+	free(chunk);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lets_in),
 	    cmocka_unit_test(test_taken), cmocka_unit_test(test_alone),
 	    cmocka_unit_test(test_plenty), cmocka_unit_test(test_unknown),
-	    cmocka_unit_test(test_need)};
+	    cmocka_unit_test(test_need), cmocka_unit_test(test_lends)};
 	char command[100];
 	int rc;
 
