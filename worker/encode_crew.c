@@ -22,13 +22,13 @@ struct encode_member {
 	struct encode_member *idle; /* the next one that is */
 	pthread_t thread;
 	pthread_cond_t change;
-	bool given;	   /* it has a chunk that is not done */
-	bool borrowed;	   /* else it is on the list of idle ones */
-	uint64_t reserved; /* of memory, while it is borrowed */
+	bool given;    /* it has a chunk that is not done */
+	bool borrowed; /* else it is on the list of idle ones */
 
 	/* The thread's while a chunk is given, else the borrower's. */
 	struct encoding encoding; /* of the encoder */
 	struct encoder *encoder;  /* or NULL */
+	uint64_t reserved;	  /* of memory, while it has one */
 	uint8_t *chunk;		  /* or NULL */
 	size_t room, len;
 	const void *out;
@@ -62,6 +62,9 @@ encode_crew_new(size_t cores, struct memory_gate *gate,
 static void
 member_forget(struct encode_member *m)
 {
+	if (m->reserved > 0)
+		memory_gate_return(m->crew->gate, m->reserved);
+	m->reserved = 0;
 	encoder_freep(&m->encoder);
 	free(m->chunk);
 	m->chunk = NULL;
@@ -204,34 +207,34 @@ take(struct encode_crew *crew)
 	return m;
 }
 
-static struct encode_member *
-borrow(struct encode_crew *crew, const struct encoding *encoding)
+/* It gets an encoder, and memory for it; false: there is none. */
+static bool
+get_encoder(struct encode_member *m, const struct encoding *encoding)
 {
-	uint64_t need = crew->gate == NULL ? 0 : memory_gate_encoder(encoding);
-	struct encode_member *m;
+	uint64_t need = memory_gate_encoder(encoding);
+	struct err none = ERR_INIT;
 
-	if (need > 0 && !memory_gate_lend(crew->gate, need))
-		return NULL;
-	if ((m = take(crew)) != NULL)
+	if (m->crew->gate != NULL) {
+		if (!memory_gate_lend(m->crew->gate, need))
+			return false;
 		m->reserved = need;
-	else if (need > 0)
-		memory_gate_return(crew->gate, need);
-	return m;
+	}
+	m->encoding = *encoding;
+	return encoder_new(encoding, &m->encoder, &none) == 0;
 }
 
 /* Its encoder and its chunk are as they are wanted; it is borrowed. */
 static bool
 equip(struct encode_member *m, const struct encoding *encoding, size_t room)
 {
-	struct err none = ERR_INIT;
-
 	if (m->encoder != NULL &&
 	    (m->encoding.kind != encoding->kind ||
 		m->encoding.level != encoding->level))
 		member_forget(m);
-	if (m->encoder == NULL && encoder_new(encoding, &m->encoder, &none) < 0)
+	if (m->encoder == NULL && !get_encoder(m, encoding)) {
+		member_forget(m);
 		return false;
-	m->encoding = *encoding;
+	}
 	if (m->room == room)
 		return true;
 	free(m->chunk);
@@ -244,7 +247,7 @@ struct encode_member *
 encode_crew_start(struct encode_crew *crew, const struct encoding *encoding,
     uint8_t **chunk, size_t room, size_t len)
 {
-	struct encode_member *m = borrow(crew, encoding);
+	struct encode_member *m = take(crew);
 	uint8_t *swap;
 
 	if (m == NULL)
@@ -287,8 +290,6 @@ encode_member_back(struct encode_member *m)
 {
 	struct encode_crew *crew = m->crew;
 
-	if (m->reserved > 0)
-		memory_gate_return(crew->gate, m->reserved);
 	pthread_mutex_lock(&crew->lock);
 	m->borrowed = false;
 	m->idle = crew->idle;

@@ -27,8 +27,8 @@ struct memory_gate {
 	pthread_mutex_t lock; /* all below */
 	const char *root;
 	size_t jobs;	   /* that are inside */
-	uint64_t reserved; /* by them */
-	uint64_t before;   /* what the process had when there were none */
+	uint64_t reserved; /* by them, and by helpers */
+	uint64_t before;   /* what the process has besides */
 	int64_t look_at;   /* until then there is plenty, */
 	uint64_t plenty;   /* for that much in all */
 };
@@ -109,6 +109,11 @@ check(struct memory_gate *g, uint64_t need, struct err *e)
 		return 0;
 	has = memory_taken(g->root);
 	left = memory_left(g->root);
+	/* What was there before the jobs was given back. */
+	if (has < g->before) {
+		want -= g->before - has;
+		g->before = has;
+	}
 	/* What others have taken beyond theirs is not this one's. */
 	want = want > has + need ? want - has : need;
 	if (left < want + MEMORY_KEEP_FREE)
@@ -121,6 +126,15 @@ check(struct memory_gate *g, uint64_t need, struct err *e)
 	return 0;
 }
 
+/* By nobody who has reserved it: helpers that are idle have what is theirs. */
+static uint64_t
+taken_besides(const struct memory_gate *g)
+{
+	uint64_t has = memory_taken(g->root);
+
+	return has > g->reserved ? has - g->reserved : 0;
+}
+
 int
 memory_gate_enter(struct memory_gate *g, uint64_t need, struct err *e)
 {
@@ -128,7 +142,7 @@ memory_gate_enter(struct memory_gate *g, uint64_t need, struct err *e)
 
 	pthread_mutex_lock(&g->lock);
 	if (g->jobs == 0)
-		g->before = memory_taken(g->root);
+		g->before = taken_besides(g);
 	else
 		rc = check(g, need, e);
 	if (rc == 0) {

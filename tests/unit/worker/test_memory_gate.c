@@ -2,6 +2,7 @@
 #include "memory_gate.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -187,6 +188,21 @@ test_need(void **state)
 	assert_int_equal(memory_gate_need(&job), 22 * MIB);
 }
 
+/* What was there before the jobs, and is given back, is not wanted again. */
+static void
+test_given_back(void **state)
+{
+	struct memory_gate *g = gate();
+
+	(void)state;
+	memory(1000, 520);
+	assert_true(enters(g, 79));
+	memory(200, 89);
+	assert_true(enters(g, 79));
+	assert_false(enters(g, 79));
+	memory_gate_free(g);
+}
+
 /* Helpers get what is left over, and not what a job may want next. */
 static void
 test_lends(void **state)
@@ -199,6 +215,7 @@ test_lends(void **state)
 	uint8_t *chunk = calloc(1, 1000);
 	struct err e = ERR_INIT;
 	const void *out;
+	bool came;
 	size_t len;
 
 	(void)state;
@@ -215,12 +232,20 @@ test_lends(void **state)
 	assert_null(encode_crew_start(crew, &encoding, &chunk, 1000, 9));
 	assert_true(enters(g, 73));
 	memory_gate_leave(g, 73 * MIB);
+	/* Idle it keeps its memory for a while, and what it has reserved. */
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(encode_member_wait(m, &out, &len, &e), 0);
+		encode_member_back(m);
+		assert_false(enters(g, 74));
+		m = encode_crew_start(crew, &encoding, &chunk, 1000, 9);
+		assert_non_null(m);
+	}
 	assert_int_equal(encode_member_wait(m, &out, &len, &e), 0);
 	encode_member_back(m);
-	m = encode_crew_start(crew, &encoding, &chunk, 1000, 9);
-	assert_non_null(m);
-	assert_int_equal(encode_member_wait(m, &out, &len, &e), 0);
-	encode_member_back(m);
+	for (int i = 0; !(came = enters(g, 74)) && i < 200; i++)
+		poll(NULL, 0, 50);
+	assert_true(came);
+	memory_gate_leave(g, 74 * MIB);
 	encode_crew_free(crew);
 	memory_gate_leave(g, 20 * MIB);
 	memory_gate_free(g);
@@ -233,7 +258,8 @@ main(void)
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_lets_in),
 	    cmocka_unit_test(test_taken), cmocka_unit_test(test_alone),
 	    cmocka_unit_test(test_plenty), cmocka_unit_test(test_unknown),
-	    cmocka_unit_test(test_need), cmocka_unit_test(test_lends)};
+	    cmocka_unit_test(test_need), cmocka_unit_test(test_given_back),
+	    cmocka_unit_test(test_lends)};
 	char command[100];
 	int rc;
 
