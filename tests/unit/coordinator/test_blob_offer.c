@@ -499,8 +499,11 @@ test_cut(void **state)
 	pthread_join(thread, NULL);
 	close(p.fd);
 	outcome(&f->a, ERR_NONE, "");
-	/* No connection is spent on what had come before. */
-	assert_in_range(atomic_load(&p.cuts), 4, 6);
+	/*
+	 * Begun anew each time it would never end.  How much of what was on
+	 * its way a cut takes with it depends on who is how fast.
+	 */
+	assert_in_range(atomic_load(&p.cuts), 4, 12);
 }
 
 /* Sockets of the test's own. */
