@@ -66,8 +66,10 @@ put_field(json_t *doc, const struct status *s, const struct status_field *f)
 }
 
 static json_t *
-worker_value(const struct status_worker *w)
+worker_value(const struct status *s, size_t i)
 {
+	const struct status_worker *w = &s->worker[i];
+
 	return json_pack("{s:s,s:b,s:b,s:b,s:o,s:o,s:o,s:o,s:o,s:o}", "name",
 	    w->name, "remote", w->remote, "draining", w->draining, "aside",
 	    w->aside, "slots", count(w->slots), "running", count(w->running),
@@ -76,8 +78,10 @@ worker_value(const struct status_worker *w)
 }
 
 static json_t *
-client_value(const struct status_client *c)
+client_value(const struct status *s, size_t i)
 {
+	const struct status_client *c = &s->client[i];
+
 	return json_pack("{s:s,s:s,s:o,s:o}", "name", c->name, "image",
 	    c->image, "wanted", count(c->wanted), "done", count(c->done));
 }
@@ -96,35 +100,19 @@ fits(json_t *item, size_t *room)
 	return true;
 }
 
-/* The first of them, as many as have room; *cut: how many are left out. */
+/* Element i of one of the lists. */
+typedef json_t *value_at(const struct status *s, size_t i);
+
+/* The first n, as many as have room; *cut: how many are left out. */
 static json_t *
-workers_value(const struct status *s, size_t *room, uint64_t *cut)
+list_value(const struct status *s, size_t n, value_at *value, size_t *room,
+    uint64_t *cut)
 {
 	json_t *list = json_array(), *item;
 
-	for (size_t i = 0; i < s->n_workers; i++) {
-		if ((item = worker_value(&s->worker[i])) != NULL &&
-		    !fits(item, room)) {
-			*cut += s->n_workers - i;
-			break;
-		}
-		if (json_array_append_new(list, item) < 0) {
-			json_decref(list);
-			return NULL;
-		}
-	}
-	return list;
-}
-
-static json_t *
-clients_value(const struct status *s, size_t *room, uint64_t *cut)
-{
-	json_t *list = json_array(), *item;
-
-	for (size_t i = 0; i < s->n_clients; i++) {
-		if ((item = client_value(&s->client[i])) != NULL &&
-		    !fits(item, room)) {
-			*cut += s->n_clients - i;
+	for (size_t i = 0; i < n; i++) {
+		if ((item = value(s, i)) != NULL && !fits(item, room)) {
+			*cut += n - i;
 			break;
 		}
 		if (json_array_append_new(list, item) < 0) {
@@ -142,9 +130,11 @@ put_lists(json_t *doc, struct status *s, size_t room)
 	size_t half = room / 2, rest;
 	json_t *workers, *clients;
 
-	clients = clients_value(s, &half, &s->clients_omitted);
+	clients = list_value(
+	    s, s->n_clients, client_value, &half, &s->clients_omitted);
 	rest = half + room - room / 2;
-	workers = workers_value(s, &rest, &s->workers_omitted);
+	workers = list_value(
+	    s, s->n_workers, worker_value, &rest, &s->workers_omitted);
 	for (size_t i = 0; i < status_fields; i++)
 		if (put_field(doc, s, &status_field[i]) < 0) {
 			json_decref(workers);
