@@ -79,6 +79,16 @@ def read(path):
         return f.read()
 
 
+def tree_bytes(folder):
+    """{name: content} of all files below the folder."""
+    found = {}
+    for at, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(at, name)
+            found[os.path.relpath(path, folder)] = read(path)
+    return found
+
+
 def write(path, data, mode=None):
     with open(path, "wb") as f:
         f.write(data if isinstance(data, bytes) else data.encode())

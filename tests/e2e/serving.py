@@ -8,22 +8,13 @@ import time
 
 import quarrytest
 import zmtp
-from quarrytest import make_store, read
+from quarrytest import make_store, tree_bytes
 from remote import Remote, free_ports
 from zmtp import BEAT, CHUNK, COMMITTED, DATA_HELLO, ITEMS, JOB, PULL, \
     REFUSE, RELEASED, WELCOME
 
 CLIENT, MADE, STATUS, STATE = 21, 22, 23, 24
 NO_JOB = 3  # a kind of FAIL
-
-
-def tree_bytes(folder):
-    found = {}
-    for at, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(at, name)
-            found[os.path.relpath(path, folder)] = read(path)
-    return found
 
 
 class Client(zmtp.Peer):

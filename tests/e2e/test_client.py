@@ -6,21 +6,12 @@ import re
 import signal
 
 import quarrytest
-from quarrytest import Base, make_store, read, wait_for
+from quarrytest import Base, make_store, read, tree_bytes, wait_for
 from scripted_server import (BYE, CLIENT, COMMITTED, DONE, DROP, FAIL, ITEMS,
                              JOB, MADE, POSTPONE, WELCOME, Made, Server)
 from zmtp import Proxy
 
 RETRY, NO_JOB = 2, 3  # kinds of FAIL
-
-
-def tree_bytes(folder):
-    found = {}
-    for at, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(at, name)
-            found[os.path.relpath(path, folder)] = read(path)
-    return found
 
 
 class WithStore(Base):

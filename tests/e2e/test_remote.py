@@ -7,17 +7,8 @@ import unittest
 
 import quarrytest
 from caches import Caches
-from quarrytest import make_store, read
+from quarrytest import make_store, read, tree_bytes
 from remote import Remote
-
-
-def tree_bytes(folder):
-    found = {}
-    for at, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(at, name)
-            found[os.path.relpath(path, folder)] = read(path)
-    return found
 
 
 class WithStore(Remote):

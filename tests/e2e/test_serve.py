@@ -9,8 +9,8 @@ import time
 
 import quarrytest
 import zmtp
-from quarrytest import read, wait_for
-from serving import MADE, NO_JOB, Client, Serve, tree_bytes
+from quarrytest import read, tree_bytes, wait_for
+from serving import MADE, NO_JOB, Client, Serve
 from zmtp import BEAT, BYE, CANCEL, DONE, FAIL, ITEMS, JOB, POSTPONE, REFUSE, \
     WELCOME, WHO
 
