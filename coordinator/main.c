@@ -4,18 +4,18 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "batch.h"
-#include "build.h"
-#include "cache_command.h"
+#include "batch/batch.h"
+#include "build/build.h"
+#include "command/cache_command.h"
 #include "err.h"
-#include "index_command.h"
-#include "interrupt.h"
-#include "keygen.h"
+#include "command/index_command.h"
+#include "process/interrupt.h"
+#include "command/keygen.h"
 #include "log.h"
-#include "options.h"
-#include "plan.h"
-#include "serve.h"
-#include "status_command.h"
+#include "options/options.h"
+#include "command/plan.h"
+#include "serve/serve.h"
+#include "command/status_command.h"
 
 static int
 fail(const struct err *e)

@@ -12,7 +12,8 @@ report() { # file name lines limit
 	status=1
 }
 
-for file in {common,coordinator,worker}/*.[ch]; do
+mapfile -t programs < <(find common coordinator worker -name "*.[ch]" | sort)
+for file in "${programs[@]}"; do
 	lines=$(wc -l <"$file")
 	((lines <= 600)) || report "$file" "${file##*/}" "$lines" 600
 done

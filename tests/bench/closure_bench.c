@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include "closure.h"
-#include "closure_file.h"
+#include "closure/closure.h"
+#include "closure/closure_file.h"
 #include "err.h"
 #include "own.h"
 #include "store_path.h"

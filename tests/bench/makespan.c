@@ -20,7 +20,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "scheduler.h"
+#include "schedule/scheduler.h"
 
 enum { WORKERS_MAX = 4096, INSTANCES = 100, BEAT_MS = 1000 };
 

@@ -19,8 +19,8 @@
 
 #include "../unit/coordinator/graph_closure.h"
 #include "err.h"
-#include "layer_plan.h"
-#include "rank.h"
+#include "plan/layer_plan.h"
+#include "plan/rank.h"
 
 static uint64_t random_state = 88172645463325252u;
 

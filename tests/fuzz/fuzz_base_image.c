@@ -10,10 +10,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "base_image.h"
-#include "base_limits.h"
+#include "image/base_image.h"
+#include "image/base_limits.h"
 #include "err.h"
-#include "scratch.h"
+#include "process/scratch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -13,14 +13,14 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base_image.h"
-#include "base_limits.h"
-#include "base_registry.h"
+#include "image/base_image.h"
+#include "image/base_limits.h"
+#include "image/base_registry.h"
 #include "err.h"
-#include "push.h"
+#include "output/push.h"
 #include "registry.h"
-#include "registry_place.h"
-#include "scratch.h"
+#include "registry/registry_place.h"
+#include "process/scratch.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -47,7 +47,7 @@ static const struct base_limits limits = {
 
 int
 registry_place_open(const struct registry_name *name,
-    const struct push_options *options, struct registry_place **out,
+    const struct registry_options *options, struct registry_place **out,
     struct err *e)
 {
 	(void)name, (void)options, (void)e;
@@ -195,7 +195,7 @@ split(const uint8_t *data, size_t size)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	const struct push_options push = {.stall_s = 1};
+	const struct registry_options push = {.stall_s = 1};
 	const struct base_source source = {
 	    .name = "docker://h.example/r:t",
 	    .architecture = "amd64",

@@ -7,9 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "closure.h"
-#include "closure_file.h"
-#include "closure_input.h"
+#include "closure/closure.h"
+#include "closure/closure_file.h"
+#include "closure/closure_input.h"
 #include "err.h"
 #include "own.h"
 #include "store_path.h"

@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 #include "err.h"
-#include "layer_compare.h"
-#include "layer_copy.h"
+#include "image/layer_compare.h"
+#include "image/layer_copy.h"
 #include "own.h"
 
 #define HEAD 4

@@ -14,8 +14,8 @@
 
 #include "err.h"
 #include "protocol.h"
-#include "scheduler.h"
-#include "scheduler_counts.h"
+#include "schedule/scheduler.h"
+#include "schedule/scheduler_counts.h"
 
 enum { WORKERS = 32, JOBS = 32, ACTIONS_MAX = 4096, TURNS_MAX = 20000 };
 

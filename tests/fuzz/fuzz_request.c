@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "err.h"
-#include "options.h"
-#include "request.h"
+#include "options/options.h"
+#include "request/request.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "err.h"
-#include "layer_cache.h"
+#include "cache/layer_cache.h"
 #include "layer_spec.h"
-#include "shared_record.h"
+#include "cache/shared_record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Image config, docker manifest, OCI manifest and index, written anew.
 
-An independent second opinion for coordinator/image_json.c, made from the
+An independent second opinion for coordinator/image/image_json.c, made from the
 format's description with Python's own json: what the reference's script does.
 Importable; as a program it reads one JSON description a line and writes the
 four documents of each, every one followed by a NUL.

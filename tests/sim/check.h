@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "scheduler.h"
+#include "schedule/scheduler.h"
 
 enum { CHECK_JOBS = 64, CHECK_IDS = 256, CHECK_LEASES = 2 };
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "check.h"
-#include "scheduler.h"
+#include "schedule/scheduler.h"
 
 enum {
 	MACHINES = 8,

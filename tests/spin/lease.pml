@@ -1,5 +1,5 @@
 /*
- * The lease protocol of coordinator/scheduler.h, as small as it can be: the
+ * The lease protocol of coordinator/schedule/scheduler.h, as small as it can be: the
  * coordinator, WORKERS workers, JOBS jobs, and a network that loses, doubles
  * and reorders.  Workers crash and come back as new ones; what they said
  * before may still arrive.  A worker may send a result that is wrong.

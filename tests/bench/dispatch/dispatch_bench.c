@@ -27,14 +27,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "closure.h"
+#include "closure/closure.h"
 #include "curve_key.h"
-#include "dispatch.h"
-#include "dispatch_state.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/dispatch_state.h"
 #include "err.h"
 #include "link.h"
-#include "progress.h"
-#include "scratch.h"
+#include "progress/progress.h"
+#include "process/scratch.h"
 #include "swarm.h"
 
 struct bench {

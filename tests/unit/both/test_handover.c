@@ -22,7 +22,7 @@
 #include <cmocka.h>
 #include <zmq.h>
 
-#include "blob_fetch.h"
+#include "dispatch/blob_fetch.h"
 #include "digest.h"
 #include "err.h"
 #include "handover.h"
@@ -31,7 +31,7 @@
 #include "monotime.h"
 #include "probe.h"
 #include "protocol.h"
-#include "shared_probe.h"
+#include "dispatch/shared_probe.h"
 
 #define TAR_SIZE ((size_t)5000000)
 

@@ -14,8 +14,8 @@
 #include "encoder.h"
 #include "encoding.h"
 #include "err.h"
-#include "layer_compare.h"
-#include "layer_copy.h"
+#include "image/layer_compare.h"
+#include "image/layer_copy.h"
 #include "tar_header.h"
 
 enum { ROOM = 1 << 20, BEFORE = 1536 };

@@ -3,7 +3,7 @@
  * outputs: blob_serve on one end, blob_fetch on the other, and between them,
  * where that is wanted, a proxy that cuts connections.
  */
-#include "blob_fetch.h"
+#include "dispatch/blob_fetch.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -29,12 +29,12 @@
 #include "curve_key.h"
 #include "digest.h"
 #include "err.h"
-#include "key_list.h"
+#include "dispatch/key_list.h"
 #include "link.h"
 #include "monotime.h"
 #include "own.h"
 #include "spool.h"
-#include "zap.h"
+#include "dispatch/zap.h"
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ASAN 1

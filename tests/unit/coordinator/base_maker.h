@@ -24,11 +24,11 @@
 #include <archive_entry.h>
 #include <cmocka.h>
 
-#include "base_image.h"
-#include "base_limits.h"
+#include "image/base_image.h"
+#include "image/base_limits.h"
 #include "err.h"
 #include "own.h"
-#include "scratch.h"
+#include "process/scratch.h"
 
 #define MEMBERS_MAX 64
 #define IMAGE_FILE "image.tar"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "closure.h"
+#include "closure/closure.h"
 
 struct graph_edge {
 	uint32_t from, to;

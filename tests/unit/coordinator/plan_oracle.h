@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "closure.h"
-#include "layer_plan.h"
+#include "closure/closure.h"
+#include "plan/layer_plan.h"
 
 struct plan_oracle {
 	char file[64];

@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "scheduler.h"
+#include "schedule/scheduler.h"
 
 #define MB 1000000
 

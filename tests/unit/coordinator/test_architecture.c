@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "architecture.h"
+#include "image/architecture.h"
 
 static void
 names(void **state)

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "auth_file.h"
+#include "registry/auth_file.h"
 #include "err.h"
 
 static char top[64];

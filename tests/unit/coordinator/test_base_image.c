@@ -1,4 +1,4 @@
-#include "base_image.h"
+#include "image/base_image.h"
 
 #include "base_maker.h"
 

@@ -1,4 +1,4 @@
-#include "base_plan.h"
+#include "image/base_plan.h"
 
 #include "base_maker.h"
 

@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "batch_file.h"
-#include "batch_target.h"
+#include "batch/batch_file.h"
+#include "batch/batch_target.h"
 #include "err.h"
 #include "own.h"
 

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "batch_layers.h"
+#include "batch/batch_layers.h"
 #include "err.h"
 
 static struct err e;

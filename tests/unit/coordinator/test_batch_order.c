@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "batch_order.h"
+#include "batch/batch_order.h"
 #include "err.h"
 
 #define IMAGES 200

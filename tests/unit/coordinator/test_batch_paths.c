@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-#include "batch_paths.h"
-#include "closure.h"
+#include "batch/batch_paths.h"
+#include "closure/closure.h"
 #include "err.h"
 
 #define N 5000

@@ -3,7 +3,7 @@
  * on the other blob_fetch, or sockets of the test's own that do what no good
  * client does.
  */
-#include "blob_offer.h"
+#include "dispatch/blob_offer.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,13 +23,13 @@
 #include <cmocka.h>
 #include <zmq.h>
 
-#include "blob_fetch.h"
+#include "dispatch/blob_fetch.h"
 #include "curve_key.h"
 #include "digest.h"
-#include "key_list.h"
+#include "dispatch/key_list.h"
 #include "link.h"
 #include "monotime.h"
-#include "zap.h"
+#include "dispatch/zap.h"
 
 #define SIZE (60 * DATA_CHUNK + 77)
 

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "blob_places.h"
+#include "output/blob_places.h"
 #include "digest.h"
 #include "err.h"
 

@@ -3,7 +3,7 @@
  * hands layers over, starts again, loses what it says, postpones, fails,
  * refuses, is silent, leaves.  The client runs in a thread of its own.
  */
-#include "client.h"
+#include "client/client.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -20,20 +20,20 @@
 #include <cmocka.h>
 #include <zmq.h>
 
-#include "blob_offer.h"
-#include "closure.h"
+#include "dispatch/blob_offer.h"
+#include "closure/closure.h"
 #include "curve_key.h"
 #include "digest.h"
-#include "dispatch.h"
+#include "dispatch/dispatch.h"
 #include "encoder_version.h"
 #include "err.h"
-#include "key_list.h"
+#include "dispatch/key_list.h"
 #include "link.h"
 #include "log.h"
 #include "monotime.h"
-#include "progress.h"
+#include "progress/progress.h"
 #include "protocol.h"
-#include "zap.h"
+#include "dispatch/zap.h"
 
 #define SIZE (3 * DATA_CHUNK + 1024)
 #define JOBS_MAX 600

@@ -1,4 +1,4 @@
-#include "closure.h"
+#include "closure/closure.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-#include "closure_file.h"
+#include "closure/closure_file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -13,8 +13,8 @@
 
 #include <cmocka.h>
 
-#include "closure.h"
-#include "closure_input.h"
+#include "closure/closure.h"
+#include "closure/closure_input.h"
 #include "err.h"
 #include "own.h"
 #include "store_path.h"

@@ -2,7 +2,7 @@
  * Asking Nix, with scripts in its place that say what various versions of it
  * say, and with the real one where it is installed.
  */
-#include "closure_file.h"
+#include "closure/closure_file.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 
 #include <cmocka.h>
 
-#include "closure.h"
+#include "closure/closure.h"
 #include "err.h"
 #include "own.h"
 #include "store_path.h"

@@ -16,13 +16,13 @@
 #include <cmocka.h>
 #include <zmq.h>
 
-#include "closure.h"
-#include "dispatch.h"
-#include "dispatch_state.h"
+#include "closure/closure.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/dispatch_state.h"
 #include "err.h"
 #include "link.h"
 #include "protocol.h"
-#include "scheduler.h"
+#include "schedule/scheduler.h"
 
 /* Three parts, the last of 3 bytes whose last has 5 paths. */
 #define PARTS_PATHS (2 * 8 * MSG_BITS_MAX + 21)

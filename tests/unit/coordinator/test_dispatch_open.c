@@ -16,14 +16,14 @@
 
 #include <zmq.h>
 
-#include "dispatch.h"
-#include "dispatch_state.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/dispatch_state.h"
 #include "err.h"
 #include "link.h"
 #include "monotime.h"
-#include "progress.h"
+#include "progress/progress.h"
 #include "protocol.h"
-#include "scratch.h"
+#include "process/scratch.h"
 
 enum { JOBS = 20000, OPEN = 20 };
 

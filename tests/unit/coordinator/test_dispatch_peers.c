@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "dispatch_state.h"
+#include "dispatch/dispatch_state.h"
 #include "err.h"
 
 enum { WORKERS = 300 };

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "err.h"
-#include "fan_out.h"
+#include "process/fan_out.h"
 
 #define THINGS 1000
 

@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "hash_index.h"
+#include "closure/hash_index.h"
 
 enum { VALUES = 200, HASHES = 40 };
 

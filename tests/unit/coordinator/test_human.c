@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "human.h"
+#include "text/human.h"
 
 static void
 bytes(void **state)

@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "encoding.h"
-#include "image_format.h"
+#include "registry/image_format.h"
 
 #define OCI "application/vnd.oci.image."
 #define DOCKER "application/vnd.docker."

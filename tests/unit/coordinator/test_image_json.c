@@ -3,11 +3,11 @@
 #include <jansson.h>
 
 #include "err.h"
-#include "image.h"
-#include "image_json.h"
-#include "json_file.h"
+#include "image/image.h"
+#include "image/image_json.h"
+#include "text/json_file.h"
 #include "own.h"
-#include "python_json.h"
+#include "text/python_json.h"
 
 #define LAYERS_MAX 5
 #define PATHS_MAX 4

@@ -1,7 +1,7 @@
 #include "python.h"
 
 #include "err.h"
-#include "iso_time.h"
+#include "text/iso_time.h"
 
 /* Each line: a text; answer: isoformat and int(timestamp()), or "-". */
 static const char oracle[] = "import sys\n"

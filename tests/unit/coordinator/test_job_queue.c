@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "job_queue.h"
+#include "schedule/job_queue.h"
 
 enum { JOBS = 300, WEIGHTS = 40 };
 

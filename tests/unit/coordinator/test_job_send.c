@@ -12,10 +12,10 @@
 
 #include <cmocka.h>
 
-#include "closure.h"
-#include "dispatch.h"
+#include "closure/closure.h"
+#include "dispatch/dispatch.h"
 #include "err.h"
-#include "job_send.h"
+#include "dispatch/job_send.h"
 #include "link.h"
 #include "protocol.h"
 

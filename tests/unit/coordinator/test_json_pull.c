@@ -1,4 +1,4 @@
-#include "json_pull.h"
+#include "closure/json_pull.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
-#include "closure.h"
-#include "closure_input.h"
+#include "closure/closure.h"
+#include "closure/closure_input.h"
 #include "err.h"
 
 /* All of a document, skipped; whole, and then byte by byte. */

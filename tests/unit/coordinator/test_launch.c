@@ -1,5 +1,5 @@
 /* The command of --launch: what it is told, how it ends, and that it does. */
-#include "launch.h"
+#include "dispatch/launch.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -19,7 +19,7 @@
 #include "curve_key.h"
 #include "err.h"
 #include "monotime.h"
-#include "scratch.h"
+#include "process/scratch.h"
 
 #define SERVER "0123456789012345678901234567890123456789"
 #define PATIENCE_MS 20000

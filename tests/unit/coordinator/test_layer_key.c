@@ -9,8 +9,8 @@
 #include "digest.h"
 #include "err.h"
 #include "graph_closure.h"
-#include "layer_key.h"
-#include "layer_plan.h"
+#include "cache/layer_key.h"
+#include "plan/layer_plan.h"
 #include "layer_spec.h"
 
 #define HASH "0123456789abcdfghijklmnpqrsvwxy"

@@ -8,7 +8,7 @@
 
 #include "err.h"
 #include "graph_closure.h"
-#include "layer_plan.h"
+#include "plan/layer_plan.h"
 #include "plan_oracle.h"
 
 static uint64_t random_state = 0x2545f4914f6cdd1d;

@@ -13,9 +13,9 @@
 #include <jansson.h>
 
 #include "err.h"
-#include "image.h"
-#include "metadata.h"
-#include "scratch.h"
+#include "image/image.h"
+#include "image/metadata.h"
+#include "process/scratch.h"
 
 static unsigned removed, kept;
 

@@ -16,8 +16,8 @@
 #include <cmocka.h>
 
 #include "err.h"
-#include "metrics.h"
-#include "status.h"
+#include "progress/metrics.h"
+#include "progress/status.h"
 
 #define UPDATES 3000
 

@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "nearest.h"
+#include "text/nearest.h"
 
 static const char *const keys[] = {
     "name", "tag", "contents", "paths", "config", "maxLayers", "uid", "gid"};

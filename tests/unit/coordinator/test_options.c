@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "err.h"
-#include "options.h"
+#include "options/options.h"
 
 #define ARGS_MAX 100
 #define S "/nix/store/0123456789abcdfghijklmnpqrsvwxyz-"

@@ -1,4 +1,4 @@
-#include "output.h"
+#include "output/output.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,10 +19,10 @@
 #include <cmocka.h>
 
 #include "err.h"
-#include "image.h"
-#include "image_json.h"
+#include "image/image.h"
+#include "image/image_json.h"
 #include "own.h"
-#include "scratch.h"
+#include "process/scratch.h"
 #include "tar_header.h"
 
 /* The JSON is somebody else's: here only that it arrives where it should. */

@@ -10,10 +10,10 @@
 #include "digest.h"
 #include "err.h"
 #include "graph_closure.h"
-#include "layer_key.h"
-#include "layer_plan.h"
+#include "cache/layer_key.h"
+#include "plan/layer_plan.h"
 #include "layer_spec.h"
-#include "plan_print.h"
+#include "build/plan_print.h"
 
 static const struct layer_spec spec = {.dialect = TAR_PAX,
     .store_dir = "/nix/store",

@@ -15,8 +15,8 @@
 #include "err.h"
 #include "log.h"
 #include "monotime.h"
-#include "progress.h"
-#include "progress_state.h"
+#include "progress/progress.h"
+#include "progress/progress_state.h"
 
 #define MIB ((uint64_t)1 << 20)
 

@@ -3,8 +3,8 @@
 #include <math.h>
 
 #include "err.h"
-#include "python_json.h"
-#include "python_printable.h"
+#include "text/python_json.h"
+#include "text/python_printable.h"
 
 #define N 4000
 

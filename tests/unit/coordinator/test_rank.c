@@ -6,12 +6,12 @@
 
 #include <cmocka.h>
 
-#include "bignum.h"
+#include "text/bignum.h"
 #include "err.h"
 #include "graph_closure.h"
-#include "popularity.h"
-#include "rank.h"
-#include "topo.h"
+#include "plan/popularity.h"
+#include "plan/rank.h"
+#include "plan/topo.h"
 
 static struct closure *
 numbered(size_t n, struct graph_edge *edge, size_t n_edges)

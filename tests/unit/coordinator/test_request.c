@@ -11,10 +11,10 @@
 #include <cmocka.h>
 
 #include "err.h"
-#include "image_name.h"
-#include "iso_time.h"
-#include "options.h"
-#include "request.h"
+#include "image/image_name.h"
+#include "text/iso_time.h"
+#include "options/options.h"
+#include "request/request.h"
 
 #define HASH "0123456789abcdfghijklmnpqrsvwxyz-"
 #define S "/nix/store/" HASH

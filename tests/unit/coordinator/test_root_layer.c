@@ -1,4 +1,4 @@
-#include "root_layer.h"
+#include "root/root_layer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 #include "err.h"
 #include "log.h"
 #include "own.h"
-#include "request.h"
+#include "request/request.h"
 
 #define STORE "/nix/store/"
 #define A STORE "00000000000000000000000000000000-a"

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "scheduler_script.h"
-#include "scheduler_state.h"
+#include "schedule/scheduler_state.h"
 
 enum { OPEN = 100, JOBS = 1000000, WORKERS = 8 };
 

@@ -1,4 +1,4 @@
-#include "scratch.h"
+#include "process/scratch.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -16,7 +16,7 @@
 #include "err.h"
 #include "layer_spec.h"
 #include "monotime.h"
-#include "serve_cache.h"
+#include "serve/serve_cache.h"
 
 struct fixture {
 	char folder[32];

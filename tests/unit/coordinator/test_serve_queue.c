@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "err.h"
-#include "serve_queue.h"
+#include "serve/serve_queue.h"
 
 #define MIB ((uint64_t)1 << 20)
 

@@ -9,10 +9,10 @@
 #include <cmocka.h>
 
 #include "err.h"
-#include "layer_cache.h"
+#include "cache/layer_cache.h"
 #include "layer_spec.h"
 #include "own.h"
-#include "shared_record.h"
+#include "cache/shared_record.h"
 
 #define GZIP "application/vnd.oci.image.layer.v1.tar+gzip"
 

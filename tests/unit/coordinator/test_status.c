@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "err.h"
-#include "status.h"
-#include "status_fields.h"
+#include "progress/status.h"
+#include "progress/status_fields.h"
 
 /* Each number is another one. */
 static struct status

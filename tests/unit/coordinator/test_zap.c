@@ -2,7 +2,7 @@
  * Who gets in: over real sockets, listed keys, unlisted ones, wrong server
  * keys, and with a handler that is gone.
  */
-#include "zap.h"
+#include "dispatch/zap.h"
 
 #include <poll.h>
 #include <setjmp.h>
@@ -19,7 +19,7 @@
 
 #include "curve_key.h"
 #include "err.h"
-#include "key_list.h"
+#include "dispatch/key_list.h"
 #include "link.h"
 #include "protocol.h"
 

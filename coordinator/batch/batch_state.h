@@ -1,0 +1,166 @@
+/*
+ * Inside of a batch: its state, and what its files call of each other.
+ * batch.c runs it from its beginning to its end; batch_requests.c reads what
+ * is wanted and where it goes; batch_plan.c plans image by image, out of
+ * batch_sources.c's graphs and base images; batch_jobs.c has the layers made;
+ * batch_publish.c puts images where they go, in threads of its own;
+ * batch_summary.c says what came of it.  For these alone.
+ */
+#ifndef BATCH_STATE_H
+#define BATCH_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "batch/batch_file.h"
+#include "batch/batch_layers.h"
+#include "build/build_workers.h"
+#include "encoding.h"
+#include "err.h"
+#include "build/image_build.h"
+#include "output/output.h"
+#include "output/push.h"
+
+struct base_image;
+struct batch_paths;
+struct batch_publisher;
+struct batch_sources;
+struct blob_places;
+struct closure;
+struct dispatch_job;
+struct layer_cache;
+struct options;
+struct output;
+struct progress;
+struct request;
+struct root_layer;
+struct scratch;
+
+/*
+ * An image belongs to the main thread until its last layer is there, then to
+ * the publisher, and when that has ended to the main thread again.
+ */
+struct batch_image {
+	char *title; /* its name and tag, or where its request is */
+	struct batch_extra extra;
+	struct request *request; /* until it is published */
+	struct encoding encoding;
+	const struct base_image *base; /* or NULL */
+	char *root_file;	       /* the reference's layer.tar, or NULL */
+	struct digest root_digest;     /* what its checksum file says */
+	uint32_t *layer; /* those of the store, bottom first, and the root */
+	size_t n_layers;
+	size_t missing; /* layers that are not there yet */
+
+	bool done, failed;
+	enum err_kind kind; /* failed: why */
+	char *error;
+
+	/* Done: what came of it. */
+	char *name, *tag;
+	struct digest id, manifest_digest;
+	struct push_counts pushed;
+	uint64_t tar_size, size; /* of all layers, also the base's */
+	double seconds;		 /* from the beginning of the batch */
+};
+
+/* What layers have in common; owns its strings. */
+struct batch_spec {
+	struct layer_spec spec;
+	char *store_dir, *uname, *gname, *file;
+	struct batch_paths *paths; /* of that store_dir; borrowed */
+};
+
+struct batch {
+	const struct options *options;
+	int64_t start; /* ms */
+	struct scratch *scratch;
+	struct progress *progress;
+	struct batch_image *image;
+	size_t n;
+
+	char *temp; /* the folder of a cache for this run alone, or NULL */
+	struct layer_cache *cache;
+	struct output *to_cache;
+	struct registry_options push; /* the options', and: */
+	struct blob_places *places;
+
+	/* Planned. */
+	struct batch_sources *sources;
+	struct batch_paths **paths; /* one a store directory */
+	size_t n_paths;
+	struct batch_spec *spec;
+	size_t n_specs;
+	struct batch_layers layers;
+	struct encoding encoding; /* of what is encoded at all */
+
+	/* At work. */
+	struct build_workers workers;
+	struct dispatch_job *job;
+	char (*label)[IMAGE_BUILD_LABEL_MAX];
+	uint32_t *layer_of; /* each job's */
+	size_t n_jobs;
+	bool running;
+	struct root_layer *loaded; /* of the job that is being sent */
+	struct batch_publisher *publisher;
+};
+
+/* An image's outputs, with the texts that they borrow. */
+struct batch_targets {
+	char *text[BATCH_OUTPUTS_MAX];
+	struct output_target target[BATCH_OUTPUTS_MAX];
+	size_t n;
+};
+
+/* tag NULL: not known yet, and "{tag}" stays. */
+int batch_targets_make(const struct batch *b, const struct batch_image *image,
+    const char *tag, struct batch_targets *out, struct err *e);
+void batch_targets_clear(struct batch_targets *t);
+
+/*
+ * Reads all requests; one that is wrong has failed then.  ERR_USAGE: the file
+ * is, or two images have one name or one place.
+ */
+int batch_requests_read(struct batch *b, struct err *e);
+
+/* Graphs and base images, each read once; valid until freed. */
+int batch_sources_new(struct batch_sources **out, struct err *e);
+void batch_sources_free(struct batch_sources *s);
+int batch_sources_base(struct batch_sources *s, const char *file,
+    struct scratch *scratch, const struct base_image **out, struct err *e);
+/* Graphs are of no use once all is planned. */
+void batch_sources_drop_graphs(struct batch_sources *s);
+/* The image's closure, the caller's, with strings of a graph that stays. */
+int batch_sources_closure(struct batch_sources *s, const struct options *o,
+    const struct batch_image *image, struct closure **out, struct err *e);
+
+/* Plans all images.  ERR_FATAL only: what is wrong with one is its own. */
+int batch_plan(struct batch *b, struct err *e);
+
+void batch_spec_clear(struct batch_spec *s);
+
+/* Makes the jobs, in their order, and runs them. */
+int batch_jobs_make(struct batch *b, struct err *e);
+int batch_jobs_run(struct batch *b, struct err *e);
+
+/* The image cannot be made; layers that nobody else wants are left. */
+void batch_image_fail(struct batch *b, uint32_t image, const struct err *why);
+
+/* Starts its threads. */
+int batch_publisher_new(
+    struct batch *b, struct batch_publisher **out, struct err *e);
+/* All layers of the image are there; never waits. */
+void batch_publisher_add(struct batch_publisher *p, uint32_t image);
+/* Nothing comes any more: waits for what is left. */
+void batch_publisher_finish(
+    struct batch_publisher *p, struct progress *progress);
+void batch_publisher_free(struct batch_publisher *p);
+
+/* Says that an image is done or failed, as --progress has it; any thread. */
+void batch_tell(const struct batch *b, const struct batch_image *image);
+
+/* As --json, --metadata-file and the table have it. */
+int batch_summary(const struct batch *b, struct err *e);
+
+#endif

@@ -1,0 +1,166 @@
+/*
+ * Gets layer jobs done: listens for workers, starts local ones, sends jobs as
+ * the scheduler decides, takes results.  One loop, one thread, which owns the
+ * sockets and the child processes.
+ *
+ * A build has a closed set of jobs, which dispatch_run runs to its end.  A
+ * server begins, adds jobs as they come, and takes turns for ever; memory is
+ * that of what is open.
+ */
+#ifndef DISPATCH_H
+#define DISPATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "encoding.h"
+#include "layer_spec.h"
+#include "schedule/scheduler.h"
+
+struct cache_list;
+struct closure;
+struct pollfd;
+struct curve_key;
+struct dispatch;
+struct err;
+struct launch;
+struct metrics;
+struct progress;
+struct scratch;
+struct status;
+
+struct dispatch_job {
+	/*
+	 * What to do; borrowed, like all below, until dispatch_run ends, or
+	 * the job was told of.  LAYER_FROM_STORE: either item, or closure and
+	 * path.
+	 */
+	const struct layer_spec *spec;
+	const struct closure *closure;	 /* where paths are */
+	const uint32_t *path;		 /* n indices */
+	const struct layer_item *item;	 /* n store paths */
+	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES: n entries */
+	size_t n;
+	uint64_t weight;   /* bytes, about: what the scheduler orders by, */
+	uint64_t order;	   /* unless this is not 0: the highest first */
+	const char *label; /* "layer 7 (glibc-2.38)" */
+
+	/* What came of it. */
+	struct layer_result result; /* measure: tar_size and entries */
+	char worker[64];	    /* "HOST/PID" */
+	double seconds;		    /* from dispatch to result */
+};
+
+struct dispatch_config {
+	size_t slots;		    /* of local processes in all; 0: none */
+	size_t workers;		    /* local processes, at most slots */
+	const char *worker_program; /* or NULL */
+	const struct cache_list *caches; /* that local workers may ask */
+	struct progress *progress;
+	struct encoding encoding; /* of blobs */
+	const char *encoder; /* that workers must have, or NULL: the first's */
+	bool all_encodings;  /* workers must have all of the first's encoders */
+	/*
+	 * Told of each job that is done, verified and, if that was its lot,
+	 * audited; but for measured ones.  It may add others, and cancel them.
+	 */
+	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	void *done_arg;
+	/*
+	 * The same for one that has failed for good, and why; NULL: that is
+	 * the end.
+	 */
+	int (*failed)(void *arg, const struct dispatch_job *job,
+	    const struct err *why, struct err *e);
+	void *failed_arg;
+	/*
+	 * Fills in the entries of a copy of the job before each time that it
+	 * is sent; unload is called once it was.  What cannot be loaded has
+	 * failed.  For jobs LAYER_FROM_ENTRIES, if not NULL.
+	 */
+	int (*load)(void *arg, const struct dispatch_job *job,
+	    struct dispatch_job *out, struct err *e);
+	void (*unload)(void *arg, struct dispatch_job *out);
+	void *load_arg;
+	/* SIGHUP came: NULL, or what else reads its keys again. */
+	void (*hangup)(void *arg);
+	void *hangup_arg;
+
+	/* Workers of other machines; borrowed until dispatch_free. */
+	const char *listen;	     /* where they may join, or NULL */
+	const struct curve_key *key; /* ours, or NULL: none */
+	const char *keys;	     /* file or folder of theirs, or NULL */
+	bool plain;		     /* without keys beyond this machine */
+	struct launch *launch;	     /* starts some of them, or NULL */
+	bool no_locality;	     /* workers' stores do not matter */
+	size_t min_workers;	     /* work begins when so many are there */
+	unsigned audit; /* percent of jobs that two workers must agree on */
+
+	/* What dispatch_status says. */
+	const char *command;	 /* "build", or NULL: that; static */
+	uint64_t cached;	 /* layers that need not be made */
+	struct metrics *metrics; /* is shown it, or NULL; borrowed */
+	/*
+	 * Puts into it what is not dispatch's own, like clients and what they
+	 * have queued; NULL: there is nothing.  Metrics show that, too.
+	 */
+	int (*status_more)(void *arg, struct status *s, struct err *e);
+	void *status_more_arg;
+};
+
+/* Makes the sockets (one in a scratch folder) and starts local workers. */
+int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
+    struct dispatch **out, struct err *e);
+
+/*
+ * Runs n jobs to their end; their ids are 0 to n - 1.  Fails with the first
+ * that failed for good, unless `failed` is there to be told:
+ * its label and the workers' reasons, ERR_JOB where its input is to blame.
+ * ERR_FATAL: workers cannot be had or disagree.  After a failure only
+ * dispatch_free is allowed.
+ */
+int dispatch_run(
+    struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e);
+
+/*
+ * From now on jobs are added; all their layers go to the folder of `to`.  None
+ * is measured.
+ */
+int dispatch_begin(
+    struct dispatch *d, const struct layer_output *to, struct err *e);
+/* Borrows *job until it was told of, or cancelled. */
+int dispatch_add(struct dispatch *d, struct dispatch_job *job,
+    struct job_id *out, struct err *e);
+/* Nobody wants the job any more; it is not told of. */
+void dispatch_cancel(struct dispatch *d, struct job_id id);
+/* Bytes of tar that were made of it, about. */
+uint64_t dispatch_bytes(const struct dispatch *d, struct job_id id);
+
+/*
+ * Does what is to be done, then waits for more: until that came, or something
+ * was told, or an extra descriptor is ready (its revents say so), or it is
+ * `until` (monotime_ms), or a second has passed.
+ */
+#define DISPATCH_EXTRA_MAX 8
+int dispatch_turn(struct dispatch *d, struct pollfd *extra, size_t n_extra,
+    int64_t until, struct err *e);
+
+/* What the workers that are there can hold: one job a slot, and one ahead. */
+size_t dispatch_room(const struct dispatch *d);
+
+/*
+ * Of the workers that were there: encoder_version.h; "": nobody was, or it
+ * does not matter.
+ */
+const char *dispatch_encoder(const struct dispatch *d, enum encoding_kind kind);
+
+/* How things are now; the caller's to clear. */
+int dispatch_status(
+    const struct dispatch *d, struct status *out, struct err *e);
+
+/* Sends the workers home and waits for the local ones, then kills. */
+void dispatch_free(struct dispatch *d);
+void dispatch_freep(struct dispatch **d);
+
+#endif

@@ -1,0 +1,495 @@
+#include "dispatch/dispatch_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "closure/closure.h"
+#include "dispatch/dispatch.h"
+#include "err.h"
+#include "log.h"
+#include "monotime.h"
+#include "own.h"
+#include "protocol.h"
+#include "store_path.h"
+
+/* How long a new worker's first job waits for its answer: and 1 ms for each */
+#define ANSWER_MS 1000
+#define ANSWER_PATHS 256 /* paths that are asked for */
+/* Keys that are hashed at a time. */
+#define BATCH 1024
+
+/* Which store paths of the list are there; of all workers of which it is true.
+ */
+struct stock {
+	struct stock *next;
+	size_t refs;
+	uint8_t bits[];
+};
+
+/* What is asked: the store paths of a closure, in its order. */
+struct locality {
+	bool off;      /* nobody is asked */
+	bool on;       /* there is a list */
+	size_t n;      /* of paths */
+	size_t n_bits; /* bytes of bits */
+	struct digest digest;
+	const struct closure *closure; /* of this run */
+	const char *store_dir, *store_root;
+	struct stock *stocks;
+	bool asking;	  /* workers were asked, new ones will be */
+	size_t n_waiting; /* workers that are not the scheduler's yet */
+	int64_t next;	  /* no wait is over earlier */
+	bool begun;	  /* the run's work has, and waits no more */
+	int64_t begin_at; /* at the latest; 0: not asked yet */
+};
+
+/* What is known of a worker. */
+struct peer_stock {
+	uint64_t asked;	     /* so many questions; the last one is on, */
+	bool on;	     /* unless it was answered */
+	bool wanted;	     /* the list, */
+	size_t told;	     /* and so much of it was sent */
+	uint8_t *coming;     /* the answer, */
+	size_t came;	     /* so many bytes of it */
+	struct stock *stock; /* NULL: nobody knows */
+	bool missed;	     /* the scheduler was told of jobs */
+	int64_t waits_until; /* not the scheduler's yet; 0: it is */
+};
+
+static struct stock *
+stock_take(struct locality *l, const uint8_t *bits)
+{
+	struct stock *s = l->stocks;
+
+	while (s != NULL && memcmp(s->bits, bits, l->n_bits) != 0)
+		s = s->next;
+	if (s == NULL) {
+		if ((s = malloc(sizeof(*s) + l->n_bits)) == NULL)
+			return NULL;
+		*s = (struct stock){.next = l->stocks};
+		memcpy(s->bits, bits, l->n_bits);
+		l->stocks = s;
+	}
+	s->refs++;
+	return s;
+}
+
+static void
+stock_drop(struct locality *l, struct stock **stock)
+{
+	struct stock **at = &l->stocks, *s = *stock;
+
+	*stock = NULL;
+	if (s == NULL || --s->refs > 0)
+		return;
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
+	free(s);
+}
+
+/* The question is over. */
+static void
+end_question(struct peer_stock *k)
+{
+	k->on = k->wanted = false;
+	k->told = k->came = 0;
+	own_freep(&k->coming);
+}
+
+void
+dispatch_locality_gone(struct dispatch *d, struct peer *p)
+{
+	if (p->stock == NULL)
+		return;
+	end_question(p->stock);
+	d->locality->n_waiting -= p->stock->waits_until != 0;
+	stock_drop(d->locality, &p->stock->stock);
+	own_freep(&p->stock);
+}
+
+void
+dispatch_locality_free(struct dispatch *d)
+{
+	for (size_t i = 0; i < d->n_peers; i++)
+		dispatch_locality_gone(d, &d->peer[i]);
+	own_freep(&d->locality);
+}
+
+int
+dispatch_locality_open(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e)
+{
+	if ((d->locality = calloc(1, sizeof(*d->locality))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "locality");
+	/* Of one machine all workers see the same store. */
+	d->locality->off = c->no_locality || d->remote == NULL;
+	return 0;
+}
+
+static void
+keys_of(const struct closure *c, size_t first, size_t n, uint64_t *key)
+{
+	for (size_t i = 0; i < n; i++)
+		key[i] = store_path_key(store_path_base(c->path[first + i]));
+}
+
+static int
+digest_list(const struct closure *c, struct digest *out, struct err *e)
+{
+	AUTO(sha256_freep) struct sha256 *sha = NULL;
+	uint8_t data[BATCH * STORE_PATH_KEY_SIZE];
+	uint64_t key[BATCH];
+
+	if (sha256_new(&sha, e) < 0)
+		return -1;
+	for (size_t i = 0; i < c->n; i += BATCH) {
+		size_t n = c->n - i < BATCH ? c->n - i : BATCH;
+
+		keys_of(c, i, n, key);
+		store_path_keys_put(key, n, data);
+		sha256_update(sha, data, n * STORE_PATH_KEY_SIZE);
+	}
+	sha256_final(sha, out);
+	return 0;
+}
+
+/* What a job of that closure lacks at the worker. */
+static uint64_t
+missing_bytes(const struct dispatch_job *job, const uint8_t *bits, bool fetches)
+{
+	const struct closure *c = job->closure;
+	uint64_t bytes = 0;
+	bool some = false;
+
+	for (size_t i = 0; i < job->n; i++) {
+		uint32_t at = job->path[i];
+
+		if ((bits[at / 8] >> (at % 8) & 1) != 0)
+			continue;
+		some = true;
+		bytes += c->nar_size != NULL ? c->nar_size[at] : 0;
+	}
+	if (!some)
+		return 0;
+	if (!fetches || bytes == SCHED_UNABLE)
+		return SCHED_UNABLE;
+	return bytes > 0 ? bytes : 1;
+}
+
+/* Tells the scheduler, which knows the worker. */
+static int
+tell(struct dispatch *d, struct peer *p, struct err *e)
+{
+	const struct locality *l = d->locality;
+	struct peer_stock *k = p->stock;
+	bool missed = false;
+
+	for (size_t i = 0; k->stock != NULL && i < d->n_tasks; i++) {
+		const struct dispatch_job *job = d->task[i].job;
+		uint64_t bytes;
+
+		if (job->closure != l->closure ||
+		    job->spec->source != LAYER_FROM_STORE)
+			continue;
+		bytes = missing_bytes(job, k->stock->bits, p->fetches);
+		missed |= bytes > 0;
+		if ((bytes > 0 || k->missed) &&
+		    sched_set_missing(
+			d->sched, p->worker, d->task[i].id, bytes, e) < 0)
+			return -1;
+	}
+	if (missed && !k->missed)
+		log_line(LOG_DEBUG, "worker=%s lacks store paths%s", p->name,
+		    p->fetches ? "" : ", and fetches none");
+	k->missed = missed;
+	return 0;
+}
+
+/* From now on it gets jobs. */
+static int
+bring_up(struct dispatch *d, struct peer *p, struct err *e)
+{
+	if (p->stock->waits_until == 0)
+		return 0;
+	p->stock->waits_until = 0;
+	d->locality->n_waiting--;
+	if (sched_worker_up(
+		d->sched, dispatch_now(d), p->worker, p->slots, p->name, e) < 0)
+		return -1;
+	if (p->rate > 0)
+		sched_measured(d->sched, p->worker, p->rate, 1000);
+	return tell(d, p, e);
+}
+
+static void
+ask(struct dispatch *d, struct peer *p)
+{
+	const struct locality *l = d->locality;
+	const struct dispatch_from to = {p->via, p->link};
+	const struct msg m = {.type = MSG_ASK,
+	    .ask = {.ask = ++p->stock->asked,
+		.list = l->digest,
+		.n = l->n,
+		.store_dir = l->store_dir,
+		.store_root = l->store_root}};
+
+	end_question(p->stock);
+	p->stock->on = true;
+	/* What is lost is asked when the worker is back. */
+	dispatch_say(&to, &m);
+}
+
+/* Those of this machine are asked once there are others. */
+static void
+ask_all(struct dispatch *d)
+{
+	if (!d->joined || d->locality->closure == NULL || d->sched == NULL)
+		return;
+	d->locality->asking = true;
+	for (size_t i = 0; i < d->n_peers; i++)
+		if (!d->peer[i].stock->on && d->peer[i].stock->stock == NULL)
+			ask(d, &d->peer[i]);
+}
+
+void
+dispatch_locality_ask(struct dispatch *d, struct peer *p)
+{
+	if (d->locality->asking)
+		ask(d, p);
+	else
+		ask_all(d);
+}
+
+static int64_t
+patience(const struct locality *l)
+{
+	return ANSWER_MS + (int64_t)(l->n / ANSWER_PATHS);
+}
+
+bool
+dispatch_locality_hold(struct dispatch *d)
+{
+	struct locality *l = d->locality;
+
+	if (l->begin_at == 0)
+		l->begin_at = monotime_ms() + patience(l);
+	l->begun |= l->n_waiting == 0 || monotime_ms() >= l->begin_at;
+	return !l->begun;
+}
+
+int
+dispatch_locality_joined(struct dispatch *d, struct peer *p, struct err *e)
+{
+	struct locality *l = d->locality;
+	struct peer_stock *k = p->stock;
+
+	if (k == NULL && (k = p->stock = calloc(1, sizeof(*k))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "worker");
+	if (d->sched == NULL)
+		return 0;
+	k->waits_until = monotime_ms() + patience(l);
+	l->n_waiting++;
+	if (p->via != d->remote || l->closure == NULL || k->stock != NULL)
+		return bring_up(d, p, e);
+	if (k->waits_until < l->next)
+		l->next = k->waits_until;
+	return 0;
+}
+
+int
+dispatch_locality_tick(struct dispatch *d, int64_t *next, struct err *e)
+{
+	struct locality *l = d->locality;
+
+	*next = l->n_waiting == 0 ? INT64_MAX : l->next;
+	if (monotime_ms() < *next)
+		return 0;
+	l->next = INT64_MAX;
+	for (size_t i = 0; i < d->n_peers; i++) {
+		struct peer *p = &d->peer[i];
+		int64_t until = p->stock->waits_until;
+
+		if (until != 0 && monotime_ms() >= until) {
+			if (bring_up(d, p, e) < 0)
+				return -1;
+		} else if (until != 0 && until < l->next) {
+			l->next = until;
+		}
+	}
+	*next = l->next;
+	return 0;
+}
+
+/* Takes the run's list, the one before may be the same. */
+static int
+take_list(struct dispatch *d, const struct dispatch_job *job, struct err *e)
+{
+	struct locality *l = d->locality;
+	struct digest digest;
+
+	if (digest_list(job->closure, &digest, e) < 0)
+		return -1;
+	l->closure = job->closure;
+	l->store_dir = job->spec->store_dir;
+	l->store_root = job->spec->store_root;
+	if (l->on && digest_equal(&digest, &l->digest))
+		return 0;
+	for (size_t i = 0; i < d->n_peers; i++) {
+		end_question(d->peer[i].stock);
+		d->peer[i].stock->asked++; /* an answer is an old one's */
+		stock_drop(l, &d->peer[i].stock->stock);
+	}
+	l->on = true;
+	l->digest = digest;
+	l->n = job->closure->n;
+	l->n_bits = (l->n + 7) / 8;
+	return 0;
+}
+
+int
+dispatch_locality_start(struct dispatch *d, struct err *e)
+{
+	const struct dispatch_job *job = NULL;
+	struct locality *l = d->locality;
+
+	/* Of jobs that come one by one there is no list. */
+	for (size_t i = 0; !l->off && !d->open && i < d->n_tasks; i++) {
+		const struct dispatch_job *at = d->task[i].job;
+
+		if (at->spec->source == LAYER_FROM_STORE && at->n > 0 &&
+		    at->closure->n <= MSG_LIST_MAX) {
+			job = at;
+			break;
+		}
+	}
+	if (job != NULL && take_list(d, job, e) < 0)
+		return -1;
+	if (job == NULL)
+		l->closure = NULL;
+	l->asking = l->begun = false;
+	l->begin_at = 0;
+	l->n_waiting = 0;
+	l->next = INT64_MAX;
+	for (size_t i = 0; i < d->n_peers; i++) {
+		d->peer[i].stock->missed = false;
+		if (dispatch_locality_joined(d, &d->peer[i], e) < 0)
+			return -1;
+	}
+	ask_all(d);
+	return 0;
+}
+
+/*
+ * A question of an earlier connection, or one that was answered: messages may
+ * be doubled.  What is said of it is ignored.
+ */
+static bool
+is_over(const struct peer_stock *k, uint64_t number)
+{
+	return number > 0 &&
+	    (number < k->asked || (number == k->asked && !k->on));
+}
+
+const char *
+dispatch_locality_want(
+    struct dispatch *d, struct peer *p, const struct msg_want *m)
+{
+	const struct locality *l = d->locality;
+	const struct dispatch_from to = {p->via, p->link};
+	struct peer_stock *k = p->stock;
+	struct msg out = {.type = MSG_PATHS};
+	uint64_t key[MSG_PATHS_MAX];
+
+	if (is_over(k, m->ask))
+		return NULL;
+	if (m->ask != k->asked)
+		return "wants a list of store paths that nobody offered";
+	/* A part of it may be there from before; then one follows the other. */
+	if (m->first >= l->n || (k->wanted && m->first > k->told))
+		return "wants a part of a list that is not its turn, or of "
+		       "none";
+	/* Doubled; or the list was of another run. */
+	if ((k->wanted && m->first < k->told) || l->closure == NULL)
+		return NULL;
+	out.paths = (struct msg_paths){
+	    .ask = m->ask, .first = m->first, .key = key, .n = MSG_PATHS_MAX};
+	if (out.paths.n > l->n - m->first)
+		out.paths.n = l->n - (size_t)m->first;
+	keys_of(l->closure, (size_t)m->first, out.paths.n, key);
+	dispatch_say(&to, &out);
+	k->wanted = true;
+	k->told = (size_t)m->first + out.paths.n;
+	return NULL;
+}
+
+/* Whether the next part is exactly as long as it should be. */
+static bool
+is_whole(const struct locality *l, const struct peer_stock *k,
+    const struct msg_have *m)
+{
+	size_t left = l->n_bits - k->came;
+	size_t n = left < MSG_BITS_MAX ? left : MSG_BITS_MAX;
+
+	if (m->n != n)
+		return false;
+	/* No bit beyond the last path. */
+	return m->n < left || l->n % 8 == 0 ||
+	    m->bits[m->n - 1] >> (l->n % 8) == 0;
+}
+
+static int
+take_answer(struct dispatch *d, struct peer *p, struct err *e)
+{
+	struct locality *l = d->locality;
+	struct peer_stock *k = p->stock;
+	struct stock *stock = stock_take(l, k->coming);
+
+	if (stock == NULL)
+		return err_set(e, ERR_FATAL, errno, "store paths of workers");
+	stock_drop(l, &k->stock);
+	k->stock = stock;
+	end_question(k);
+	if (k->waits_until != 0)
+		return bring_up(d, p, e);
+	return tell(d, p, e);
+}
+
+int
+dispatch_locality_have(struct dispatch *d, struct peer *p,
+    const struct msg_have *m, const char **bad, struct err *e)
+{
+	const struct locality *l = d->locality;
+	struct peer_stock *k = p->stock;
+
+	*bad = NULL;
+	if (is_over(k, m->ask))
+		return 0;
+	if (m->ask != k->asked) {
+		*bad = "tells of store paths that nobody asked for";
+		return 0;
+	}
+	if (m->sys != 0) {
+		log_line(LOG_DEBUG, "worker=%s cannot look at its store: %s",
+		    p->name, strerror((int)m->sys));
+		end_question(k);
+		return bring_up(d, p, e);
+	}
+	/* Doubled; or a part is lost, and with it the answer. */
+	if (m->first < 8 * (uint64_t)k->came)
+		return 0;
+	if (m->first > 8 * (uint64_t)k->came) {
+		end_question(k);
+		return bring_up(d, p, e);
+	}
+	if (!is_whole(l, k, m)) {
+		*bad = "tells of more or fewer store paths than were asked for";
+		return 0;
+	}
+	if (k->coming == NULL && (k->coming = malloc(l->n_bits)) == NULL)
+		return err_set(e, ERR_FATAL, errno, "store paths of workers");
+	memcpy(k->coming + k->came, m->bits, m->n);
+	k->came += m->n;
+	return k->came < l->n_bits ? 0 : take_answer(d, p, e);
+}

@@ -1,0 +1,400 @@
+/*
+ * Inside of dispatch: its state, and what its files call of each other.
+ * dispatch.c starts, loops and ends; dispatch_local.c has the workers of this
+ * machine; dispatch_tasks.c keeps the jobs, of which
+ * a server adds more; dispatch_peers.c keeps the workers that
+ * are there, and dispatch_join.c lets them in;
+ * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
+ * of other machines, whose layers dispatch_blobs.c pulls, unless
+ * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
+ * command start them; dispatch_locality.c asks who has which store paths;
+ * dispatch_status.c says how things are, dispatch_audit.c what differs where
+ * two results do.  For these alone.
+ */
+#ifndef DISPATCH_STATE_H
+#define DISPATCH_STATE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "encoding.h"
+#include "closure/hash_index.h"
+#include "layer_spec.h"
+#include "link.h"
+#include "protocol.h"
+#include "schedule/scheduler.h"
+#include "progress/status.h"
+
+struct audit_copy;
+struct blob_fetch;
+struct dispatch_config;
+struct dispatch_job;
+struct dispatch_pull;
+struct err;
+struct launch;
+struct locality;
+struct metrics;
+struct peer_stock;
+struct shared_probe;
+struct zap;
+
+/* A worker that said HELLO and was welcomed. */
+struct peer {
+	struct link *via; /* d->link or d->remote */
+	struct link_peer link;
+	uint8_t instance[MSG_INSTANCE_SIZE];
+	int64_t heard; /* ms */
+	/* What ties its data connection to it; remote ones only. */
+	uint8_t token[DATA_TOKEN_SIZE];
+	/* Whether it sees the outputs' folders: see dispatch_shared.c. */
+	int shared;
+	size_t probing; /* which folder */
+	struct shared_probe *probe;
+	unsigned twice; /* how often another one said that it is this one */
+	bool fetches;	/* it has binary caches */
+	struct peer_stock *stock; /* which store paths it has, or not yet */
+	struct worker_id worker;  /* also its index in the progress display */
+	char name[64];
+	size_t slots;
+	size_t room;		 /* for jobs: 0 while it drains */
+	pid_t local;		 /* its process if it is a local one, else 0 */
+	bool left;		 /* it said so */
+	uint64_t rate;		 /* bytes/s, in a run before; 0: none */
+	uint64_t done, failures; /* in runs before */
+};
+
+/* A job, from when it was added on. */
+struct task {
+	struct job_id id;
+	struct dispatch_job *job;   /* NULL: there is none */
+	int64_t started;	    /* its newest attempt, ms */
+	uint64_t bytes;		    /* of tar, by the one that has most */
+	struct dispatch_pull *pull; /* that is on, or NULL */
+	bool done;		    /* by any result; open: an audit is not */
+	bool audited;
+	bool no_copy; /* there is no room for the audit's */
+	/*
+	 * Attempts, by their number % so many, that were sent to one that
+	 * writes into the outputs itself.
+	 */
+	bool shared[SCHED_ATTEMPTS_KNOWN];
+};
+
+struct dispatch {
+	struct progress *progress;
+	struct scratch *scratch;
+	char *folder;	/* of the socket */
+	char *endpoint; /* "ipc://FOLDER/c" */
+	void *ctx;
+	struct link *link;	  /* of this machine's workers */
+	struct link *remote;	  /* of all others; NULL: none may join */
+	struct zap *zap;	  /* who they may be; NULL: anybody */
+	struct blob_fetch *fetch; /* pulls what they made */
+	const char *keys_path;	  /* of who may join, or NULL */
+	const char *launch_key;	  /* of those that launch starts, or NULL */
+	struct launch *launch;	  /* while it is ours to end, or NULL */
+	bool only_launched;	  /* no other workers can be expected */
+	bool launch_over;	  /* its command has ended, and that was said */
+	bool joined;		  /* one of another machine has been there */
+	/* Whose encoder must be everybody's, and the first worker's. */
+	bool encodes[ENCODING_KINDS];
+	char encoder[ENCODING_KINDS][MSG_NAME_MAX + 1]; /* "": none yet */
+	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	void *done_arg;
+	int (*failed)(void *arg, const struct dispatch_job *job,
+	    const struct err *why, struct err *e);
+	void *failed_arg;
+	int (*load)(void *arg, const struct dispatch_job *job,
+	    struct dispatch_job *out, struct err *e);
+	void (*unload)(void *arg, struct dispatch_job *out);
+	void *load_arg;
+	void (*hangup)(void *arg);
+	void *hangup_arg;
+	uint64_t session;
+	size_t min_workers;
+	unsigned audit;	    /* percent */
+	bool no_local;	    /* none of this machine is to come */
+	bool begun;	    /* so many have been there */
+	bool waiting;	    /* too few are there, or nobody, */
+	size_t told;	    /* and how many were there when that was said */
+	int64_t stood;	    /* ms that this process stood still, in all */
+	int64_t looked;	    /* when the loop last came round */
+	int64_t silence_at; /* when to look for silent ones, before the start */
+	int child_fd; /* signalfd for SIGCHLD, and SIGHUP where it means keys */
+	struct local_workers *local;
+	unsigned start_failures;
+	/* Looked up by dispatch_peers.c; in no order. */
+	struct peer *peer;
+	size_t n_peers, room_peers;
+	struct locality *locality; /* what is asked of them all */
+	struct hash_index by_link, by_instance, by_worker;
+	struct hash_index by_token; /* of other machines' */
+	uint64_t hash_seed;	    /* secret: peers choose what is hashed */
+	/* Workers' ids, whose slots are used again. */
+	uint64_t next_worker, reused_workers;
+	uint32_t *worker_slot; /* that are free */
+	size_t n_worker_slots;
+	size_t room;		 /* of all workers: slots, and one ahead each */
+	struct status seen;	 /* in all runs before; it has no lists */
+	int64_t since;		 /* ms: of all that */
+	struct metrics *metrics; /* or NULL */
+	int (*more)(void *arg, struct status *s, struct err *e);
+	void *more_arg;
+
+	/* Of the run that is on. */
+	struct scheduler *sched;
+	bool open;	   /* jobs are added to it, and forgotten */
+	bool news;	   /* some were told of */
+	struct task *task; /* by slot */
+	size_t n_tasks, room_tasks;
+	TAILQ_HEAD(, dispatch_pull) pulls; /* that are on */
+	size_t n_pulls;
+	size_t
+	    n_differ; /* pulls of results that differ: no end before theirs */
+	struct audit_copy *audit_copies;
+	char *audit_folder; /* for copies, or NULL: not made yet */
+	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
+	size_t n_folders;
+	char *probe_in[LAYER_OUTPUTS_MAX]; /* in each of them */
+	bool unprobed; /* one is not to be found out about: nobody shares */
+	uint64_t next_probe;
+	size_t n_probing;   /* workers that are being found out about */
+	int64_t probe_at;   /* nothing is to be done for them earlier */
+	int64_t hold_until; /* work waits for probes; 0: nobody was there yet */
+	int64_t pull_beat;  /* when leases of pulls are renewed */
+	uint64_t base;	    /* job ids on the wire count on from run to run */
+};
+
+/*
+ * The time, in ms, of which what this process was stopped for (SIGSTOP, a
+ * machine that slept) is no part: nobody else was silent then.
+ */
+int64_t dispatch_now(const struct dispatch *d);
+
+/* Where a message came from. */
+struct dispatch_from {
+	struct link *via;
+	struct link_peer link;
+};
+
+/*
+ * dispatch_tasks.c: the job, or NULL.  Adding one moves others.
+ */
+struct task *task_find(const struct dispatch *d, struct job_id id);
+/* Room for so many in all at once. */
+int tasks_reserve(struct dispatch *d, size_t n, struct err *e);
+int task_add(struct dispatch *d, struct dispatch_job *job, struct task **out,
+    struct err *e);
+/* It has come to a good end, or to a bad one: tells whom that concerns. */
+int task_done(struct dispatch *d, struct task *t, struct err *e);
+int task_failed(
+    struct dispatch *d, struct task *t, const struct err *why, struct err *e);
+/* Why it failed, as the workers say; -1. */
+int task_reasons(const struct dispatch *d, const struct task *t, struct err *e);
+/* All of the run. */
+void tasks_clear(struct dispatch *d);
+
+/*
+ * dispatch_peers.c: finds peers in O(1), or NULL.  Adding and removing one
+ * moves others.
+ */
+struct peer *peer_by_link(struct dispatch *d, const struct dispatch_from *from);
+struct peer *peer_by_worker(struct dispatch *d, struct worker_id worker);
+struct peer *peer_by_instance(
+    struct dispatch *d, const struct link *via, const uint8_t *instance);
+struct peer *peer_by_token(struct dispatch *d, const uint8_t *token);
+/* Room for one more; then it can be added: *p is copied. */
+int peer_reserve(struct dispatch *d, struct err *e);
+/* After that, and for as long as it is there: as sched_worker_up wants it. */
+struct worker_id peer_worker_id(struct dispatch *d);
+void peer_worker_id_free(struct dispatch *d, struct worker_id worker);
+struct peer *peer_add(struct dispatch *d, const struct peer *p);
+void peer_remove(struct dispatch *d, struct peer *p);
+/* It has a new connection, to the same socket. */
+void peer_relink(
+    struct dispatch *d, struct peer *p, const struct dispatch_from *from);
+void peers_free(struct dispatch *d);
+
+/* Forgets the peer; a local process is killed, and so replaced. */
+void peer_gone(struct dispatch *d, struct peer *p, const char *why);
+
+/*
+ * dispatch_local.c: the workers of this machine, which are its children: a
+ * descriptor of their ends (and of SIGHUP), the socket, their start, and others
+ * for those that have ended.
+ */
+int dispatch_local_signals(bool hangup, struct err *e);
+int dispatch_local_listen(struct dispatch *d, struct err *e);
+int dispatch_local_start(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+int dispatch_local_replace(struct dispatch *d, struct err *e);
+
+/* Listens for workers of other machines, if that is wanted. */
+int dispatch_remote_open(
+    struct dispatch *d, const struct dispatch_config *config, struct err *e);
+void dispatch_remote_close(struct dispatch *d);
+
+/*
+ * Why the worker at p (NULL: one of this machine) may not join, or NULL; text
+ * is the caller's, for it.
+ */
+const char *dispatch_remote_refusal(struct dispatch *d,
+    const struct link_peer *p, const struct msg_hello *hello, char *text,
+    size_t size);
+
+/* SIGHUP: reads the keys again; whose is no longer listed has to go. */
+void dispatch_remote_reload(struct dispatch *d);
+
+/*
+ * dispatch_launch.c: starts the command that starts workers; fails when that
+ * has failed and there is nobody to wait for; ends it, once workers were sent
+ * home.
+ */
+int dispatch_launch_start(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+int dispatch_launch_check(struct dispatch *d, struct err *e);
+void dispatch_launch_end(struct dispatch *d);
+
+/*
+ * dispatch_blobs.c: layers of workers that cannot write into the outputs are
+ * pulled from their spools, and verified on the way.
+ */
+int dispatch_blobs_open(struct dispatch *d, const struct dispatch_config *c,
+    const struct link_keys *keys, struct err *e);
+void dispatch_blobs_close(struct dispatch *d);
+bool dispatch_blobs_wanted(
+    const struct dispatch *d, const struct peer *p, const struct task *t);
+/* Which way its bytes come is settled when the job is sent. */
+void dispatch_blobs_sent(struct task *t, uint64_t attempt, bool shares);
+/*
+ * Pulls what p says that it made, or checks what it wrote; dispatch_accept
+ * follows, or a failure.
+ */
+int dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
+    uint64_t attempt, const struct layer_result *r, struct err *e);
+/*
+ * A result that differs from that of a job which is done: true if its bytes
+ * are fetched, to be compared; dispatch_accept follows.
+ */
+bool dispatch_blobs_pull_copy(struct dispatch *d, const struct peer *p,
+    struct task *t, uint64_t attempt, const struct layer_result *r);
+/* p may forget what it made, by the wire's number of the job. */
+int dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
+    uint64_t attempt, struct err *e);
+/* Gives up the pull that is on for it. */
+void dispatch_blobs_end(struct dispatch *d, struct task *t);
+/* What came of pulls. */
+int dispatch_blobs_collect(struct dispatch *d, struct err *e);
+/* The attempts of p whose result is being pulled; at most n_pulls. */
+size_t dispatch_blobs_held(
+    const struct dispatch *d, const struct peer *p, struct sched_held *out);
+/* Keeps the leases of jobs that are being pulled. */
+void dispatch_blobs_beat(struct dispatch *d);
+
+/*
+ * dispatch_audit.c: the second copies of audited jobs, and what differs.
+ * Outputs for one that p makes: *spec, whose strings are the job's.
+ */
+void dispatch_audit_outputs(struct dispatch *d, const struct peer *p,
+    const struct task *t, uint64_t attempt, struct layer_spec *spec);
+/* Its answer is dealt with, or none is wanted; all of a worker; all. */
+void dispatch_audit_end(struct dispatch *d, struct worker_id worker,
+    struct job_id id, uint64_t attempt);
+void dispatch_audit_gone(struct dispatch *d, struct worker_id worker);
+void dispatch_audit_forget(struct dispatch *d);
+/* Where copies are pulled to, or NULL. */
+const char *dispatch_audit_folder(struct dispatch *d);
+/* r is not the job's result: the error that names what differs. */
+int dispatch_audit_fault(struct dispatch *d, struct worker_id worker,
+    const char *name, const struct task *t, uint64_t attempt,
+    const struct layer_result *r, struct err *e);
+
+/*
+ * dispatch_shared.c: finds out which workers of other machines see the folders
+ * that the outputs are in, and so can write there by themselves.
+ */
+/* to: the folder of all outputs; NULL: those of the jobs that are there. */
+int dispatch_shared_start(
+    struct dispatch *d, const struct layer_output *to, struct err *e);
+void dispatch_shared_forget(struct dispatch *d);
+void dispatch_shared_joined(struct dispatch *d, struct peer *p);
+void dispatch_shared_gone(struct dispatch *d, struct peer *p);
+void dispatch_shared_answered(
+    struct dispatch *d, struct peer *p, const struct msg_probed *m);
+bool dispatch_shared_is(const struct peer *p);
+/* Whether work, at its start, waits for what probes find. */
+bool dispatch_shared_hold(struct dispatch *d);
+/* Goes on with all probes; when to call again. */
+int64_t dispatch_shared_tick(struct dispatch *d);
+
+/*
+ * dispatch_locality.c: asks workers which store paths they have, so that jobs
+ * go where their bytes are, and not where they cannot be had; one question a
+ * list, which is a digest to a worker that knows it.  A new worker of another
+ * machine is the scheduler's as soon as it has answered, or soon.  Memory: a
+ * bit for each path and for each store that differs.
+ */
+int dispatch_locality_open(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+void dispatch_locality_free(struct dispatch *d);
+/* At the start of a run: gives the scheduler all workers. */
+int dispatch_locality_start(struct dispatch *d, struct err *e);
+/* A new worker: the scheduler gets to know it, now or later. */
+int dispatch_locality_joined(struct dispatch *d, struct peer *p, struct err *e);
+/* Whoever is new or back is asked, after WELCOME. */
+void dispatch_locality_ask(struct dispatch *d, struct peer *p);
+void dispatch_locality_gone(struct dispatch *d, struct peer *p);
+/* Does not wait any longer for answers; *next: when to call again. */
+int dispatch_locality_tick(struct dispatch *d, int64_t *next, struct err *e);
+/* Whether work, at its start, waits for the answers of those that are there. */
+bool dispatch_locality_hold(struct dispatch *d);
+/* NULL, or what a worker did that says so. */
+const char *dispatch_locality_want(
+    struct dispatch *d, struct peer *p, const struct msg_want *m);
+/* The same in *bad. */
+int dispatch_locality_have(struct dispatch *d, struct peer *p,
+    const struct msg_have *m, const char **bad, struct err *e);
+
+/*
+ * dispatch_status.c.  show: hands the metrics a snapshot; tick: if it is time
+ * for one.  run_ends: before the run's scheduler goes.
+ */
+void dispatch_status_open(struct dispatch *d, const struct dispatch_config *c);
+void dispatch_status_show(struct dispatch *d);
+void dispatch_status_tick(struct dispatch *d);
+void dispatch_status_run_ends(struct dispatch *d);
+
+/*
+ * dispatch_load.c: entries of a job that has none, made before it is sent and
+ * freed then; 1, or 0: they cannot be made, and that was told.
+ */
+int dispatch_load(struct dispatch *d, struct task *t, struct dispatch_job *job,
+    struct err *e);
+void dispatch_unload(struct dispatch *d, struct dispatch_job *job);
+
+/* A result that holds and is where it belongs: does it count? */
+int dispatch_accept(struct dispatch *d, struct worker_id worker,
+    const char *name, struct task *t, uint64_t attempt,
+    const struct digest *fingerprint, const struct layer_result *r,
+    struct err *e);
+
+/* What does not get there is asked for again. */
+void dispatch_say(const struct dispatch_from *from, const struct msg *m);
+/* The job of this run that the wire's number means, or NULL. */
+struct task *dispatch_task_of(const struct dispatch *d, uint64_t wire);
+/* How progress calls a worker. */
+size_t dispatch_worker_index(struct worker_id worker);
+
+/* dispatch_join.c: HELLO of a worker that is new, or back, or not wanted. */
+int dispatch_hello(struct dispatch *d, const struct dispatch_from *from,
+    const struct msg_hello *hello, struct err *e);
+
+/* After BYE: waits so long until all have answered it; nothing else counts. */
+void dispatch_part(struct dispatch *d, int ms);
+
+/* All messages that are there. */
+int dispatch_receive(struct dispatch *d, struct err *e);
+
+#endif

@@ -1,0 +1,324 @@
+#include "output/push.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "output/blob_places.h"
+#include "err.h"
+#include "log.h"
+#include "own.h"
+#include "output/push_send.h"
+#include "quiet_thread.h"
+#include "registry.h"
+#include "registry_name.h"
+#include "registry/registry_place.h"
+
+struct push {
+	struct registry_name name;
+	struct registry_place *place;
+	struct blob_places *places;
+};
+
+/* What all threads of one push_image share. */
+struct run {
+	struct push *push;
+	const struct push_image *image;
+	bool confirm; /* only look whether it is there */
+
+	pthread_mutex_t lock;
+	pthread_cond_t freed; /* a place, where there were too many */
+	size_t next;	      /* blob */
+	unsigned active, allowed;
+	atomic_bool stop;
+	bool *lost; /* blobs that were not confirmed */
+	struct push_counts counts;
+	struct err err; /* the first one */
+};
+
+static int
+session_new(struct push *p, const atomic_bool *cancel, struct registry **out,
+    struct err *e)
+{
+	return registry_place_session(
+	    p->place, p->name.repo, false, cancel, out, e);
+}
+
+/* Whether we may ask there at all is known before the work begins. */
+static int
+try_it(struct push *p, struct err *e)
+{
+	AUTO(registry_freep) struct registry *r = NULL;
+	struct digest nothing;
+	bool there;
+
+	digest_of("", 0, &nothing);
+	if (session_new(p, NULL, &r, e) < 0)
+		return -1;
+	return registry_has_blob(r, &nothing, 0, &there, e);
+}
+
+int
+push_open(const char *name, const struct registry_options *o, struct push **out,
+    struct err *e)
+{
+	AUTO(push_freep) struct push *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return err_set(e, ERR_FATAL, errno, "push");
+	if (registry_name_parse(name, &p->name, e) < 0)
+		return -1;
+	if (p->name.digest[0] != '\0')
+		return err_set(e, ERR_USAGE, 0,
+		    "a tag is wanted, not a digest, which comes out");
+	p->places = o->places;
+	if (registry_place_open(&p->name, o, &p->place, e) < 0 ||
+	    try_it(p, e) < 0)
+		return -1;
+	*out = STEAL(&p);
+	return 0;
+}
+
+void
+push_free(struct push *p)
+{
+	if (p == NULL)
+		return;
+	registry_place_free(p->place);
+	free(p);
+}
+
+void
+push_freep(struct push **p)
+{
+	push_free(*p);
+	*p = NULL;
+}
+
+const char *
+push_tag(const struct push *p)
+{
+	return p->name.tag;
+}
+
+const char *
+push_base(const struct push *p)
+{
+	return registry_place_base(p->place);
+}
+
+const char *
+push_repo(const struct push *p)
+{
+	return p->name.repo;
+}
+
+/* An earlier blob is the same. */
+static bool
+is_repeated(const struct push_image *image, size_t i)
+{
+	for (size_t j = 0; j < i; j++)
+		if (digest_equal(
+			&image->blob[j].digest, &image->blob[i].digest))
+			return true;
+	return false;
+}
+
+/* The next blob that is to be seen to; false: none. */
+static bool
+take_next(struct run *run, size_t *out)
+{
+	bool got = false;
+
+	pthread_mutex_lock(&run->lock);
+	while (run->active >= run->allowed && !atomic_load(&run->stop))
+		pthread_cond_wait(&run->freed, &run->lock);
+	while (!got && !atomic_load(&run->stop) &&
+	    run->next < run->image->n_blobs) {
+		*out = run->next++;
+		got = !is_repeated(run->image, *out);
+	}
+	run->active += got;
+	pthread_mutex_unlock(&run->lock);
+	return got;
+}
+
+/* Too many requests: half as many; each blob that went well allows one more. */
+static void
+put_back(struct run *run, unsigned throttled, const struct err *failed)
+{
+	pthread_mutex_lock(&run->lock);
+	run->active--;
+	if (throttled > 0 && run->allowed > 1)
+		run->allowed /= 2;
+	else if (throttled == 0 && run->allowed < PUSH_THREADS)
+		run->allowed++;
+	if (failed->kind != ERR_NONE) {
+		if (run->err.kind == ERR_NONE)
+			run->err = *failed;
+		atomic_store(&run->stop, true);
+	}
+	pthread_cond_broadcast(&run->freed);
+	pthread_mutex_unlock(&run->lock);
+}
+
+static void
+count(struct run *run, enum registry_way way, uint64_t size)
+{
+	pthread_mutex_lock(&run->lock);
+	run->counts.there += way == REGISTRY_THERE;
+	run->counts.mounted += way == REGISTRY_MOUNTED;
+	run->counts.uploaded += way == REGISTRY_UPLOADED;
+	if (way == REGISTRY_UPLOADED)
+		run->counts.uploaded_bytes += size;
+	if (way == REGISTRY_MOUNTED)
+		run->counts.mounted_bytes += size;
+	pthread_mutex_unlock(&run->lock);
+}
+
+static int
+push_one(struct run *run, struct registry *r, size_t i, struct err *e)
+{
+	const struct push_send to = {
+	    .place = run->push->place,
+	    .repo = run->push->name.repo,
+	    .session = r,
+	    .cancel = &run->stop,
+	};
+	struct push_blob blob = run->image->blob[i];
+	struct blob_places *places = run->push->places;
+	const char *base = push_base(run->push), *from;
+	enum registry_way way;
+	bool first;
+	int rc;
+
+	first = blob_places_begin(
+	    places, base, run->push->name.repo, &blob.digest, &from);
+	if (blob.from == NULL)
+		blob.from = from;
+	rc = push_send(&to, &blob, &way, e);
+	if (first)
+		blob_places_end(places, base, &blob.digest, rc == 0);
+	if (rc < 0)
+		return -1;
+	count(run, way, blob.size);
+	return 0;
+}
+
+static void *
+work(void *arg)
+{
+	struct run *run = arg;
+	AUTO(registry_freep) struct registry *r = NULL;
+	struct err e = ERR_INIT;
+	size_t i;
+
+	if (session_new(run->push, &run->stop, &r, &e) < 0) {
+		pthread_mutex_lock(&run->lock);
+		run->active++;
+		pthread_mutex_unlock(&run->lock);
+		put_back(run, 0, &e);
+		return NULL;
+	}
+	while (take_next(run, &i)) {
+		const struct push_blob *b = &run->image->blob[i];
+		bool there;
+
+		if (!run->confirm)
+			push_one(run, r, i, &e);
+		else if (registry_has_blob(
+			     r, &b->digest, b->size, &there, &e) == 0)
+			run->lost[i] = !there;
+		put_back(run, registry_throttled(r), &e);
+		if (e.kind != ERR_NONE)
+			break;
+	}
+	return NULL;
+}
+
+/* Has threads see to all blobs. */
+static int
+for_all_blobs(struct run *run, bool confirm, struct err *e)
+{
+	pthread_t thread[PUSH_THREADS];
+	size_t n = 0;
+	int rc = 0;
+
+	run->confirm = confirm;
+	run->next = 0;
+	run->allowed = PUSH_THREADS;
+	while (n < PUSH_THREADS && n < run->image->n_blobs &&
+	    (rc = quiet_thread(&thread[n], work, run)) == 0)
+		n++;
+	for (size_t i = 0; i < n; i++)
+		pthread_join(thread[i], NULL);
+	if (n == 0 && run->image->n_blobs > 0)
+		return err_set(e, ERR_FATAL, rc, "thread");
+	if (run->err.kind == ERR_NONE)
+		return 0;
+	*e = run->err;
+	e->kind = ERR_FATAL;
+	return -1;
+}
+
+static bool
+any_lost(const struct run *run)
+{
+	for (size_t i = 0; i < run->image->n_blobs; i++)
+		if (run->lost[i])
+			return true;
+	return false;
+}
+
+/* Blobs, a second look, the manifest; *again: a blob was lost meanwhile. */
+static int
+push_once(struct run *run, struct registry *r, bool *again, struct err *e)
+{
+	const struct push_image *image = run->image;
+
+	if (for_all_blobs(run, false, e) < 0 || for_all_blobs(run, true, e) < 0)
+		return -1;
+	if ((*again = any_lost(run)))
+		return 0;
+	return registry_put_manifest(r, image->tag, image->media_type,
+	    image->manifest, image->manifest_len, &image->manifest_digest,
+	    again, e);
+}
+
+int
+push_image(struct push *p, const struct push_image *image,
+    struct push_counts *counts, struct err *e)
+{
+	AUTO(registry_freep) struct registry *r = NULL;
+	AUTO(own_freep) bool *lost = calloc(image->n_blobs + 1, sizeof(*lost));
+	struct run run = {
+	    .push = p, .image = image, .lost = lost, .err = ERR_INIT};
+	bool again = false;
+	int rc;
+
+	if (lost == NULL)
+		return err_set(e, ERR_FATAL, errno, "push");
+	if (session_new(p, NULL, &r, e) < 0)
+		return -1;
+	pthread_mutex_init(&run.lock, NULL);
+	pthread_cond_init(&run.freed, NULL);
+	rc = push_once(&run, r, &again, e);
+	if (rc == 0 && again) {
+		log_line(LOG_WARNING,
+		    "%s has lost a blob that it had: it is sent again",
+		    push_base(p));
+		run.counts.there = run.counts.mounted = 0; /* seen again */
+		rc = push_once(&run, r, &again, e);
+	}
+	if (rc == 0 && again)
+		rc = err_set(e, ERR_FATAL, 0,
+		    "%s: it loses blobs: the manifest was not put",
+		    push_base(p));
+	pthread_cond_destroy(&run.freed);
+	pthread_mutex_destroy(&run.lock);
+	*counts = run.counts;
+	if (rc < 0)
+		e->kind = e->kind == ERR_USAGE ? ERR_USAGE : ERR_FATAL;
+	return rc;
+}

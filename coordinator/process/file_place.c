@@ -1,0 +1,117 @@
+#include "process/file_place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "err.h"
+#include "own.h"
+
+/* "a/b/" is "a/b", "/" stays. */
+static void
+trim_slashes(char *path)
+{
+	size_t len = strlen(path);
+
+	while (len > 1 && path[len - 1] == '/')
+		path[--len] = '\0';
+}
+
+int
+file_place(const char *path, char **place, char **folder, struct err *e)
+{
+	AUTO(own_freep) char *whole = realpath(path, NULL);
+	AUTO(own_freep) char *parent = NULL;
+	char *slash, *name;
+
+	if (whole == NULL && (whole = strdup(path)) == NULL)
+		return err_set(e, ERR_FATAL, errno, "%s", path);
+	trim_slashes(whole);
+	slash = strrchr(whole, '/');
+	name = slash != NULL ? slash + 1 : whole;
+	if (name[0] == '\0' || strcmp(name, ".") == 0 ||
+	    strcmp(name, "..") == 0)
+		return err_set(
+		    e, ERR_USAGE, 0, "'%s' is no place to write to", path);
+	if (slash == NULL)
+		parent = strdup(".");
+	else if (slash == whole)
+		parent = strdup("/");
+	else
+		parent = strndup(whole, (size_t)(slash - whole));
+	if (parent == NULL)
+		return err_set(e, ERR_FATAL, errno, "%s", path);
+	*place = STEAL(&whole);
+	*folder = STEAL(&parent);
+	return 0;
+}
+
+char *
+file_place_real(const char *path)
+{
+	AUTO(own_freep) char *place = NULL;
+	AUTO(own_freep) char *folder = NULL;
+	AUTO(own_freep) char *real = NULL;
+	struct err e = ERR_INIT;
+	char *out = NULL;
+
+	if (file_place(path, &place, &folder, &e) == 0 &&
+	    (real = realpath(folder, NULL)) != NULL &&
+	    asprintf(&out, "%s/%s", real, basename(place)) < 0)
+		out = NULL;
+	err_clear(&e);
+	return out;
+}
+
+bool
+file_place_same(const char *a, const char *b)
+{
+	AUTO(own_freep) char *place_a = NULL;
+	AUTO(own_freep) char *place_b = NULL;
+
+	if (strcmp(a, b) == 0)
+		return true;
+	place_a = file_place_real(a);
+	place_b = file_place_real(b);
+	return place_a != NULL && place_b != NULL &&
+	    strcmp(place_a, place_b) == 0;
+}
+
+/* umask(2) tells only by setting, which other threads would notice. */
+static mode_t
+current_umask(void)
+{
+	AUTO(own_fclosep) FILE *f = fopen("/proc/self/status", "re");
+	unsigned mask = 022;
+	char line[256];
+
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
+		if (sscanf(line, "Umask: %o", &mask) == 1)
+			break;
+	return (mode_t)mask;
+}
+
+mode_t
+file_place_mode(const char *path, mode_t wanted)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0)
+		return st.st_mode & 0777;
+	return wanted & ~current_umask();
+}
+
+int
+file_place_sync(const char *folder, struct err *e)
+{
+	AUTO(own_closep)
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd) < 0)
+		return err_set(e, ERR_FATAL, errno, "sync folder %s", folder);
+	return 0;
+}

@@ -1,0 +1,384 @@
+#include "schedule/scheduler.h"
+#include "schedule/scheduler_state.h"
+
+/* What a failure at that worker weighs, in ms: more than any wait. */
+#define FAILED_HERE (INT64_MAX / 4)
+/* An empty worker is worth so much more than one whose slots are busy. */
+#define SPREAD 0.25
+
+bool
+worker_may_take(const struct worker *w, const struct job *j, int64_t now)
+{
+	return (now >= w->limit_until || j->weight < w->limit) &&
+	    !(j->accepted && j->by.v == w->id.v);
+}
+
+/* Where the job failed: but others would not have it for long. */
+static bool
+shuns(const struct job *j, const struct worker *w)
+{
+	return j->failures > 0 && j->postponed < SCHED_POSTPONED_MAX &&
+	    failed_at(j, w);
+}
+
+static double
+worth(const struct scheduler *s, const struct worker *w)
+{
+	double busy = (double)w->n_leases / (double)w->slots;
+
+	return rate_of(s, w) * (1 + SPREAD * (1 - busy));
+}
+
+/*
+ * One with room; rather one that the job did not fail on.  Of the idle ones
+ * the fastest, but jobs are spread; else the one that was idle longest.  Of
+ * those that are busy the last to become so: it has the lightest jobs before
+ * it.
+ */
+static struct worker *
+any_with_room(const struct scheduler *s, int64_t now, const struct job *j)
+{
+	struct worker *w, *best = NULL, *second = NULL;
+
+	TAILQ_FOREACH(w, &s->idle, entry)
+	{
+		if (!worker_may_take(w, j, now))
+			continue;
+		if (shuns(j, w))
+			second = w;
+		else if (best == NULL || worth(s, w) > worth(s, best))
+			best = w;
+	}
+	if (best != NULL)
+		return best;
+	TAILQ_FOREACH_REVERSE(w, &s->ahead, worker_list, entry)
+	{
+		if (!worker_may_take(w, j, now))
+			continue;
+		if (!shuns(j, w))
+			return w;
+		if (second == NULL)
+			second = w;
+	}
+	return second;
+}
+
+/* Marks what the job misses where. */
+static void
+look_at(struct scheduler *s, const struct locality *l)
+{
+	s->mark++;
+	for (size_t i = 0; i < l->n; i++) {
+		struct worker *w = worker_find(s, l->at[i].worker);
+
+		if (w == NULL)
+			continue;
+		w->missing = l->at[i].bytes;
+		w->mark = s->mark;
+	}
+}
+
+static int64_t
+fetch_ms(const struct scheduler *s, const struct worker *w, uint64_t bytes)
+{
+	const struct rate *r =
+	    w->bandwidth.bytes > 0 ? &w->bandwidth : &s->bandwidth;
+	double bandwidth =
+	    r->bytes > 0 ? r->bytes / r->ms : (double)SCHED_BANDWIDTH;
+	double ms;
+
+	ms = (double)bytes / bandwidth;
+	return ms < 1e12 ? (int64_t)ms : (int64_t)1e12;
+}
+
+/* Of the job that is looked at. */
+static int64_t
+transfer_ms(const struct scheduler *s, const struct worker *w)
+{
+	return w->mark == s->mark ? fetch_ms(s, w, w->missing) : 0;
+}
+
+static uint64_t
+missing_at(const struct worker *w, const struct job *j)
+{
+	const struct locality *l = j->locality;
+	size_t i;
+
+	if (l == NULL)
+		return 0;
+	i = missing_place(l, w->id);
+	return i < l->n && l->at[i].worker.v == w->id.v ? l->at[i].bytes : 0;
+}
+
+int64_t
+transfer_to(
+    const struct scheduler *s, const struct worker *w, const struct job *j)
+{
+	return fetch_ms(s, w, missing_at(w, j));
+}
+
+bool
+worker_unable(const struct worker *w, const struct job *j)
+{
+	return missing_at(w, j) == SCHED_UNABLE;
+}
+
+/* Of the job that is looked at. */
+static bool
+is_unable(const struct scheduler *s, const struct worker *w)
+{
+	return w->mark == s->mark && w->missing == SCHED_UNABLE;
+}
+
+/*
+ * Whether somebody could do the job that is looked at, now or later.  Who was
+ * set aside is better than who cannot.
+ */
+static bool
+somebody_can(struct scheduler *s, const struct job *j)
+{
+	struct worker *w, *aside = NULL;
+
+	TAILQ_FOREACH(w, &s->all, all)
+	{
+		if (w->draining || is_unable(s, w) ||
+		    (j->accepted && j->by.v == w->id.v))
+			continue;
+		if (!w->aside)
+			return true;
+		aside = w;
+	}
+	if (aside == NULL || j->accepted)
+		return false;
+	worker_use_again(s, aside);
+	return true;
+}
+
+/* Until a slot is free for one that is held back for it. */
+static int64_t
+wait_ms(const struct scheduler *s, int64_t now, const struct worker *w)
+{
+	int64_t wait = time_to_slot(s, now, w), more = 0;
+
+	if (w->pass == s->pass)
+		more = w->promised;
+	for (size_t i = 0; i < w->n_leases; i++)
+		if (w->lease[i].started == NOT_STARTED)
+			more += time_needed(
+			    s, w, job_at(s, w->lease[i].job)->weight);
+	return wait + whole_ms((double)more / (double)w->slots);
+}
+
+static int64_t
+cost_at(const struct scheduler *s, int64_t now, const struct job *j,
+    struct worker *w)
+{
+	int64_t cost = transfer_ms(s, w) + wait_ms(s, now, w) +
+	    time_needed(s, w, j->weight);
+
+	return shuns(j, w) ? cost + FAILED_HERE : cost;
+}
+
+/* Of equals, the one with most of its slots free. */
+static bool
+is_freer(const struct worker *a, const struct worker *b)
+{
+	return a->n_leases * b->slots < b->n_leases * a->slots;
+}
+
+static struct worker *
+cheapest(struct scheduler *s, int64_t now, const struct job *j, bool with_room)
+{
+	bool unable = s->unable && !somebody_can(s, j);
+	int64_t least = INT64_MAX;
+	struct worker *w, *best = NULL;
+
+	if (unable && j->accepted)
+		return NULL; /* the audit can be done without */
+	TAILQ_FOREACH(w, &s->all, all)
+	{
+		int64_t cost;
+
+		if (!worker_usable(w) || (with_room && w->list == NULL) ||
+		    !worker_may_take(w, j, now) || (!unable && is_unable(s, w)))
+			continue;
+		cost = cost_at(s, now, j, w);
+		if (cost < least || (cost == least && is_freer(w, best))) {
+			least = cost;
+			best = w;
+		}
+	}
+	return best;
+}
+
+/* Each is one look at all workers, about. */
+static unsigned
+held_max(const struct scheduler *s)
+{
+	size_t most = SCHED_HELD_LOOKS / (s->n_ids + 1);
+
+	return most > SCHED_HELD_MIN ? (unsigned)most : SCHED_HELD_MIN;
+}
+
+/* A job that is to be fetched for: once nobody with room has better to do. */
+struct fallback {
+	uint64_t job;
+	struct worker *w; /* NULL: none */
+};
+
+/* All would wait for it in the end. */
+static bool
+is_critical(const struct scheduler *s, const struct job *j, struct worker *w)
+{
+	double rate = s->rate.ms > 0 ? s->rate.bytes / s->rate.ms : 0;
+
+	return rate > 0 &&
+	    transfer_ms(s, w) + time_needed(s, w, j->weight) >=
+	    whole_ms(s->queued / (rate * (double)s->slots));
+}
+
+/* Until when w has to wait for it. */
+static bool
+hold(struct scheduler *s, int64_t now, struct job *j, struct worker *better,
+    int64_t transfer)
+{
+	struct locality *l = j->locality;
+
+	transfer += SCHED_HOLD_LEAST_MS;
+	if (l->held_until == 0)
+		l->held_until =
+		    now + (transfer < SCHED_HOLD_MS ? transfer : SCHED_HOLD_MS);
+	if (now >= l->held_until)
+		return false;
+	if (better->pass != s->pass)
+		better->promised = 0;
+	better->pass = s->pass;
+	better->promised += time_needed(s, better, j->weight);
+	if (l->held_until < s->place_at)
+		s->place_at = l->held_until;
+	return true;
+}
+
+/* NULL: none can, or it is held back for a better one; then *held grows. */
+static struct worker *
+choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
+    struct fallback *f)
+{
+	struct job *j = job_at(s, id);
+	struct worker *w, *better;
+	int64_t transfer;
+
+	look_at(s, j->locality);
+	if ((w = cheapest(s, now, j, true)) == NULL)
+		return NULL;
+	transfer = transfer_ms(s, w);
+	if (transfer == 0)
+		return w;
+	if (*held >= held_max(s))
+		return f->w == NULL ? w : NULL;
+	++*held;
+	if ((better = cheapest(s, now, j, false)) != w &&
+	    hold(s, now, j, better, transfer))
+		return NULL;
+	if (is_critical(s, j, w))
+		return w;
+	if (f->w == NULL)
+		*f = (struct fallback){id, w};
+	return NULL;
+}
+
+/*
+ * Only jobs lighter than this may find a worker with room; another, when the
+ * first worker's limit is over.
+ */
+static uint64_t
+ceiling(struct scheduler *s, int64_t now)
+{
+	const struct worker_list *lists[] = {&s->idle, &s->ahead};
+	uint64_t most = 0;
+	struct worker *w;
+
+	if (now >= s->limited_until)
+		return UINT64_MAX;
+	for (size_t i = 0; i < 2; i++)
+		TAILQ_FOREACH(w, lists[i], entry)
+		{
+			if (now >= w->limit_until) {
+				most = UINT64_MAX;
+				continue;
+			}
+			if (w->limit_until < s->place_at)
+				s->place_at = w->limit_until;
+			if (w->limit > most)
+				most = w->limit;
+		}
+	return most;
+}
+
+/* The next one in the queue after j that may be light enough. */
+static uint64_t
+below_ceiling(const struct scheduler *s, const struct job_queue *q,
+    const struct job *j, uint64_t *below)
+{
+	uint64_t at = *below;
+
+	if (s->config.in_turn || s->ordered)
+		return job_queue_after(q, job_order(s, j), j->id);
+	/* All that follow are. */
+	*below = UINT64_MAX;
+	return job_queue_after(q, at, UINT64_MAX);
+}
+
+static struct worker *
+choose_from(
+    struct scheduler *s, int64_t now, struct job_queue *q, uint64_t *job)
+{
+	uint64_t id = job_queue_first(q), below = 0;
+	struct fallback f = {.w = NULL};
+	unsigned held = 0;
+	struct worker *w;
+
+	if (id != JOB_QUEUE_NONE)
+		below = ceiling(s, now);
+	while (id != JOB_QUEUE_NONE) {
+		struct job *j = job_at(s, id);
+
+		if (j->weight >= below && below < UINT64_MAX) {
+			id = below_ceiling(s, q, j, &below);
+			continue;
+		}
+		w = j->locality == NULL ? any_with_room(s, now, j)
+					: choose_near(s, now, id, &held, &f);
+		if (w != NULL) {
+			*job = id;
+			return w;
+		}
+		/* Enough was looked at. */
+		if (f.w != NULL && held >= held_max(s))
+			break;
+		id = job_queue_after(q, job_order(s, j), id);
+	}
+	*job = f.job;
+	return f.w;
+}
+
+struct worker *
+choose(struct scheduler *s, int64_t now, uint64_t *job)
+{
+	bool audits_first = s->config.in_turn;
+	struct job_queue *first = audits_first ? &s->audits : &s->queue;
+	struct job_queue *then = audits_first ? &s->queue : &s->audits;
+	struct worker *w;
+
+	if (!s->changed && now < s->place_at)
+		return NULL;
+	s->place_at = INT64_MAX;
+	s->pass++;
+	if ((!TAILQ_EMPTY(&s->idle) || !TAILQ_EMPTY(&s->ahead)) &&
+	    ((w = choose_from(s, now, first, job)) != NULL ||
+		(w = choose_from(s, now, then, job)) != NULL))
+		return w;
+	s->changed = false;
+	s->late_at = now;
+	return NULL;
+}

@@ -1,0 +1,443 @@
+#include "serve/serve_state.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dispatch/blob_check.h"
+#include "dispatch/blob_offer.h"
+#include "output/blob_request.h"
+#include "dispatch/dispatch.h"
+#include "encoder_version.h"
+#include "err.h"
+#include "log.h"
+#include "monotime.h"
+#include "own.h"
+#include "serve/serve_cache.h"
+
+/* Of a suspect blob, between two looks at everything else. */
+#define CHECK_STEPS 8
+
+const char *
+serve_encoder(const struct serve *s, enum encoding_kind kind)
+{
+	const char *encoder = dispatch_encoder(s->dispatch, kind);
+
+	/* Before anybody was there it is taken to be ours. */
+	return *encoder != '\0' ? encoder : encoder_version(kind);
+}
+
+/* What was made, by whom, and how long it took. */
+struct made {
+	const char *worker;
+	uint64_t ms;
+};
+
+static int
+offer(struct serve *s, struct serve_client *c, const struct data_id *id,
+    const struct layer_result *r, bool encoded, struct err *e)
+{
+	char hex[DIGEST_HEX_LEN + 1];
+	AUTO(own_freep) char *path = NULL;
+	struct blob_offer_file file = {
+	    .form = encoded ? DATA_BLOB : DATA_TAR, .size = r->size};
+	struct serve_offer *offer;
+
+	digest_hex(&r->digest, hex);
+	if (asprintf(&path, "%s/%s", serve_cache_pins(s->cache), hex) < 0) {
+		path = NULL;
+		return err_set(e, ERR_FATAL, errno, "offer");
+	}
+	if ((offer = calloc(1, sizeof(*offer))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "offer");
+	offer->id = *id;
+	offer->digest = r->digest;
+	file.path = path;
+	if (blob_offer_add(s->offer, c->token, id, &file, 1, e) < 0) {
+		free(offer);
+		return -1;
+	}
+	serve_cache_refer(s->cache, &r->digest);
+	TAILQ_INSERT_TAIL(&c->offers, offer, entry);
+	return 0;
+}
+
+/* The client may have it: it is offered before that is said. */
+static int
+give(struct serve *s, struct serve_client *c, const struct data_id *id,
+    const struct layer_result *r, bool encoded, const struct made *made,
+    struct err *e)
+{
+	struct msg m = {.type = MSG_MADE};
+
+	if (offer(s, c, id, r, encoded, e) < 0)
+		return -1;
+	if (made != NULL) {
+		m.made = (struct msg_made){.job = id->job,
+		    .attempt = id->attempt,
+		    .worker = made->worker,
+		    .ms = made->ms};
+		serve_client_say(s, c, &m);
+	}
+	m = (struct msg){.type = MSG_DONE,
+	    .done = {.job = id->job, .attempt = id->attempt, .result = *r}};
+	serve_client_say(s, c, &m);
+	c->done++;
+	return 0;
+}
+
+static int
+give_all(struct serve *s, struct serve_job *job, const struct layer_result *r,
+    const struct made *made, struct err *e)
+{
+	bool encoded = job->order->spec.encoding.kind != ENCODING_NONE;
+	struct serve_want *w;
+
+	TAILQ_FOREACH(w, &job->wants, of_job)
+	if (give(s, w->flow->client, &w->id, r, encoded, made, e) < 0)
+		return -1;
+	return 0;
+}
+
+static void
+end(struct serve *s, struct serve_job *job)
+{
+	serve_order_free(job->order);
+	serve_queue_end(s->queue, job);
+}
+
+static void
+fail_all(struct serve *s, struct serve_job *job, const struct err *why)
+{
+	enum err_kind kind = why->kind == ERR_JOB ? ERR_JOB : ERR_RETRY;
+	struct serve_want *w;
+
+	log_line(LOG_WARNING, "%s", why->text);
+	TAILQ_FOREACH(w, &job->wants, of_job)
+	serve_refuse(s, w->flow->client, &w->id, kind, why->text);
+	s->failed++;
+	end(s, job);
+}
+
+/* Checks. */
+
+static void
+check_free(struct serve *s, struct serve_check *check)
+{
+	TAILQ_REMOVE(&s->checks, check, entry);
+	serve_cache_drop(s->cache, &check->result.digest);
+	blob_check_free(check->check);
+	free(check->request);
+	free(check);
+}
+
+static struct serve_check *
+check_of(const struct serve *s, const struct serve_job *job)
+{
+	struct serve_check *check;
+
+	TAILQ_FOREACH(check, &s->checks, entry)
+	if (check->job == job)
+		break;
+	return check;
+}
+
+/* The reference to the blob is the check's from then on. */
+static int
+check_begin(struct serve *s, struct serve_job *job,
+    const struct layer_result *r, struct err *e)
+{
+	struct serve_check *check = calloc(1, sizeof(*check));
+
+	if (check == NULL ||
+	    (check->request = calloc(1, sizeof(*check->request))) == NULL) {
+		free(check);
+		return err_set(e, ERR_FATAL, errno, "check");
+	}
+	check->job = job;
+	check->result = *r;
+	check->request->way = BLOB_CHECK;
+	check->request->result = *r;
+	check->request->encoded =
+	    job->order->spec.encoding.kind != ENCODING_NONE;
+	check->request->n_outputs = 1;
+	check->request->outputs[0] = (struct layer_output){
+	    .kind = LAYER_TO_BLOB, .path = serve_cache_pins(s->cache)};
+	TAILQ_INSERT_TAIL(&s->checks, check, entry);
+	return blob_check_new(check->request, monotime_ms(), &check->check, e);
+}
+
+/* It is as it was said to be; or it is not, and is made again. */
+static int
+check_ended(struct serve *s, struct serve_check *check, const struct err *bad,
+    struct err *e)
+{
+	struct serve_job *job = check->job;
+	int rc = 0;
+
+	if (bad == NULL) {
+		serve_cache_trust(s->cache, &check->result.digest);
+		rc = give_all(s, job, &check->result, NULL, e);
+		end(s, job);
+	} else {
+		log_line(LOG_WARNING, "layer cache: %s: it is made again",
+		    bad->text);
+		serve_cache_condemn(
+		    s->cache, &job->order->cache_key, &check->result.digest);
+		serve_queue_release(s->queue, job);
+	}
+	check_free(s, check);
+	return rc;
+}
+
+int
+serve_checks_step(struct serve *s, struct err *e)
+{
+	struct serve_check *check;
+
+	for (int i = 0; i < CHECK_STEPS; i++) {
+		struct err bad = ERR_INIT;
+		int rc;
+
+		if ((check = TAILQ_FIRST(&s->checks)) == NULL)
+			return 0;
+		rc = blob_check_step(check->check, monotime_ms(), &bad);
+		if (rc != 0 &&
+		    check_ended(s, check, rc < 0 ? &bad : NULL, e) < 0)
+			return -1;
+	}
+	return 1;
+}
+
+/* Jobs. */
+
+/* Who has what is not verified cannot have given it to who wants it so. */
+static void
+share_key(const struct serve_order *o, struct digest *out)
+{
+	uint8_t data[DIGEST_SIZE + 1];
+
+	memcpy(data, o->cache_key.b, DIGEST_SIZE);
+	data[DIGEST_SIZE] = o->spec.verify;
+	digest_of(data, sizeof(data), out);
+}
+
+/* A new job, which owns its order. */
+static int
+job_new(struct serve *s, struct serve_client *c, const struct data_id *id,
+    const struct digest *key, struct serve_order **order,
+    struct serve_job **out, struct err *e)
+{
+	struct serve_order *o = *order;
+
+	if (serve_queue_add(s->queue, key, o->weight, o->bytes, out, e) < 0)
+		return -1;
+	(*out)->order = o;
+	o->owner = *out;
+	*order = NULL;
+	return serve_queue_want(s->queue, c->flow, *out, id, o->bytes, e);
+}
+
+int
+serve_job_wanted(struct serve *s, struct serve_client *c,
+    const struct data_id *id, struct serve_order **order, struct err *e)
+{
+	struct serve_order *o = *order;
+	bool encoded = o->spec.encoding.kind != ENCODING_NONE;
+	enum serve_found found = SERVE_MISSING;
+	struct layer_result r;
+	struct serve_job *job;
+	struct digest key;
+
+	if (o->has_key) {
+		share_key(o, &key);
+		if ((job = serve_queue_find(s->queue, &key)) != NULL)
+			return serve_queue_want(
+			    s->queue, c->flow, job, id, o->bytes, e);
+		found = serve_cache_find(
+		    s->cache, &o->cache_key, o->spec.verify, &r);
+	}
+	if (found == SERVE_FOUND) {
+		int rc = give(s, c, id, &r, encoded, NULL, e);
+
+		serve_cache_drop(s->cache, &r.digest);
+		s->cached++;
+		return rc;
+	}
+	if (job_new(s, c, id, o->has_key ? &key : NULL, order, &job, e) < 0)
+		return -1;
+	if (found == SERVE_SUSPECT)
+		return check_begin(s, job, &r, e);
+	serve_queue_release(s->queue, job);
+	return 0;
+}
+
+static struct serve_offer *
+offer_find(const struct serve_client *c, const struct data_id *id)
+{
+	struct serve_offer *offer;
+
+	TAILQ_FOREACH(offer, &c->offers, entry)
+	if (offer->id.job == id->job && offer->id.attempt == id->attempt)
+		break;
+	return offer;
+}
+
+bool
+serve_offered(const struct serve_client *c, const struct data_id *id)
+{
+	return offer_find(c, id) != NULL;
+}
+
+static void
+offer_end(struct serve *s, struct serve_client *c, struct serve_offer *offer)
+{
+	TAILQ_REMOVE(&c->offers, offer, entry);
+	serve_cache_drop(s->cache, &offer->digest);
+	free(offer);
+}
+
+void
+serve_offers_clear(struct serve *s, struct serve_client *c)
+{
+	while (!TAILQ_EMPTY(&c->offers))
+		offer_end(s, c, TAILQ_FIRST(&c->offers));
+}
+
+int
+serve_job_cancel(struct serve *s, struct serve_client *c,
+    const struct data_id *id, struct err *e)
+{
+	struct serve_want *w = serve_queue_want_of(c->flow, id);
+	struct serve_offer *offer = offer_find(c, id);
+
+	if (w != NULL) {
+		serve_queue_unwant(s->queue, w, INT64_MIN);
+		serve_refuse(s, c, id, ERR_RETRY, "cancelled");
+	}
+	if (offer == NULL)
+		return 0;
+	offer_end(s, c, offer);
+	return blob_offer_withdraw(s->offer, c->token, id, e);
+}
+
+int
+serve_job_done(void *serve, const struct dispatch_job *job, struct err *e)
+{
+	/* The job is the order's first. */
+	const struct serve_order *o = (const struct serve_order *)job;
+	const struct made made = {job->worker, (uint64_t)(job->seconds * 1000)};
+	struct serve *s = serve;
+	struct err why = ERR_INIT;
+	int rc;
+
+	if (strcmp(o->encoder, serve_encoder(s, o->spec.encoding.kind)) != 0)
+		err_set(&why, ERR_RETRY, 0,
+		    "%s: it was made by %s, and %s was asked for", o->label,
+		    serve_encoder(s, o->spec.encoding.kind), o->encoder);
+	if (why.kind == ERR_NONE)
+		serve_cache_put(s->cache, o->has_key ? &o->cache_key : NULL,
+		    &job->result, o->spec.verify, &why);
+	if (why.kind != ERR_NONE) {
+		fail_all(s, o->owner, &why);
+		return 0;
+	}
+	s->done++;
+	log_line(LOG_DEBUG, "%s: %llu bytes by %s", o->label,
+	    (unsigned long long)job->result.tar_size, job->worker);
+	rc = give_all(s, o->owner, &job->result, &made, e);
+	serve_cache_drop(s->cache, &job->result.digest);
+	end(s, o->owner);
+	return rc;
+}
+
+int
+serve_job_failed(void *serve, const struct dispatch_job *job,
+    const struct err *why, struct err *e)
+{
+	const struct serve_order *o = (const struct serve_order *)job;
+
+	(void)e;
+	fail_all(serve, o->owner, why);
+	return 0;
+}
+
+static void
+end_unwanted(struct serve *s, struct serve_job *job)
+{
+	struct serve_check *check = check_of(s, job);
+
+	if (job->state == SERVE_RUNNING)
+		dispatch_cancel(s->dispatch, job->id);
+	if (check != NULL)
+		check_free(s, check);
+	end(s, job);
+}
+
+int
+serve_jobs_tick(struct serve *s, struct err *e)
+{
+	struct serve_counts n;
+	struct serve_job *job;
+
+	while ((job = serve_queue_expired(s->queue, serve_now(s))) != NULL)
+		end_unwanted(s, job);
+	for (;;) {
+		serve_queue_count(s->queue, &n);
+		if (n.running >= dispatch_room(s->dispatch) ||
+		    (job = serve_queue_next(s->queue)) == NULL)
+			return 0;
+		if (dispatch_add(s->dispatch, &job->order->job, &job->id, e) <
+		    0)
+			return -1;
+	}
+}
+
+void
+serve_jobs_clear(struct serve *s)
+{
+	struct serve_job *job;
+
+	if (s->queue == NULL)
+		return;
+	while ((job = serve_queue_any(s->queue)) != NULL)
+		end_unwanted(s, job);
+}
+
+/* What became of offers. */
+
+static int
+take_event(struct serve *s, const struct blob_offer_event *ev, struct err *e)
+{
+	struct serve_client *c = serve_client_by_token(s, ev->token);
+	struct serve_offer *offer = c == NULL ? NULL : offer_find(c, &ev->id);
+
+	if (ev->what == BLOB_OFFER_DROPPED && ev->err.kind != ERR_NONE) {
+		*e = ev->err;
+		return -1;
+	}
+	if (ev->what == BLOB_OFFER_FAULT && c != NULL) {
+		log_line(LOG_WARNING, "%s: dropped", ev->err.text);
+		c->lost = true;
+	}
+	if (offer == NULL)
+		return 0;
+	if (ev->what == BLOB_OFFER_UNREADABLE)
+		log_line(LOG_WARNING, "%s", ev->err.text);
+	if (ev->what == BLOB_OFFER_UNREADABLE || ev->what == BLOB_OFFER_DROPPED)
+		serve_cache_doubt(s->cache, &offer->digest);
+	if (ev->what == BLOB_OFFER_COMMITTED || ev->what == BLOB_OFFER_DROPPED)
+		offer_end(s, c, offer);
+	return 0;
+}
+
+int
+serve_offers_collect(struct serve *s, struct err *e)
+{
+	struct blob_offer_event ev;
+
+	while (blob_offer_take(s->offer, &ev))
+		if (take_event(s, &ev, e) < 0)
+			return -1;
+	return 0;
+}

@@ -1,0 +1,466 @@
+#include "serve/serve_queue.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "err.h"
+#include "closure/hash_index.h"
+
+struct serve_queue {
+	struct serve_limits limits;
+	struct serve_job **job; /* by slot; NULL: free */
+	size_t next_slot, room_slots;
+	struct hash_index by_key;
+	TAILQ_HEAD(, serve_flow) active;
+	TAILQ_HEAD(, serve_job) unwanted;
+	struct serve_counts counts;
+	size_t n_jobs, n_flows;
+	uint64_t bytes;
+};
+
+int
+serve_queue_new(
+    const struct serve_limits *limits, struct serve_queue **out, struct err *e)
+{
+	struct serve_queue *q = calloc(1, sizeof(*q));
+
+	if (q == NULL)
+		return err_set(e, ERR_FATAL, errno, "clients' jobs");
+	q->limits = *limits;
+	TAILQ_INIT(&q->active);
+	TAILQ_INIT(&q->unwanted);
+	*out = q;
+	return 0;
+}
+
+void
+serve_queue_free(struct serve_queue *q)
+{
+	if (q == NULL)
+		return;
+	assert(q->n_jobs == 0 && q->n_flows == 0);
+	hash_index_free(&q->by_key);
+	free(q->job);
+	free(q);
+}
+
+/* The heaps: the heaviest first, of equal ones the oldest, about. */
+
+static bool
+comes_before(const struct serve_want *a, const struct serve_want *b)
+{
+	return a->job->weight > b->job->weight;
+}
+
+static void
+put_at(struct serve_flow *f, size_t i, struct serve_want *w)
+{
+	f->queue[i] = w;
+	w->at = i;
+}
+
+static void
+sift_up(struct serve_flow *f, size_t i, struct serve_want *w)
+{
+	while (i > 0 && comes_before(w, f->queue[(i - 1) / 2])) {
+		put_at(f, i, f->queue[(i - 1) / 2]);
+		i = (i - 1) / 2;
+	}
+	put_at(f, i, w);
+}
+
+static void
+sift_down(struct serve_flow *f, size_t i, struct serve_want *w)
+{
+	size_t child;
+
+	while ((child = 2 * i + 1) < f->n_queue) {
+		if (child + 1 < f->n_queue &&
+		    comes_before(f->queue[child + 1], f->queue[child]))
+			child++;
+		if (!comes_before(f->queue[child], w))
+			break;
+		put_at(f, i, f->queue[child]);
+		i = child;
+	}
+	put_at(f, i, w);
+}
+
+static void
+deactivate(struct serve_queue *q, struct serve_flow *f)
+{
+	TAILQ_REMOVE(&q->active, f, entry);
+	f->active = f->turn = false;
+	f->deficit = 0;
+}
+
+/* There is room: it was made with the want. */
+static void
+enqueue(struct serve_queue *q, struct serve_want *w)
+{
+	struct serve_flow *f = w->flow;
+
+	assert(f->n_queue < f->room_queue);
+	sift_up(f, f->n_queue++, w);
+	if (!f->active)
+		TAILQ_INSERT_TAIL(&q->active, f, entry);
+	f->active = true;
+}
+
+static void
+dequeue(struct serve_queue *q, struct serve_want *w)
+{
+	struct serve_flow *f = w->flow;
+	size_t at = w->at;
+	struct serve_want *last = f->queue[--f->n_queue];
+
+	if (last != w && at > 0 && comes_before(last, f->queue[(at - 1) / 2]))
+		sift_up(f, at, last);
+	else if (last != w)
+		sift_down(f, at, last);
+	if (f->n_queue == 0)
+		deactivate(q, f);
+}
+
+/* Clients. */
+
+int
+serve_queue_join(
+    struct serve_queue *q, void *client, struct serve_flow **out, struct err *e)
+{
+	struct serve_flow *f = calloc(1, sizeof(*f));
+
+	if (f == NULL)
+		return err_set(e, ERR_FATAL, errno, "client");
+	f->client = client;
+	TAILQ_INIT(&f->wants);
+	q->n_flows++;
+	*out = f;
+	return 0;
+}
+
+void
+serve_queue_forget(struct serve_queue *q, struct serve_flow *f, int64_t until)
+{
+	struct serve_want *w;
+
+	while ((w = TAILQ_FIRST(&f->wants)) != NULL)
+		serve_queue_unwant(q, w, until);
+}
+
+void
+serve_queue_leave(struct serve_queue *q, struct serve_flow *f)
+{
+	if (f == NULL)
+		return;
+	assert(f->n_wants == 0);
+	q->n_flows--;
+	free(f->queue);
+	free(f);
+}
+
+const char *
+serve_queue_refusal(
+    const struct serve_queue *q, const struct serve_flow *f, uint64_t bytes)
+{
+	if (f->n_wants >= q->limits.jobs)
+		return "this client has as many layers queued as it may";
+	/* One that is larger than all goes alone. */
+	if (f->n_wants > 0 && f->bytes + bytes > q->limits.bytes)
+		return "this client's lists of store paths are as long as they "
+		       "may be";
+	if (q->n_jobs >= q->limits.all_jobs ||
+	    (q->n_jobs > 0 && q->bytes + bytes > q->limits.all_bytes))
+		return "the server has as much queued as it may";
+	return NULL;
+}
+
+/* Jobs. */
+
+static uint64_t
+hash_of(const struct digest *key)
+{
+	uint64_t h;
+
+	/* A SHA-256 already. */
+	memcpy(&h, key->b, sizeof(h));
+	return h;
+}
+
+struct serve_job *
+serve_queue_find(struct serve_queue *q, const struct digest *key)
+{
+	uint64_t hash = hash_of(key);
+	uint32_t slot;
+	size_t at;
+
+	slot = hash_index_first(&q->by_key, hash, &at);
+	while (
+	    slot != HASH_INDEX_NONE && !digest_equal(&q->job[slot]->key, key))
+		slot = hash_index_next(&q->by_key, hash, &at);
+	return slot == HASH_INDEX_NONE ? NULL : q->job[slot];
+}
+
+static int
+more_slots(struct serve_queue *q, struct err *e)
+{
+	size_t room = q->room_slots == 0 ? 64 : 2 * q->room_slots;
+	struct serve_job **job = reallocarray(q->job, room, sizeof(*job));
+
+	if (job != NULL)
+		q->job = job;
+	if (job == NULL || hash_index_reserve(&q->by_key, room) < 0)
+		return err_set(e, ERR_FATAL, errno, "clients' jobs");
+	memset(job + q->room_slots, 0,
+	    (room - q->room_slots) * sizeof(struct serve_job *));
+	q->room_slots = room;
+	return 0;
+}
+
+int
+serve_queue_add(struct serve_queue *q, const struct digest *key,
+    uint64_t weight, uint64_t bytes, struct serve_job **out, struct err *e)
+{
+	struct serve_job *job;
+
+	if (q->n_jobs == q->room_slots && more_slots(q, e) < 0)
+		return -1;
+	if ((job = calloc(1, sizeof(*job))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "job");
+	while (q->job[q->next_slot] != NULL)
+		q->next_slot = (q->next_slot + 1) % q->room_slots;
+	job->state = SERVE_HELD;
+	job->weight = weight;
+	job->bytes = bytes;
+	job->slot = (uint32_t)q->next_slot;
+	TAILQ_INIT(&job->wants);
+	if (key != NULL) {
+		job->has_key = true;
+		job->key = *key;
+		hash_index_put(&q->by_key, hash_of(key), job->slot);
+	}
+	q->job[job->slot] = job;
+	q->n_jobs++;
+	q->bytes += bytes;
+	q->counts.held++;
+	/* Until the want follows. */
+	job->until = INT64_MAX;
+	TAILQ_INSERT_TAIL(&q->unwanted, job, entry);
+	*out = job;
+	return 0;
+}
+
+static size_t *
+count_of(struct serve_queue *q, enum serve_job_state state)
+{
+	switch (state) {
+	case SERVE_HELD:
+		return &q->counts.held;
+	case SERVE_QUEUED:
+		return &q->counts.queued;
+	case SERVE_RUNNING:
+		break;
+	}
+	return &q->counts.running;
+}
+
+static void
+become(struct serve_queue *q, struct serve_job *job, enum serve_job_state state)
+{
+	--*count_of(q, job->state);
+	++*count_of(q, state);
+	job->state = state;
+}
+
+static int
+reserve_queue(struct serve_flow *f, struct err *e)
+{
+	size_t room = f->room_queue == 0 ? 16 : 2 * f->room_queue;
+	struct serve_want **queue;
+
+	if (f->n_wants < f->room_queue)
+		return 0;
+	if ((queue = reallocarray(f->queue, room, sizeof(*queue))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "client's jobs");
+	f->queue = queue;
+	f->room_queue = room;
+	return 0;
+}
+
+int
+serve_queue_want(struct serve_queue *q, struct serve_flow *f,
+    struct serve_job *job, const struct data_id *id, uint64_t bytes,
+    struct err *e)
+{
+	struct serve_want *w;
+
+	if (reserve_queue(f, e) < 0)
+		return -1;
+	if ((w = calloc(1, sizeof(*w))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "client's job");
+	w->job = job;
+	w->flow = f;
+	w->id = *id;
+	w->bytes = bytes;
+	if (job->n_wants++ == 0)
+		TAILQ_REMOVE(&q->unwanted, job, entry);
+	TAILQ_INSERT_TAIL(&job->wants, w, of_job);
+	TAILQ_INSERT_TAIL(&f->wants, w, of_flow);
+	f->n_wants++;
+	f->bytes += bytes;
+	q->counts.wants++;
+	if (job->state == SERVE_QUEUED)
+		enqueue(q, w);
+	return 0;
+}
+
+struct serve_want *
+serve_queue_want_of(const struct serve_flow *f, const struct data_id *id)
+{
+	struct serve_want *w;
+
+	TAILQ_FOREACH(w, &f->wants, of_flow)
+	if (w->id.job == id->job && w->id.attempt == id->attempt)
+		break;
+	return w;
+}
+
+static void
+remove_want(struct serve_queue *q, struct serve_want *w)
+{
+	struct serve_flow *f = w->flow;
+
+	if (w->job->state == SERVE_QUEUED)
+		dequeue(q, w);
+	TAILQ_REMOVE(&w->job->wants, w, of_job);
+	TAILQ_REMOVE(&f->wants, w, of_flow);
+	w->job->n_wants--;
+	f->n_wants--;
+	f->bytes -= w->bytes;
+	q->counts.wants--;
+	free(w);
+}
+
+void
+serve_queue_unwant(
+    struct serve_queue *q, struct serve_want *want, int64_t until)
+{
+	struct serve_job *job = want->job;
+
+	remove_want(q, want);
+	if (job->n_wants > 0)
+		return;
+	/* Nothing is lost with one that has not begun. */
+	job->until =
+	    job->state == SERVE_RUNNING && job->has_key ? until : INT64_MIN;
+	TAILQ_INSERT_TAIL(&q->unwanted, job, entry);
+}
+
+void
+serve_queue_release(struct serve_queue *q, struct serve_job *job)
+{
+	struct serve_want *w;
+
+	assert(job->state == SERVE_HELD);
+	become(q, job, SERVE_QUEUED);
+	TAILQ_FOREACH(w, &job->wants, of_job)
+	enqueue(q, w);
+}
+
+static uint64_t
+cost_of(const struct serve_job *job)
+{
+	return SERVE_COST_MIN +
+	    (job->weight < SERVE_COST_MAX ? job->weight : SERVE_COST_MAX);
+}
+
+/* From now on nobody's turn can be spent on it. */
+static void
+start(struct serve_queue *q, struct serve_job *job)
+{
+	struct serve_want *w;
+
+	TAILQ_FOREACH(w, &job->wants, of_job)
+	dequeue(q, w);
+	become(q, job, SERVE_RUNNING);
+}
+
+struct serve_job *
+serve_queue_next(struct serve_queue *q)
+{
+	struct serve_flow *f;
+
+	while ((f = TAILQ_FIRST(&q->active)) != NULL) {
+		struct serve_job *job = f->queue[0]->job;
+
+		if (!f->turn)
+			f->deficit += SERVE_QUANTUM;
+		f->turn = true;
+		if (cost_of(job) <= f->deficit) {
+			f->deficit -= cost_of(job);
+			start(q, job);
+			return job;
+		}
+		f->turn = false;
+		TAILQ_REMOVE(&q->active, f, entry);
+		TAILQ_INSERT_TAIL(&q->active, f, entry);
+	}
+	return NULL;
+}
+
+void
+serve_queue_end(struct serve_queue *q, struct serve_job *job)
+{
+	if (job->n_wants == 0)
+		TAILQ_REMOVE(&q->unwanted, job, entry);
+	while (job->n_wants > 0)
+		remove_want(q, TAILQ_FIRST(&job->wants));
+	--*count_of(q, job->state);
+	q->counts.dropped += job->state != SERVE_RUNNING;
+	if (job->has_key)
+		hash_index_remove(&q->by_key, hash_of(&job->key), job->slot);
+	q->job[job->slot] = NULL;
+	q->n_jobs--;
+	q->bytes -= job->bytes;
+	free(job);
+}
+
+struct serve_job *
+serve_queue_expired(struct serve_queue *q, int64_t now)
+{
+	struct serve_job *job;
+
+	TAILQ_FOREACH(job, &q->unwanted, entry)
+	if (job->until <= now)
+		break;
+	return job;
+}
+
+int64_t
+serve_queue_deadline(const struct serve_queue *q)
+{
+	int64_t first = INT64_MAX;
+	struct serve_job *job;
+
+	TAILQ_FOREACH(job, &q->unwanted, entry)
+	if (job->until < first)
+		first = job->until;
+	return first;
+}
+
+struct serve_job *
+serve_queue_any(struct serve_queue *q)
+{
+	for (size_t i = 0; i < q->room_slots; i++)
+		if (q->job[i] != NULL)
+			return q->job[i];
+	return NULL;
+}
+
+void
+serve_queue_count(const struct serve_queue *q, struct serve_counts *out)
+{
+	*out = q->counts;
+}
