@@ -253,22 +253,20 @@ publish_held(struct batch *b)
 int
 batch_jobs_run(struct batch *b, struct err *e)
 {
-	struct dispatch_config hooks = {
-	    .done = on_done,
-	    .done_arg = b,
-	    .failed = on_failed,
-	    .failed_arg = b,
-	    .load = on_load,
-	    .unload = on_unload,
-	    .load_arg = b,
+	struct dispatch_config config = {
+	    .hooks = {.arg = b,
+		.done = on_done,
+		.failed = on_failed,
+		.load = on_load,
+		.unload = on_unload},
 	};
 	struct err why = ERR_INIT;
 	int rc;
 
 	/* Keys have been taken for this program's own library. */
 	if (b->encoding.kind != ENCODING_NONE)
-		hooks.encoder = encoder_version(b->encoding.kind);
-	if (build_workers_start(b->options, &hooks, &b->encoding, b->progress,
+		config.encoder = encoder_version(b->encoding.kind);
+	if (build_workers_start(b->options, &config, &b->encoding, b->progress,
 		b->scratch, &b->workers, e) < 0)
 		return -1;
 	progress_phase(b->progress, "building layers");

@@ -96,19 +96,19 @@ static int
 start_workers(struct build *b, struct err *e)
 {
 	struct encoding encoding = build_cache_encoding(b->options);
-	struct dispatch_config hooks = {
+	struct dispatch_config config = {
 	    .cached = b->known,
 	    .metrics = b->metrics,
 	};
 
 	if (b->cache != NULL) {
-		hooks.done = build_job_done;
-		hooks.done_arg = b;
+		config.hooks.done = build_job_done;
+		config.hooks.arg = b;
 	}
 	/* All layers of an image are made by the same library. */
 	if (b->known > 0 && encoding.kind != ENCODING_NONE)
-		hooks.encoder = encoder_version(encoding.kind);
-	return build_workers_start(b->options, &hooks, &b->options->encoding,
+		config.encoder = encoder_version(encoding.kind);
+	return build_workers_start(b->options, &config, &b->options->encoding,
 	    b->progress, b->scratch, &b->workers, e);
 }
 

@@ -35,8 +35,8 @@ make_root(struct build *b, struct err *e)
 	    .encoding = o->encoding,
 	    /* The server's is the same, or it does not take us. */
 	    .encoder = kind != ENCODING_NONE ? encoder_version(kind) : NULL,
-	    .done = b->cache != NULL ? build_job_done : NULL,
-	    .done_arg = b,
+	    .hooks = {.arg = b,
+		.done = b->cache != NULL ? build_job_done : NULL},
 	};
 
 	progress_phase(b->progress, "building the root layer");

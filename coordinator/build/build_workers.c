@@ -74,12 +74,11 @@ configure(const struct options *o, struct dispatch_config *config)
 }
 
 int
-build_workers_start(const struct options *o,
-    const struct dispatch_config *hooks, const struct encoding *encoding,
-    struct progress *progress, struct scratch *scratch,
-    struct build_workers *out, struct err *e)
+build_workers_start(const struct options *o, const struct dispatch_config *from,
+    const struct encoding *encoding, struct progress *progress,
+    struct scratch *scratch, struct build_workers *out, struct err *e)
 {
-	struct dispatch_config config = *hooks;
+	struct dispatch_config config = *from;
 	struct curve_key key = {0};
 	int rc;
 

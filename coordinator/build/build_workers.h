@@ -27,11 +27,11 @@ struct build_workers {
 int build_workers_check(const struct options *options, struct err *e);
 
 /*
- * hooks: its callbacks and `encoder` are taken over, the rest is the options'.
- * encoding: of the blobs.
+ * from: its hooks, `encoder`, `cached` and `metrics` are taken over, the rest
+ * is the options'.  encoding: of the blobs.
  */
 int build_workers_start(const struct options *options,
-    const struct dispatch_config *hooks, const struct encoding *encoding,
+    const struct dispatch_config *from, const struct encoding *encoding,
     struct progress *progress, struct scratch *scratch,
     struct build_workers *out, struct err *e);
 

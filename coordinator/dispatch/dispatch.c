@@ -43,20 +43,6 @@ dispatch_now(const struct dispatch *d)
 }
 
 static void
-take_callbacks(struct dispatch *d, const struct dispatch_config *c)
-{
-	d->done = c->done;
-	d->done_arg = c->done_arg;
-	d->failed = c->failed;
-	d->failed_arg = c->failed_arg;
-	d->load = c->load;
-	d->unload = c->unload;
-	d->load_arg = c->load_arg;
-	d->hangup = c->hangup;
-	d->hangup_arg = c->hangup_arg;
-}
-
-static void
 take_encoders(struct dispatch *d, const struct dispatch_config *c)
 {
 	enum encoding_kind kind = c->encoding.kind;
@@ -80,7 +66,7 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->progress = config->progress;
 	d->scratch = scratch;
 	TAILQ_INIT(&d->pulls);
-	take_callbacks(d, config);
+	d->hooks = config->hooks;
 	take_encoders(d, config);
 	d->audit = config->audit;
 	d->no_local = config->slots == 0;
@@ -90,7 +76,8 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->session |= 1; /* never 0, which is none */
 	dispatch_status_open(d, config);
 	if ((d->child_fd = dispatch_local_signals(
-		 config->keys != NULL || config->hangup != NULL, e)) < 0 ||
+		 config->keys != NULL || config->hooks.hangup != NULL, e)) <
+		0 ||
 	    dispatch_local_listen(d, e) < 0 ||
 	    dispatch_remote_open(d, config, e) < 0 ||
 	    dispatch_locality_open(d, config, e) < 0 ||

@@ -52,7 +52,39 @@ struct dispatch_job {
 	double seconds;		    /* from dispatch to result */
 };
 
+/* What dispatch tells, and asks, of whoever has it run; each may be NULL. */
+struct dispatch_hooks {
+	void *arg; /* the first one of all */
+	/*
+	 * Told of each job that is done, verified and, if that was its lot,
+	 * audited; but for measured ones.  It may add others, and cancel them.
+	 */
+	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	/*
+	 * The same for one that has failed for good, and why; NULL: that is
+	 * the end.
+	 */
+	int (*failed)(void *arg, const struct dispatch_job *job,
+	    const struct err *why, struct err *e);
+	/*
+	 * Fills in the entries of a copy of the job before each time that it
+	 * is sent; unload is called once it was.  What cannot be loaded has
+	 * failed.  For jobs LAYER_FROM_ENTRIES.
+	 */
+	int (*load)(void *arg, const struct dispatch_job *job,
+	    struct dispatch_job *out, struct err *e);
+	void (*unload)(void *arg, struct dispatch_job *out);
+	/* SIGHUP came: what else reads its keys again. */
+	void (*hangup)(void *arg);
+	/*
+	 * Puts into a status what is not dispatch's own, like clients and what
+	 * they have queued.  Metrics show that, too.
+	 */
+	int (*status)(void *arg, struct status *s, struct err *e);
+};
+
 struct dispatch_config {
+	struct dispatch_hooks hooks;
 	size_t slots;		    /* of local processes in all; 0: none */
 	size_t workers;		    /* local processes, at most slots */
 	const char *worker_program; /* or NULL */
@@ -61,31 +93,6 @@ struct dispatch_config {
 	struct encoding encoding; /* of blobs */
 	const char *encoder; /* that workers must have, or NULL: the first's */
 	bool all_encodings;  /* workers must have all of the first's encoders */
-	/*
-	 * Told of each job that is done, verified and, if that was its lot,
-	 * audited; but for measured ones.  It may add others, and cancel them.
-	 */
-	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
-	void *done_arg;
-	/*
-	 * The same for one that has failed for good, and why; NULL: that is
-	 * the end.
-	 */
-	int (*failed)(void *arg, const struct dispatch_job *job,
-	    const struct err *why, struct err *e);
-	void *failed_arg;
-	/*
-	 * Fills in the entries of a copy of the job before each time that it
-	 * is sent; unload is called once it was.  What cannot be loaded has
-	 * failed.  For jobs LAYER_FROM_ENTRIES, if not NULL.
-	 */
-	int (*load)(void *arg, const struct dispatch_job *job,
-	    struct dispatch_job *out, struct err *e);
-	void (*unload)(void *arg, struct dispatch_job *out);
-	void *load_arg;
-	/* SIGHUP came: NULL, or what else reads its keys again. */
-	void (*hangup)(void *arg);
-	void *hangup_arg;
 
 	/* Workers of other machines; borrowed until dispatch_free. */
 	const char *listen;	     /* where they may join, or NULL */
@@ -101,12 +108,6 @@ struct dispatch_config {
 	const char *command;	 /* "build", or NULL: that; static */
 	uint64_t cached;	 /* layers that need not be made */
 	struct metrics *metrics; /* is shown it, or NULL; borrowed */
-	/*
-	 * Puts into it what is not dispatch's own, like clients and what they
-	 * have queued; NULL: there is nothing.  Metrics show that, too.
-	 */
-	int (*status_more)(void *arg, struct status *s, struct err *e);
-	void *status_more_arg;
 };
 
 /* Makes the sockets (one in a scratch folder) and starts local workers. */

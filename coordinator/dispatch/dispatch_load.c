@@ -6,7 +6,7 @@
 static bool
 is_loaded(const struct dispatch *d, const struct dispatch_job *job)
 {
-	return d->load != NULL && job->spec->source == LAYER_FROM_ENTRIES;
+	return d->hooks.load != NULL && job->spec->source == LAYER_FROM_ENTRIES;
 }
 
 int
@@ -15,7 +15,8 @@ dispatch_load(
 {
 	struct err why = ERR_INIT;
 
-	if (!is_loaded(d, job) || d->load(d->load_arg, t->job, job, &why) == 0)
+	if (!is_loaded(d, job) ||
+	    d->hooks.load(d->hooks.arg, t->job, job, &why) == 0)
 		return 1;
 	return task_failed(d, t, &why, e);
 }
@@ -24,5 +25,5 @@ void
 dispatch_unload(struct dispatch *d, struct dispatch_job *job)
 {
 	if (is_loaded(d, job))
-		d->unload(d->load_arg, job);
+		d->hooks.unload(d->hooks.arg, job);
 }

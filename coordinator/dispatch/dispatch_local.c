@@ -98,8 +98,8 @@ dispatch_local_replace(struct dispatch *d, struct err *e)
 	while (read(d->child_fd, &info, sizeof(info)) > 0)
 		if (info.ssi_signo == SIGHUP) {
 			dispatch_remote_reload(d);
-			if (d->hangup != NULL)
-				d->hangup(d->hangup_arg);
+			if (d->hooks.hangup != NULL)
+				d->hooks.hangup(d->hooks.arg);
 		}
 	while (local_workers_ended(d->local, &gone)) {
 		for (size_t i = 0; i < d->n_peers; i++)

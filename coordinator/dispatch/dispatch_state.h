@@ -21,6 +21,7 @@
 
 #include "encoding.h"
 #include "closure/hash_index.h"
+#include "dispatch/dispatch.h"
 #include "layer_spec.h"
 #include "link.h"
 #include "protocol.h"
@@ -29,8 +30,6 @@
 
 struct audit_copy;
 struct blob_fetch;
-struct dispatch_config;
-struct dispatch_job;
 struct dispatch_pull;
 struct err;
 struct launch;
@@ -101,17 +100,7 @@ struct dispatch {
 	/* Whose encoder must be everybody's, and the first worker's. */
 	bool encodes[ENCODING_KINDS];
 	char encoder[ENCODING_KINDS][MSG_NAME_MAX + 1]; /* "": none yet */
-	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
-	void *done_arg;
-	int (*failed)(void *arg, const struct dispatch_job *job,
-	    const struct err *why, struct err *e);
-	void *failed_arg;
-	int (*load)(void *arg, const struct dispatch_job *job,
-	    struct dispatch_job *out, struct err *e);
-	void (*unload)(void *arg, struct dispatch_job *out);
-	void *load_arg;
-	void (*hangup)(void *arg);
-	void *hangup_arg;
+	struct dispatch_hooks hooks;
 	uint64_t session;
 	size_t min_workers;
 	unsigned audit;	    /* percent */
@@ -140,8 +129,6 @@ struct dispatch {
 	struct status seen;	 /* in all runs before; it has no lists */
 	int64_t since;		 /* ms: of all that */
 	struct metrics *metrics; /* or NULL */
-	int (*more)(void *arg, struct status *s, struct err *e);
-	void *more_arg;
 
 	/* Of the run that is on. */
 	struct scheduler *sched;

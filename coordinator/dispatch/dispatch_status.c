@@ -17,8 +17,6 @@ dispatch_status_open(struct dispatch *d, const struct dispatch_config *c)
 	const char *command = c->command != NULL ? c->command : "build";
 
 	d->metrics = c->metrics;
-	d->more = c->status_more;
-	d->more_arg = c->status_more_arg;
 	d->since = monotime_ms();
 	d->seen.session = d->session;
 	d->seen.cached = c->cached;
@@ -94,7 +92,8 @@ dispatch_status(const struct dispatch *d, struct status *out, struct err *e)
 	add_run(d, &s);
 	for (size_t i = 0; i < d->n_peers; i++)
 		fill_worker(d, &d->peer[i], &s.worker[s.n_workers++]);
-	if (d->more != NULL && d->more(d->more_arg, &s, e) < 0) {
+	if (d->hooks.status != NULL &&
+	    d->hooks.status(d->hooks.arg, &s, e) < 0) {
 		status_clear(&s);
 		return -1;
 	}

@@ -106,10 +106,10 @@ task_done(struct dispatch *d, struct task *t, struct err *e)
 
 	if (d->open)
 		forget(d, t);
-	if (d->done == NULL || job->spec->measure)
+	if (d->hooks.done == NULL || job->spec->measure)
 		return 0;
 	d->news = true;
-	return d->done(d->done_arg, job, e);
+	return d->hooks.done(d->hooks.arg, job, e);
 }
 
 int
@@ -118,7 +118,7 @@ task_failed(
 {
 	const struct dispatch_job *job = t->job;
 
-	if (d->failed == NULL) {
+	if (d->hooks.failed == NULL) {
 		*e = *why;
 		return -1;
 	}
@@ -126,7 +126,7 @@ task_failed(
 	if (d->open)
 		forget(d, t);
 	d->news = true;
-	return d->failed(d->failed_arg, job, why, e);
+	return d->hooks.failed(d->hooks.arg, job, why, e);
 }
 
 /* Bytes of one reason of several, and of one that is all. */

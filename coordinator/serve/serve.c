@@ -98,12 +98,11 @@ start_workers(struct serve *s, struct err *e)
 	    .caches = &o->caches,
 	    .progress = s->progress,
 	    .all_encodings = true,
-	    .done = serve_job_done,
-	    .done_arg = s,
-	    .failed = serve_job_failed,
-	    .failed_arg = s,
-	    .hangup = serve_clients_reload,
-	    .hangup_arg = s,
+	    .hooks = {.arg = s,
+		.done = serve_job_done,
+		.failed = serve_job_failed,
+		.hangup = serve_clients_reload,
+		.status = serve_status_more},
 	    .listen = o->listen,
 	    .key = o->workers_keys != NULL || o->launch != NULL ? s->key : NULL,
 	    .keys = o->workers_keys,
@@ -112,8 +111,6 @@ start_workers(struct serve *s, struct err *e)
 	    .audit = (unsigned)o->audit,
 	    .command = "serve",
 	    .metrics = s->metrics,
-	    .status_more = serve_status_more,
-	    .status_more_arg = s,
 	};
 
 	if (config.slots == 0 && !o->no_local_slots)

@@ -82,10 +82,7 @@ start(struct fixture *f, unsigned audit)
 	    .progress = f->progress,
 	    .all_encodings = true,
 	    .audit = audit,
-	    .done = on_done,
-	    .done_arg = f,
-	    .failed = on_failed,
-	    .failed_arg = f,
+	    .hooks = {.arg = f, .done = on_done, .failed = on_failed},
 	};
 	const struct layer_output to = {
 	    .kind = LAYER_TO_BLOB, .path = "/tmp/no-such-folder"};
