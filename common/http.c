@@ -382,6 +382,8 @@ set_request(struct http *h, struct curl_slist **headers)
 	if (curl_easy_setopt(h->easy, option, value) != CURLE_OK)              \
 	return false
 	SET(CURLOPT_URL, r->url);
+	if (http_is_loopback(r->url))
+		SET(CURLOPT_NOPROXY, "*");
 	SET(CURLOPT_HTTPHEADER, *headers);
 	if (head)
 		SET(CURLOPT_NOBODY, 1L);

@@ -2,8 +2,9 @@
  * One HTTP exchange after the other, each with an answer small enough for
  * memory, or for a file: what talking to a registry is made of.  Redirects are
  * not followed (the caller knows which may be), cookies are not kept, proxies
- * are the environment's (http_proxy, HTTPS_PROXY, NO_PROXY).  One thread each;
- * connections are kept in between.
+ * are the environment's (http_proxy, HTTPS_PROXY, NO_PROXY), and never stand
+ * before this machine itself.  One thread each; connections are kept in
+ * between.
  */
 #ifndef HTTP_H
 #define HTTP_H
@@ -135,6 +136,9 @@ bool http_host(const char *url, char *out, size_t size);
 void http_shown(const char *url, char *out, size_t size);
 /* As RFC 3986 has it in a query; the caller's. */
 int http_escape(const char *text, char **out, struct err *e);
+
+/* The host is this machine by its name alone: no proxy belongs before it. */
+bool http_is_loopback(const char *url);
 
 /* An address of this machine, a private network or a link. */
 bool http_is_private(const char *address);

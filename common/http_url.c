@@ -164,6 +164,18 @@ http_escape(const char *text, char **out, struct err *e)
 	return 0;
 }
 
+bool
+http_is_loopback(const char *url)
+{
+	char host[300];
+
+	if (!http_host(url, host, sizeof(host)))
+		return false;
+	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+	    (strncmp(host, "127.", 4) == 0 &&
+		strspn(host, "0123456789.") == strlen(host));
+}
+
 static bool
 is_private_4(uint32_t a)
 {

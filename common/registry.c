@@ -293,14 +293,10 @@ registry_call(struct registry *r, const struct registry_call *c,
 bool
 registry_is_loopback(const char *server)
 {
-	char url[600], host[300];
+	char url[600];
 
 	snprintf(url, sizeof(url), "http://%.500s/", server);
-	if (!http_host(url, host, sizeof(host)))
-		return false;
-	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-	    (strncmp(host, "127.", 4) == 0 &&
-		strspn(host, "0123456789.") == strlen(host));
+	return http_is_loopback(url);
 }
 
 static int

@@ -9,6 +9,7 @@
 #include <curl/curl.h>
 
 #include "err.h"
+#include "http.h"
 #include "monotime.h"
 #include "own.h"
 
@@ -250,6 +251,8 @@ start(struct http_get *h, struct err *e)
 	h->wait_bytes = 0;
 	h->why[0] = '\0';
 	if (curl_easy_setopt(h->easy, CURLOPT_URL, h->url) != CURLE_OK ||
+	    curl_easy_setopt(h->easy, CURLOPT_NOPROXY,
+		http_is_loopback(h->url) ? "*" : NULL) != CURLE_OK ||
 	    curl_easy_setopt(h->easy, CURLOPT_RESUME_FROM_LARGE,
 		(curl_off_t)h->offset) != CURLE_OK ||
 	    curl_easy_setopt(h->easy, CURLOPT_PROTOCOLS_STR, "http,https") !=

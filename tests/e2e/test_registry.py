@@ -1,11 +1,13 @@
 """Images pushed to a real registry, Debian's, and pulled by real tools."""
 
 import base64
+import http.server
 import json
 import os
 import shutil
 import socket
 import subprocess
+import threading
 import time
 
 import quarrytest
@@ -83,7 +85,8 @@ class RegistryBase(Base):
             "openssl", "req", *key, "-keyout", self.path("reg.key"), "-out",
             self.path("reg.csr"), "-subj", "/CN=localhost")
         with open(self.path("names"), "w", encoding="ascii") as f:
-            f.write("subjectAltName=DNS:localhost,IP:127.0.0.1")
+            f.write("subjectAltName=DNS:localhost,DNS:registry.test,"
+                    "IP:127.0.0.1")
         self.command(
             "openssl", "x509", "-req", "-in", self.path("reg.csr"), "-CA",
             self.path("certs/ca.crt"), "-CAkey", self.path("ca.key"),
@@ -335,6 +338,79 @@ class TestTls(RegistryBase):
                     "--src-creds", self.USER + ":" + self.PASSWORD)
         r = self.push(name, "--tls-verify", "false", *self.logged_in(host))
         self.assertIn(b"may be anybody", r.stderr)
+
+
+class ProxyHandler(http.server.BaseHTTPRequestHandler):
+    """A proxy that knows where registry.test is."""
+
+    def do_CONNECT(self):
+        self.server.seen.append(self.requestline + str(self.headers))
+        there = socket.create_connection(("127.0.0.1", self.server.to), 10)
+        self.send_response(200)
+        self.end_headers()
+        back = threading.Thread(target=self.pump, args=(there,
+                                                        self.connection))
+        back.start()
+        self.pump(self.connection, there)
+        back.join()
+        there.close()
+        self.close_connection = True
+
+    @staticmethod
+    def pump(of, to):
+        try:
+            while data := of.recv(1 << 16):
+                to.sendall(data)
+            to.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def log_message(self, *args):
+        pass
+
+
+class TestProxy(RegistryBase):
+    def proxy(self, to):
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0),
+                                                 ProxyHandler)
+        server.seen, server.to = [], to
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        for name in ("https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY",
+                     "all_proxy", "ALL_PROXY"):
+            self.env.pop(name, None)
+        self.env["https_proxy"] = "http://127.0.0.1:%d" % server.server_port
+        return server
+
+    def test_registry_behind_it(self):
+        host = self.serve(tls=True, auth=True)
+        proxy = self.proxy(int(host.rpartition(":")[2]))
+        name = "registry.test/t/x:1"
+        self.push(name, "--cert-dir", self.path("certs"),
+                  *self.logged_in("registry.test"))
+        self.assertGreaterEqual(len(proxy.seen), 1)
+        for seen in proxy.seen:
+            self.assertTrue(seen.startswith("CONNECT registry.test:443"), seen)
+            self.assertNotIn("uthorization", seen)
+        self.assertEqual(
+            self.pulled(host + "/t/x:1", "--src-cert-dir", self.path("certs"),
+                        "--src-creds", self.USER + ":" + self.PASSWORD),
+            self.local("--encoding", "gzip"))
+        self.env["no_proxy"] = "registry.test"
+        r = self.push(name, *self.logged_in("registry.test"), status=1)
+        self.assertIn(b"registry.test", r.stderr)
+
+    def test_this_machine_is_not_behind_it(self):
+        for tls in (False, True):
+            with self.subTest(tls=tls):
+                host = self.serve(tls=tls)
+                proxy = self.proxy(1)
+                self.env["http_proxy"] = self.env["https_proxy"]
+                self.push(host + "/t/x:1", *(
+                    ["--cert-dir", self.path("certs")] if tls else []))
+                self.assertEqual(proxy.seen, [])
+                self.stop_server()
 
 
 if __name__ == "__main__":

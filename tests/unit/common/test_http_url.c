@@ -119,6 +119,25 @@ test_private(void **state)
 			fail_msg("%s", far[i]);
 }
 
+static void
+test_loopback(void **state)
+{
+	static const char *const here[] = {"http://localhost/",
+	    "https://LOCALHOST:5000/v2/", "http://127.0.0.1:1/",
+	    "http://127.9.9.9/", "http://[::1]:80/"};
+	static const char *const there[] = {"http://localhost.example/",
+	    "http://127.example/", "http://10.0.0.1/", "http://128.0.0.1/",
+	    "http://user@example/127.0.0.1", "not a url", ""};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(here) / sizeof(here[0]); i++)
+		if (!http_is_loopback(here[i]))
+			fail_msg("%s", here[i]);
+	for (size_t i = 0; i < sizeof(there) / sizeof(there[0]); i++)
+		if (http_is_loopback(there[i]))
+			fail_msg("%s", there[i]);
+}
+
 int
 main(void)
 {
@@ -128,6 +147,7 @@ main(void)
 	    cmocka_unit_test(test_origin),
 	    cmocka_unit_test(test_shown),
 	    cmocka_unit_test(test_private),
+	    cmocka_unit_test(test_loopback),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
