@@ -25,6 +25,7 @@
 #include <cmocka.h>
 #include <zmq.h>
 
+#include "../cut_proxy.h"
 #include "blob_serve.h"
 #include "curve_key.h"
 #include "digest.h"
@@ -621,101 +622,6 @@ test_drop(void **state)
 	check_blob(f, &r);
 }
 
-/* The proxy: every connection ends after so many bytes from the worker. */
-struct proxy {
-	int listen_fd, port, upstream;
-	uint64_t cut_after;
-	atomic_int cuts;
-	atomic_bool stop;
-	pthread_t thread;
-};
-
-static int
-dial(int port)
-{
-	struct sockaddr_in to = {.sin_family = AF_INET,
-	    .sin_port = htons((uint16_t)port),
-	    .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
-	return fd;
-}
-
-/* Carries bytes until one end closes, the limit is there, or it is over. */
-static void
-carry(struct proxy *p, int worker, int coordinator)
-{
-	static uint8_t buf[65536];
-	uint64_t from_worker = 0;
-
-	while (!atomic_load(&p->stop) && from_worker < p->cut_after) {
-		struct pollfd fds[] = {
-		    {worker, POLLIN, 0}, {coordinator, POLLIN, 0}};
-
-		poll(fds, 2, 50);
-		for (int i = 0; i < 2; i++) {
-			ssize_t n;
-
-			if (fds[i].revents == 0)
-				continue;
-			n = read(fds[i].fd, buf, sizeof(buf));
-			if (n <= 0 ||
-			    send(fds[1 - i].fd, buf, (size_t)n, MSG_NOSIGNAL) !=
-				n)
-				return;
-			if (i == 0)
-				from_worker += (uint64_t)n;
-		}
-	}
-}
-
-static void *
-proxy_thread(void *arg)
-{
-	struct proxy *p = arg;
-
-	while (!atomic_load(&p->stop)) {
-		struct pollfd fd = {p->listen_fd, POLLIN, 0};
-		int worker, coordinator;
-
-		if (poll(&fd, 1, 50) != 1)
-			continue;
-		worker = accept4(p->listen_fd, NULL, NULL, SOCK_CLOEXEC);
-		coordinator = dial(p->upstream);
-		carry(p, worker, coordinator);
-		atomic_fetch_add(&p->cuts, 1);
-		close(worker);
-		close(coordinator);
-	}
-	return NULL;
-}
-
-static void
-proxy_start(struct proxy *p, const char *upstream, uint64_t cut_after)
-{
-	struct sockaddr_in at = {
-	    .sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	socklen_t len = sizeof(at);
-
-	*p = (struct proxy){.cut_after = cut_after,
-	    .upstream = atoi(strrchr(upstream, ':') + 1)};
-	p->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	assert_int_equal(bind(p->listen_fd, (struct sockaddr *)&at, len), 0);
-	assert_int_equal(listen(p->listen_fd, 8), 0);
-	getsockname(p->listen_fd, (struct sockaddr *)&at, &len);
-	p->port = ntohs(at.sin_port);
-	assert_int_equal(pthread_create(&p->thread, NULL, proxy_thread, p), 0);
-}
-
-static void
-proxy_stop(struct proxy *p)
-{
-	atomic_store(&p->stop, true);
-	pthread_join(p->thread, NULL);
-	close(p->listen_fd);
-}
-
 /*
  * A connection that breaks every 5 MiB, in the middle of a chunk: what came
  * stays, so it ends although no connection lives for all of it.
@@ -726,12 +632,23 @@ test_cut(void **state)
 	struct fixture *f = *state;
 	struct layer_result r;
 	struct blob_request q;
-	struct proxy proxy;
+	struct sockaddr_in at = {
+	    .sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct cut_proxy proxy = {.at_len = sizeof(at),
+	    .to_len = sizeof(at),
+	    .up = true,
+	    .cut_after = 5 * MIB + 12345};
 	char endpoint[64];
 
 	start(f, "tcp://127.0.0.1:*");
-	proxy_start(&proxy, blob_fetch_endpoint(f->fetch), 5 * MIB + 12345);
-	snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%d", proxy.port);
+	memcpy(&proxy.at, &at, sizeof(at));
+	at.sin_port = htons(
+	    (uint16_t)atoi(strrchr(blob_fetch_endpoint(f->fetch), ':') + 1));
+	memcpy(&proxy.to, &at, sizeof(at));
+	cut_proxy_start(&proxy);
+	memcpy(&at, &proxy.at, sizeof(at));
+	snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%d",
+	    ntohs(at.sin_port));
 	serve(f, endpoint);
 	r = spool_layer(f, 1, 21 * MIB + 99);
 	q = request(f, 1, &r);
@@ -740,7 +657,7 @@ test_cut(void **state)
 	check_blob(f, &r);
 	assert_in_range(atomic_load(&proxy.cuts), 4, 6);
 	wait_released(f, 1);
-	proxy_stop(&proxy);
+	cut_proxy_stop(&proxy);
 }
 
 /* The worker ends in the middle: it is asked some times, then given up. */

@@ -23,6 +23,7 @@
 #include <cmocka.h>
 #include <zmq.h>
 
+#include "../cut_proxy.h"
 #include "dispatch/blob_fetch.h"
 #include "curve_key.h"
 #include "digest.h"
@@ -404,77 +405,14 @@ test_keys(void **state)
 	event(f, &f->a, BLOB_OFFER_COMMITTED);
 }
 
-/* Between both ends: every connection ends after so many bytes down. */
-struct proxy {
-	char listen[80], upstream[64];
-	uint64_t cut_after;
-	int fd;
-	atomic_int cuts;
-	atomic_bool stop;
-};
-
-static int
-unix_socket(const char *path, bool listening)
+static void
+unix_address(
+    const struct fixture *f, const char *name, struct sockaddr_storage *out)
 {
 	struct sockaddr_un at = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
-	if (!listening) {
-		assert_int_equal(
-		    connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-		return fd;
-	}
-	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
-	assert_int_equal(listen(fd, 8), 0);
-	return fd;
-}
-
-static void
-carry(struct proxy *p, int client, int server)
-{
-	static uint8_t buf[65536];
-	uint64_t down = 0;
-
-	while (!atomic_load(&p->stop) && down < p->cut_after) {
-		struct pollfd fds[] = {
-		    {client, POLLIN, 0}, {server, POLLIN, 0}};
-
-		poll(fds, 2, 50);
-		for (int i = 0; i < 2; i++) {
-			ssize_t n;
-
-			if (fds[i].revents == 0)
-				continue;
-			n = read(fds[i].fd, buf, sizeof(buf));
-			if (n <= 0 ||
-			    send(fds[1 - i].fd, buf, (size_t)n, MSG_NOSIGNAL) !=
-				n)
-				return;
-			if (i == 1)
-				down += (uint64_t)n;
-		}
-	}
-}
-
-static void *
-proxy_thread(void *arg)
-{
-	struct proxy *p = arg;
-
-	while (!atomic_load(&p->stop)) {
-		int client, server;
-
-		if (!monotime_wait(p->fd, 50))
-			continue;
-		client = accept4(p->fd, NULL, NULL, SOCK_CLOEXEC);
-		server = unix_socket(p->upstream, false);
-		carry(p, client, server);
-		atomic_fetch_add(&p->cuts, 1);
-		close(client);
-		close(server);
-	}
-	return NULL;
+	snprintf(at.sun_path, sizeof(at.sun_path), "%.90s/%s", f->folder, name);
+	memcpy(out, &at, sizeof(at));
 }
 
 /* Cut in the middle of chunks, again and again: what came stays. */
@@ -482,22 +420,20 @@ static void
 test_cut(void **state)
 {
 	struct fixture *f = *state;
-	struct proxy p = {.cut_after = 4000000};
+	struct cut_proxy p = {.at_len = sizeof(struct sockaddr_un),
+	    .to_len = sizeof(struct sockaddr_un),
+	    .cut_after = 4000000};
 	char endpoint[100];
-	pthread_t thread;
 
-	snprintf(p.listen, sizeof(p.listen), "%s/p", f->folder);
-	snprintf(p.upstream, sizeof(p.upstream), "%s/d", f->folder);
-	snprintf(endpoint, sizeof(endpoint), "ipc://%s", p.listen);
-	p.fd = unix_socket(p.listen, true);
-	assert_int_equal(pthread_create(&thread, NULL, proxy_thread, &p), 0);
+	unix_address(f, "p", &p.at);
+	unix_address(f, "d", &p.to);
+	snprintf(endpoint, sizeof(endpoint), "ipc://%.80s/p", f->folder);
+	cut_proxy_start(&p);
 	connect_at(f, &f->a, endpoint, NULL);
 	offer(f, &f->a, 1);
 	pull(f, &f->a, 1);
 	monotime_wait(blob_fetch_fd(f->a.fetch), 8000);
-	atomic_store(&p.stop, true);
-	pthread_join(thread, NULL);
-	close(p.fd);
+	cut_proxy_stop(&p);
 	outcome(&f->a, ERR_NONE, "");
 	/*
 	 * Begun anew each time it would never end.  How much of what was on
