@@ -269,6 +269,21 @@ class TestPlain(RegistryBase):
                        env=self.env, capture_output=True)
 
 
+class TestTogether(RegistryBase):
+    def test_two_pushes_to_one_tag(self):
+        """The tag has one of the images, whole; which, nobody can say."""
+        name = self.serve() + "/t/x:1"
+        wanted = [self.local("--encoding", "gzip", "--created", "@%d" % i)
+                  for i in range(3)]
+        pushes = [self.start(
+            "build", "--progress", "none", *self.args(), "--created",
+            "@%d" % i, "--to", "docker://" + name) for i in range(3)]
+        for p in pushes:
+            r = self.finish(p)
+            self.assertEqual(r.status, 0, r.errors)
+        self.assertIn(self.pulled(name, "--src-tls-verify=false"), wanted)
+
+
 class TestRuns(RegistryBase):
     """What was pushed runs, in both formats, alone and on a base of either."""
 
