@@ -6,6 +6,7 @@
 
 #include "closure/closure.h"
 #include "dispatch/dispatch.h"
+#include "dispatch/stock.h"
 #include "err.h"
 #include "log.h"
 #include "monotime.h"
@@ -18,14 +19,6 @@
 #define ANSWER_PATHS 256 /* paths that are asked for */
 /* Keys that are hashed at a time. */
 #define BATCH 1024
-
-/* Which store paths of the list are there; of all workers of which it is true.
- */
-struct stock {
-	struct stock *next;
-	size_t refs;
-	uint8_t bits[];
-};
 
 /* What is asked: the store paths of a closure, in its order. */
 struct locality {
@@ -46,48 +39,16 @@ struct locality {
 
 /* What is known of a worker. */
 struct peer_stock {
-	uint64_t asked;	     /* so many questions; the last one is on, */
-	bool on;	     /* unless it was answered */
-	bool wanted;	     /* the list, */
-	size_t told;	     /* and so much of it was sent */
-	uint8_t *coming;     /* the answer, */
-	size_t came;	     /* so many bytes of it */
-	struct stock *stock; /* NULL: nobody knows */
-	bool missed;	     /* the scheduler was told of jobs */
-	int64_t waits_until; /* not the scheduler's yet; 0: it is */
+	uint64_t asked;	       /* so many questions; the last one is on, */
+	bool on;	       /* unless it was answered */
+	bool wanted;	       /* the list, */
+	size_t told;	       /* and so much of it was sent */
+	uint8_t *coming;       /* the answer, */
+	size_t came;	       /* so many bytes of it */
+	struct stock *stock;   /* NULL: nobody knows */
+	struct stock *told_of; /* what the scheduler knows of this run */
+	int64_t waits_until;   /* not the scheduler's yet; 0: it is */
 };
-
-static struct stock *
-stock_take(struct locality *l, const uint8_t *bits)
-{
-	struct stock *s = l->stocks;
-
-	while (s != NULL && memcmp(s->bits, bits, l->n_bits) != 0)
-		s = s->next;
-	if (s == NULL) {
-		if ((s = malloc(sizeof(*s) + l->n_bits)) == NULL)
-			return NULL;
-		*s = (struct stock){.next = l->stocks};
-		memcpy(s->bits, bits, l->n_bits);
-		l->stocks = s;
-	}
-	s->refs++;
-	return s;
-}
-
-static void
-stock_drop(struct locality *l, struct stock **stock)
-{
-	struct stock **at = &l->stocks, *s = *stock;
-
-	*stock = NULL;
-	if (s == NULL || --s->refs > 0)
-		return;
-	while (*at != s)
-		at = &(*at)->next;
-	*at = s->next;
-	free(s);
-}
 
 /* The question is over. */
 static void
@@ -105,7 +66,8 @@ dispatch_locality_gone(struct dispatch *d, struct peer *p)
 		return;
 	end_question(p->stock);
 	d->locality->n_waiting -= p->stock->waits_until != 0;
-	stock_drop(d->locality, &p->stock->stock);
+	stock_drop(&d->locality->stocks, &p->stock->told_of);
+	stock_drop(&d->locality->stocks, &p->stock->stock);
 	own_freep(&p->stock);
 }
 
@@ -155,55 +117,47 @@ digest_list(const struct closure *c, struct digest *out, struct err *e)
 	return 0;
 }
 
-/* What a job of that closure lacks at the worker. */
-static uint64_t
-missing_bytes(const struct dispatch_job *job, const uint8_t *bits, bool fetches)
+static int
+tell_of(struct dispatch *d, const struct peer *p, const struct stock *s,
+    bool lacks, bool *any, struct err *e)
 {
-	const struct closure *c = job->closure;
-	uint64_t bytes = 0;
-	bool some = false;
+	struct miss m;
 
-	for (size_t i = 0; i < job->n; i++) {
-		uint32_t at = job->path[i];
+	*any = false;
+	for (size_t i = 0; stock_next_miss(s, d, d->locality->closure, &i, &m);
+	     *any = true) {
+		uint64_t bytes = !lacks ? 0
+		    : p->fetches	? m.bytes
+					: SCHED_UNABLE;
 
-		if ((bits[at / 8] >> (at % 8) & 1) != 0)
-			continue;
-		some = true;
-		bytes += c->nar_size != NULL ? c->nar_size[at] : 0;
+		if (sched_set_missing(d->sched, p->worker, m.job, bytes, e) < 0)
+			return -1;
 	}
-	if (!some)
-		return 0;
-	if (!fetches || bytes == SCHED_UNABLE)
-		return SCHED_UNABLE;
-	return bytes > 0 ? bytes : 1;
+	return 0;
 }
 
 /* Tells the scheduler, which knows the worker. */
 static int
 tell(struct dispatch *d, struct peer *p, struct err *e)
 {
-	const struct locality *l = d->locality;
 	struct peer_stock *k = p->stock;
-	bool missed = false;
+	bool any;
 
-	for (size_t i = 0; k->stock != NULL && i < d->n_tasks; i++) {
-		const struct dispatch_job *job = d->task[i].job;
-		uint64_t bytes;
-
-		if (job->closure != l->closure ||
-		    job->spec->source != LAYER_FROM_STORE)
-			continue;
-		bytes = missing_bytes(job, k->stock->bits, p->fetches);
-		missed |= bytes > 0;
-		if ((bytes > 0 || k->missed) &&
-		    sched_set_missing(
-			d->sched, p->worker, d->task[i].id, bytes, e) < 0)
-			return -1;
-	}
-	if (missed && !k->missed)
+	if (k->stock == NULL || k->stock == k->told_of)
+		return 0;
+	if (k->told_of != NULL && tell_of(d, p, k->told_of, false, &any, e) < 0)
+		return -1;
+	stock_drop(&d->locality->stocks, &k->told_of);
+	if (k->stock->refs > 1 && !k->stock->found &&
+	    stock_find(k->stock, d, d->locality->closure, e) < 0)
+		return -1;
+	if (tell_of(d, p, k->stock, true, &any, e) < 0)
+		return -1;
+	k->told_of = k->stock;
+	k->stock->refs++;
+	if (any)
 		log_line(LOG_DEBUG, "worker=%s lacks store paths%s", p->name,
 		    p->fetches ? "" : ", and fetches none");
-	k->missed = missed;
 	return 0;
 }
 
@@ -339,7 +293,7 @@ take_list(struct dispatch *d, const struct dispatch_job *job, struct err *e)
 	for (size_t i = 0; i < d->n_peers; i++) {
 		end_question(d->peer[i].stock);
 		d->peer[i].stock->asked++; /* an answer is an old one's */
-		stock_drop(l, &d->peer[i].stock->stock);
+		stock_drop(&l->stocks, &d->peer[i].stock->stock);
 	}
 	l->on = true;
 	l->digest = digest;
@@ -348,12 +302,23 @@ take_list(struct dispatch *d, const struct dispatch_job *job, struct err *e)
 	return 0;
 }
 
+/* What was found and told is of the run before. */
+static void
+forget_run(struct dispatch *d)
+{
+	for (size_t i = 0; i < d->n_peers; i++)
+		stock_drop(&d->locality->stocks, &d->peer[i].stock->told_of);
+	for (struct stock *s = d->locality->stocks; s != NULL; s = s->next)
+		stock_forget(s);
+}
+
 int
 dispatch_locality_start(struct dispatch *d, struct err *e)
 {
 	const struct dispatch_job *job = NULL;
 	struct locality *l = d->locality;
 
+	forget_run(d);
 	/* Of jobs that come one by one there is no list. */
 	for (size_t i = 0; !l->off && !d->open && i < d->n_tasks; i++) {
 		const struct dispatch_job *at = d->task[i].job;
@@ -373,7 +338,6 @@ dispatch_locality_start(struct dispatch *d, struct err *e)
 	l->n_waiting = 0;
 	l->next = INT64_MAX;
 	for (size_t i = 0; i < d->n_peers; i++) {
-		d->peer[i].stock->missed = false;
 		if (dispatch_locality_joined(d, &d->peer[i], e) < 0)
 			return -1;
 	}
@@ -444,11 +408,11 @@ take_answer(struct dispatch *d, struct peer *p, struct err *e)
 {
 	struct locality *l = d->locality;
 	struct peer_stock *k = p->stock;
-	struct stock *stock = stock_take(l, k->coming);
+	struct stock *stock = stock_take(&l->stocks, k->coming, l->n);
 
 	if (stock == NULL)
 		return err_set(e, ERR_FATAL, errno, "store paths of workers");
-	stock_drop(l, &k->stock);
+	stock_drop(&l->stocks, &k->stock);
 	k->stock = stock;
 	end_question(k);
 	if (k->waits_until != 0)

@@ -78,7 +78,7 @@ teardown(void **state)
 
 /* Two jobs, with a store path of a closure of n each. */
 static void
-begin(struct fixture *f, size_t n, uint32_t first, uint32_t second)
+begin_run(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 {
 	const struct sched_config config = {
 	    .silent_ms = 1000000, .lease_ms = 1000000, .poison = 3};
@@ -105,8 +105,16 @@ begin(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 		    .label = "layer"};
 		assert_int_equal(task_add(&f->d, &f->job[i], &t, &e), 0);
 	}
-	assert_int_equal(dispatch_locality_open(&f->d, &f->config, &e), 0);
 	assert_int_equal(dispatch_locality_start(&f->d, &e), 0);
+}
+
+static void
+begin(struct fixture *f, size_t n, uint32_t first, uint32_t second)
+{
+	struct err e = ERR_INIT;
+
+	assert_int_equal(dispatch_locality_open(&f->d, &f->config, &e), 0);
+	begin_run(f, n, first, second);
 }
 
 /* A new worker, which is asked: question 1. */
@@ -137,17 +145,23 @@ join(struct fixture *f, uint64_t id)
 	return join_at(f, id, 0);
 }
 
-/* Of f->bits, from that byte on; what is wrong with it, or NULL. */
 static const char *
-have(struct fixture *f, struct peer *p, size_t at, size_t n)
+answer(struct fixture *f, struct peer *p, uint64_t ask, size_t at, size_t n)
 {
 	struct msg_have m = {
-	    .ask = 1, .first = 8 * at, .bits = f->bits + at, .n = n};
+	    .ask = ask, .first = 8 * at, .bits = f->bits + at, .n = n};
 	struct err e = ERR_INIT;
 	const char *bad;
 
 	assert_int_equal(dispatch_locality_have(&f->d, p, &m, &bad, &e), 0);
 	return bad;
+}
+
+/* Of f->bits, from that byte on; what is wrong with it, or NULL. */
+static const char *
+have(struct fixture *f, struct peer *p, size_t at, size_t n)
+{
+	return answer(f, p, 1, at, n);
 }
 
 static void
@@ -301,6 +315,60 @@ test_known_rates(void **state)
 	}
 }
 
+/* All of 16 paths but one. */
+static void
+lack(struct fixture *f, uint64_t worker, uint64_t ask, size_t path)
+{
+	struct peer *p = peer_by_worker(&f->d, (struct worker_id){worker});
+
+	memset(f->bits, 0xff, sizeof(f->bits));
+	f->bits[path / 8] &= (uint8_t) ~(1u << path % 8);
+	assert_null(answer(f, p, ask, 0, 2));
+}
+
+/* What is found once for all that have the same. */
+static void
+test_equal_stores(void **state)
+{
+	struct fixture *f = *state;
+
+	begin(f, 16, 3, 4);
+	for (uint64_t id = 7; id <= 10; id++)
+		join(f, id);
+	for (uint64_t id = 7; id <= 9; id++)
+		lack(f, id, 1, 3);
+	lack(f, 10, 1, 4);
+	assert_int_equal(worker_of_next_job(f, 0), 10);
+	assert_in_range(worker_of_next_job(f, 1), 7, 9);
+}
+
+/* Stores change while workers are away: what was told before does not hold. */
+static void
+test_another_answer(void **state)
+{
+	struct fixture *f = *state;
+
+	begin(f, 16, 3, 4);
+	join(f, 7);
+	join(f, 8);
+	lack(f, 7, 1, 3);
+	lack(f, 8, 1, 4);
+	for (uint64_t id = 7; id <= 8; id++)
+		dispatch_locality_ask(
+		    &f->d, peer_by_worker(&f->d, (struct worker_id){id}));
+	lack(f, 7, 2, 4);
+	lack(f, 8, 2, 3);
+	assert_int_equal(worker_of_next_job(f, 0), 7);
+	assert_int_equal(worker_of_next_job(f, 1), 8);
+	/* Another run begins with nothing told. */
+	sched_freep(&f->d.sched);
+	tasks_clear(&f->d);
+	free(f->closure.path);
+	begin_run(f, 16, 4, 3);
+	assert_int_equal(worker_of_next_job(f, 0), 8);
+	assert_int_equal(worker_of_next_job(f, 1), 7);
+}
+
 int
 main(void)
 {
@@ -314,6 +382,9 @@ main(void)
 		test_bits_beyond_the_last, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_whole_bytes, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_known_rates, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_equal_stores, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		test_another_answer, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
