@@ -18,6 +18,7 @@
 static void
 image_clear(struct batch_image *image)
 {
+	free(image->where);
 	free(image->title);
 	batch_extra_clear(&image->extra);
 	request_free(image->request);

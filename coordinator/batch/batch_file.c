@@ -16,8 +16,10 @@ batch_file_free(struct batch_file *f)
 {
 	if (f == NULL)
 		return;
-	for (size_t i = 0; i < f->n; i++)
+	for (size_t i = 0; i < f->n; i++) {
 		json_decref(f->entry[i].doc);
+		free(f->entry[i].fault);
+	}
 	free(f->entry);
 	free(f);
 }
@@ -29,9 +31,10 @@ batch_file_freep(struct batch_file **f)
 	*f = NULL;
 }
 
-/* Takes the document. */
+/* Takes the document; NULL: fault says what is wrong. */
 static int
-add(struct batch_file *f, const char *title, json_t **doc, struct err *e)
+add(struct batch_file *f, const char *title, json_t **doc, const char *fault,
+    struct err *e)
 {
 	struct batch_entry *entry;
 
@@ -50,6 +53,9 @@ add(struct batch_file *f, const char *title, json_t **doc, struct err *e)
 	}
 	entry = &f->entry[f->n];
 	snprintf(entry->title, sizeof(entry->title), "%s", title);
+	entry->fault = NULL;
+	if (*doc == NULL && (entry->fault = strdup(fault)) == NULL)
+		return err_set(e, ERR_FATAL, errno, "requests");
 	entry->doc = STEAL(doc);
 	f->n++;
 	return 0;
@@ -66,12 +72,40 @@ take_array(
 
 		snprintf(
 		    each, sizeof(each), "%.200s: request %zu", title, i + 1);
-		if (add(f, each, &doc, e) < 0) {
+		if (add(f, each, &doc, NULL, e) < 0) {
 			json_decref(doc);
 			return -1;
 		}
 	}
 	return 0;
+}
+
+/* Where in the line it is wrong: which line is known. */
+static void
+parse_line(const char *line, size_t len, json_t **out, struct err *why)
+{
+	json_error_t error;
+
+	if (json_file_too_deep(line, len, JSON_FILE_DEPTH_MAX)) {
+		err_set(why, ERR_USAGE, 0, "nested deeper than %d levels",
+		    JSON_FILE_DEPTH_MAX);
+		return;
+	}
+	*out = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error);
+	if (*out == NULL)
+		err_set(why, ERR_USAGE, 0, "column %d: %s", error.column,
+		    error.text);
+}
+
+/* A document over many lines, or no JSON at all. */
+static int
+none_is_one(const struct batch_file *f, struct err *e)
+{
+	const struct batch_entry *first = &f->entry[0];
+
+	return err_set(e, ERR_USAGE, 0,
+	    "one request a line is wanted, or an array of them: %s: %.300s",
+	    first->title, first->doc == NULL ? first->fault : "no object");
 }
 
 static int
@@ -81,9 +115,11 @@ take_lines(const char *title, const char *data, size_t len,
 	const char *end = data + len, *next;
 	char each[256];
 	size_t line = 1;
+	bool any = false;
 
 	for (const char *at = data; at < end; at = next, line++) {
 		AUTO(json_file_decrefp) json_t *doc = NULL;
+		struct err why = ERR_INIT;
 		const char *stop = memchr(at, '\n', (size_t)(end - at));
 
 		next = stop != NULL ? stop + 1 : end;
@@ -92,14 +128,12 @@ take_lines(const char *title, const char *data, size_t len,
 		if (at == next)
 			continue;
 		snprintf(each, sizeof(each), "%.200s: line %zu", title, line);
-		if (json_file_parse(each, at, (size_t)(next - at), &doc, e) < 0)
-			return err_ctx(e,
-			    "one request a line is wanted, or an array of "
-			    "them");
-		if (add(f, each, &doc, e) < 0)
+		parse_line(at, (size_t)(next - at), &doc, &why);
+		any |= json_is_object(doc);
+		if (add(f, each, &doc, why.text, e) < 0)
 			return -1;
 	}
-	return 0;
+	return f->n == 0 || any ? 0 : none_is_one(f, e);
 }
 
 int

@@ -1,7 +1,8 @@
 /*
- * The requests of a batch: an array of them, or JSON lines.  A file that is no
- * JSON is refused as a whole, before any work; what is wrong with one request
- * is that request's.  Owns its documents; one thread.
+ * The requests of a batch: an array of them, or JSON lines.  An array that is
+ * no JSON is refused as a whole, before any work, and so are lines of which
+ * none is an object; else what is wrong with one request, or line, is its own.
+ * Owns its documents; one thread.
  */
 #ifndef BATCH_FILE_H
 #define BATCH_FILE_H
@@ -16,7 +17,8 @@ struct err;
 #define BATCH_OUTPUTS_MAX 8 /* of one image */
 
 struct batch_entry {
-	json_t *doc;
+	json_t *doc;	 /* NULL: it is no JSON, */
+	char *fault;	 /* for this reason */
 	char title[256]; /* "FILE: line 3", "FILE: request 3" */
 };
 

@@ -21,16 +21,24 @@
 #include "root/root_layer.h"
 
 void
+batch_image_failed(
+    const struct batch *b, struct batch_image *image, const struct err *why)
+{
+	image->failed = true;
+	image->kind = why->kind;
+	if (asprintf(&image->error, "%s: %s", image->where, why->text) < 0)
+		image->error = NULL;
+	batch_tell(b, image);
+}
+
+void
 batch_image_fail(struct batch *b, uint32_t i, const struct err *why)
 {
 	struct batch_image *image = &b->image[i];
 
 	if (image->failed)
 		return;
-	image->failed = true;
-	image->kind = why->kind;
-	image->error = strdup(why->text);
-	batch_tell(b, image);
+	batch_image_failed(b, image, why);
 	for (size_t k = 0; k < image->n_layers; k++) {
 		uint32_t layer = image->layer[k];
 		uint32_t job = b->layers.layer[layer].job;

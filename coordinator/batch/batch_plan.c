@@ -9,6 +9,7 @@
 #include "batch/batch_paths.h"
 #include "build/build_cache.h"
 #include "closure/closure.h"
+#include "image/base_image.h"
 #include "build/image_layers.h"
 #include "cache/layer_cache.h"
 #include "cache/layer_key.h"
@@ -210,8 +211,7 @@ check_outside(const struct batch *b, const struct batch_image *image,
 	if (batch_targets_make(b, image, "tag", &t, e) < 0)
 		return -1;
 	for (size_t i = 0; i < t.n; i++)
-		if (t.target[i].kind != OUTPUT_NONE &&
-		    t.target[i].kind != OUTPUT_REGISTRY &&
+		if (batch_place_is_file(&t.target[i]) &&
 		    image_build_check_outside(
 			b->options, c, t.target[i].path, e) < 0)
 			return -1;
@@ -224,11 +224,15 @@ plan_one(struct batch *b, uint32_t i, struct err *e)
 	struct batch_image *image = &b->image[i];
 	AUTO(image_layers_freep) struct image_layers *l = NULL;
 	AUTO(closure_freep) struct closure *c = NULL;
+	const struct base_source base = {
+	    .name = image->request->from_image,
+	    .architecture = image->request->architecture,
+	};
 	int rc;
 
-	if (image->request->from_image != NULL &&
-	    batch_sources_base(b->sources, image->request->from_image,
-		b->scratch, &image->base, e) < 0)
+	if (base.name != NULL &&
+	    batch_sources_base(b->sources, &base, b->scratch, &image->base, e) <
+		0)
 		return -1;
 	if (batch_sources_closure(b->sources, b->options, image, &c, e) < 0)
 		return -1;

@@ -135,8 +135,7 @@ open_outputs(const struct batch *b, struct publication *p, struct err *e)
 	for (size_t i = 0; i < p->targets.n; i++) {
 		const struct output_target *t = &p->targets.target[i];
 
-		if (t->kind != OUTPUT_NONE && t->kind != OUTPUT_REGISTRY &&
-		    make_folders(t->path, e) < 0)
+		if (batch_place_is_file(t) && make_folders(t->path, e) < 0)
 			return -1;
 		if (output_open(t, b->scratch, &p->output[i], e) < 0)
 			return -1;
@@ -200,12 +199,10 @@ publish(struct batch *b, struct batch_image *image)
 	image->done = put_image(b, image, &p, &e) == 0;
 	publication_clear(&p);
 	request_freep(&image->request);
-	if (!image->done) {
-		image->failed = true;
-		image->kind = e.kind;
-		image->error = strdup(e.text);
-	}
-	batch_tell(b, image);
+	if (image->done)
+		batch_tell(b, image);
+	else
+		batch_image_failed(b, image, &e);
 }
 
 static void *

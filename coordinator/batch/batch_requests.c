@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "batch/batch_target.h"
-#include "process/file_place.h"
 #include "text/json_file.h"
 #include "options/options.h"
 #include "own.h"
@@ -51,7 +50,8 @@ batch_targets_make(const struct batch *b, const struct batch_image *image,
 			return err_ctx(e, "to");
 		t.n++;
 		if (output_target_parse(t.text[i], &t.target[i], e) < 0 ||
-		    check_target(&t.target[i], t.text[i], e) < 0)
+		    check_target(&t.target[i], t.text[i], e) < 0 ||
+		    batch_place_inside(template, &t.target[i], e) < 0)
 			return err_ctx(e, "to");
 		t.target[i].push = &b->push;
 		t.target[i].links = true;
@@ -85,24 +85,21 @@ choose_encoding(const struct batch *b, const struct batch_targets *t,
 	return 0;
 }
 
-/* Until the tag is known another one has to do. */
-static const char *
-some_tag(const struct batch_image *image)
+const char *
+batch_some_tag(const struct batch_image *image)
 {
 	return image->request->tag != NULL ? image->request->tag : "tag";
 }
 
+/* Errors do not say which request it is. */
 static int
-read_one(struct batch *b, struct batch_image *image,
-    const struct batch_entry *entry, struct err *e)
+read_request(
+    struct batch *b, struct batch_image *image, json_t *doc, struct err *e)
 {
-	AUTO(batch_targets_clear) struct batch_targets t = {.n = 0};
 	const struct request *r;
 
-	if (batch_extra_take(entry->doc, &image->extra, e) < 0)
-		return err_ctx(e, "%s", entry->title);
-	if (request_from(
-		entry->title, entry->doc, b->options, &image->request, e) < 0)
+	if (batch_extra_take(doc, &image->extra, e) < 0 ||
+	    request_from(NULL, doc, b->options, &image->request, e) < 0)
 		return -1;
 	r = image->request;
 	free(image->title);
@@ -111,93 +108,24 @@ read_one(struct batch *b, struct batch_image *image,
 		image->title = NULL;
 		return err_set(e, ERR_FATAL, errno, "request");
 	}
+	free(image->name);
 	if ((image->name = strdup(r->name)) == NULL)
 		return err_set(e, ERR_FATAL, errno, "request");
-	if (batch_targets_make(b, image, some_tag(image), &t, e) < 0)
-		return -1;
-	return choose_encoding(b, &t, &image->encoding, e);
-}
-
-/* key must not have been there; seen: which image had it. */
-static int
-take_key(const struct batch *b, json_t *seen, const char *key, size_t i,
-    const char *what, struct err *e)
-{
-	const json_t *other = json_object_get(seen, key);
-
-	if (other != NULL)
-		return err_set(e, ERR_USAGE, 0,
-		    "requests %lld (%.100s) and %zu (%.100s) have the same "
-		    "%s: %.200s",
-		    json_integer_value(other) + 1,
-		    b->image[json_integer_value(other)].title, i + 1,
-		    b->image[i].title, what, key);
-	if (json_object_set_new_nocheck(
-		seen, key, json_integer((json_int_t)i)) < 0)
-		return err_set(e, ERR_FATAL, ENOMEM, "requests");
 	return 0;
 }
 
-/* One place, however it is spelled; "" for none. */
-static char *
-place_of(const struct output_target *t)
-{
-	char *place = NULL;
-
-	if (t->kind == OUTPUT_NONE)
-		return strdup("");
-	if (t->kind != OUTPUT_REGISTRY)
-		place = file_place_real(t->path);
-	return place != NULL ? place : strdup(t->path);
-}
-
 static int
-check_places(const struct batch *b, size_t i, json_t *seen, struct err *e)
+read_one(struct batch *b, struct batch_image *image,
+    const struct batch_entry *entry, struct err *e)
 {
 	AUTO(batch_targets_clear) struct batch_targets t = {.n = 0};
-	const struct batch_image *image = &b->image[i];
-	const char *metadata = b->options->metadata_file;
 
-	if (batch_targets_make(b, image, some_tag(image), &t, e) < 0)
+	if (entry->doc == NULL)
+		return err_set(e, ERR_USAGE, 0, "%s", entry->fault);
+	if (read_request(b, image, entry->doc, e) < 0 ||
+	    batch_targets_make(b, image, batch_some_tag(image), &t, e) < 0)
 		return -1;
-	for (size_t k = 0; k < t.n; k++) {
-		AUTO(own_freep) char *place = place_of(&t.target[k]);
-
-		if (place == NULL)
-			return err_set(e, ERR_FATAL, errno, "requests");
-		if (*place == '\0')
-			continue;
-		if (metadata != NULL && file_place_same(metadata, place))
-			return err_set(e, ERR_USAGE, 0,
-			    "%s: --metadata-file is the place of %s", metadata,
-			    image->title);
-		if (take_key(b, seen, place, i, "place", e) < 0)
-			return -1;
-	}
-	return 0;
-}
-
-/*
- * Two images of one name, or in one place: the second would replace the first.
- * A tag that is not given is another one for each image, but nobody could tell
- * them apart.
- */
-static int
-check_different(const struct batch *b, struct err *e)
-{
-	AUTO(json_file_decrefp) json_t *names = json_object();
-	AUTO(json_file_decrefp) json_t *places = json_object();
-
-	if (names == NULL || places == NULL)
-		return err_set(e, ERR_FATAL, ENOMEM, "requests");
-	for (size_t i = 0; i < b->n; i++) {
-		if (b->image[i].failed)
-			continue;
-		if (take_key(b, names, b->image[i].title, i, "name", e) < 0 ||
-		    check_places(b, i, places, e) < 0)
-			return -1;
-	}
-	return 0;
+	return choose_encoding(b, &t, &image->encoding, e);
 }
 
 /* Until more is known: its name, or else where it is. */
@@ -208,9 +136,13 @@ first_title(
 	const char *name =
 	    json_string_value(json_object_get(entry->doc, "name"));
 
+	image->where = strdup(entry->title);
 	image->title = strdup(name != NULL ? name : entry->title);
-	return image->title != NULL ? 0
-				    : err_set(e, ERR_FATAL, errno, "requests");
+	if (name != NULL && (image->name = strdup(name)) == NULL)
+		return err_set(e, ERR_FATAL, errno, "requests");
+	return image->where != NULL && image->title != NULL
+	    ? 0
+	    : err_set(e, ERR_FATAL, errno, "requests");
 }
 
 int
@@ -236,5 +168,5 @@ batch_requests_read(struct batch *b, struct err *e)
 		}
 		batch_image_fail(b, (uint32_t)i, &why);
 	}
-	return check_different(b, e);
+	return batch_places_check(b, e);
 }

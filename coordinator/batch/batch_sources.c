@@ -20,7 +20,7 @@ struct graph {
 };
 
 struct base {
-	char *file;
+	char *name, *architecture; /* or NULL: this machine's */
 	struct base_image *image;
 	struct err err;
 };
@@ -69,7 +69,8 @@ batch_sources_free(struct batch_sources *s)
 		return;
 	batch_sources_drop_graphs(s);
 	for (size_t i = 0; i < s->n_bases; i++) {
-		free(s->base[i].file);
+		free(s->base[i].name);
+		free(s->base[i].architecture);
 		base_image_free(s->base[i].image);
 	}
 	free(s->base);
@@ -77,38 +78,58 @@ batch_sources_free(struct batch_sources *s)
 }
 
 static void
-open_base(const char *file, struct scratch *scratch, struct base *base)
+open_base(
+    const struct base_source *from, struct scratch *scratch, struct base *base)
 {
-	const struct base_source source = {.name = file};
-
-	if (strncmp(file, "docker://", 9) == 0)
+	if (strncmp(from->name, "docker://", 9) == 0)
 		err_set(&base->err, ERR_USAGE, 0,
 		    "fromImage %.200s: a batch takes base images from files "
 		    "only",
-		    file);
+		    from->name);
 	else
-		base_image_open(&source, scratch, &base->image, &base->err);
+		base_image_open(from, scratch, &base->image, &base->err);
+}
+
+static bool
+same_base(const struct base *base, const struct base_source *from)
+{
+	const char *a = base->architecture, *b = from->architecture;
+
+	return strcmp(base->name, from->name) == 0 &&
+	    (a == NULL || b == NULL ? a == b : strcmp(a, b) == 0);
+}
+
+static int
+new_base(struct batch_sources *s, const struct base_source *from, struct err *e)
+{
+	struct base *base;
+
+	base = reallocarray(s->base, s->n_bases + 1, sizeof(*base));
+	if (base == NULL)
+		return err_set(e, ERR_FATAL, errno, "base images");
+	s->base = base;
+	base = &s->base[s->n_bases++];
+	*base = (struct base){.err = ERR_INIT};
+	if ((base->name = strdup(from->name)) == NULL ||
+	    (from->architecture != NULL &&
+		(base->architecture = strdup(from->architecture)) == NULL))
+		return err_set(e, ERR_FATAL, errno, "base images");
+	return 0;
 }
 
 int
-batch_sources_base(struct batch_sources *s, const char *file,
+batch_sources_base(struct batch_sources *s, const struct base_source *from,
     struct scratch *scratch, const struct base_image **out, struct err *e)
 {
-	struct base *base = NULL;
+	struct base *base;
 	size_t i = 0;
 
-	while (i < s->n_bases && strcmp(s->base[i].file, file) != 0)
+	while (i < s->n_bases && !same_base(&s->base[i], from))
 		i++;
 	if (i == s->n_bases) {
-		base = reallocarray(s->base, i + 1, sizeof(*base));
-		if (base == NULL)
-			return err_set(e, ERR_FATAL, errno, "base images");
-		s->base = base;
-		s->base[i] = (struct base){.err = ERR_INIT};
-		if ((s->base[i].file = strdup(file)) == NULL)
-			return err_set(e, ERR_FATAL, errno, "base images");
-		s->n_bases++;
-		open_base(file, scratch, &s->base[i]);
+		if (new_base(s, from, e) < 0)
+			return -1;
+		open_base(from, scratch, &s->base[i]);
 	}
 	base = &s->base[i];
 	if (base->err.kind != ERR_NONE) {

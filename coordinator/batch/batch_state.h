@@ -1,9 +1,9 @@
 /*
  * Inside of a batch: its state, and what its files call of each other.
  * batch.c runs it from its beginning to its end; batch_requests.c reads what
- * is wanted and where it goes; batch_plan.c plans image by image, out of
- * batch_sources.c's graphs and base images; batch_jobs.c has the layers made;
- * batch_publish.c puts images where they go, in threads of its own;
+ * is wanted, batch_places.c where it goes; batch_plan.c plans image by image,
+ * out of batch_sources.c's graphs and base images; batch_jobs.c has the layers
+ * made; batch_publish.c puts images where they go, in threads of its own;
  * batch_summary.c says what came of it.  For these alone.
  */
 #ifndef BATCH_STATE_H
@@ -23,6 +23,7 @@
 #include "output/push.h"
 
 struct base_image;
+struct base_source;
 struct batch_paths;
 struct batch_publisher;
 struct batch_sources;
@@ -42,6 +43,7 @@ struct scratch;
  * the publisher, and when that has ended to the main thread again.
  */
 struct batch_image {
+	char *where; /* its request is: "FILE: line 3" */
 	char *title; /* its name and tag, or where its request is */
 	struct batch_extra extra;
 	struct request *request; /* until it is published */
@@ -118,16 +120,35 @@ int batch_targets_make(const struct batch *b, const struct batch_image *image,
     const char *tag, struct batch_targets *out, struct err *e);
 void batch_targets_clear(struct batch_targets *t);
 
+/* The image's tag; until it is known another one has to do. */
+const char *batch_some_tag(const struct batch_image *image);
+
 /*
  * Reads all requests; one that is wrong has failed then.  ERR_USAGE: the file
  * is, or two images have one name or one place.
  */
 int batch_requests_read(struct batch *b, struct err *e);
 
+/*
+ * ERR_USAGE: two images have one name or one place, or one is in a folder that
+ * another one replaces as a whole.
+ */
+int batch_places_check(const struct batch *b, struct err *e);
+
+/* Whether it goes to a file or folder. */
+bool batch_place_is_file(const struct output_target *t);
+
+/*
+ * What a request chooses of a place stays in the folder that the template
+ * names, also where symlinks lead.  ERR_USAGE.
+ */
+int batch_place_inside(
+    const char *template, const struct output_target *t, struct err *e);
+
 /* Graphs and base images, each read once; valid until freed. */
 int batch_sources_new(struct batch_sources **out, struct err *e);
 void batch_sources_free(struct batch_sources *s);
-int batch_sources_base(struct batch_sources *s, const char *file,
+int batch_sources_base(struct batch_sources *s, const struct base_source *from,
     struct scratch *scratch, const struct base_image **out, struct err *e);
 /* Graphs are of no use once all is planned. */
 void batch_sources_drop_graphs(struct batch_sources *s);
@@ -144,8 +165,14 @@ void batch_spec_clear(struct batch_spec *s);
 int batch_jobs_make(struct batch *b, struct err *e);
 int batch_jobs_run(struct batch *b, struct err *e);
 
-/* The image cannot be made; layers that nobody else wants are left. */
+/*
+ * The image cannot be made, and says so; layers that nobody else wants are
+ * left.  Where its request is stands before the reason.
+ */
 void batch_image_fail(struct batch *b, uint32_t image, const struct err *why);
+/* The same of one that has all its layers; in any thread. */
+void batch_image_failed(
+    const struct batch *b, struct batch_image *image, const struct err *why);
 
 /* Starts its threads. */
 int batch_publisher_new(

@@ -110,11 +110,11 @@ image_value(const struct batch *b, size_t i)
 	struct tally t;
 
 	tally(b, i, &t);
-	return json_pack("{s:s, s:s?, s:s?, s:s, s:o, s:o, s:I, s:I, s:I, s:I, "
-			 "s:I, s:I, s:I, s:o, s:o, s:s?}",
-	    "title", image->title, "name", image->name, "tag", image->tag,
-	    "status", image->done ? "done" : "failed", "image_id",
-	    digest_value(image, &image->id), "manifest_digest",
+	return json_pack("{s:s, s:s, s:s?, s:s?, s:s, s:o, s:o, s:I, s:I, s:I, "
+			 "s:I, s:I, s:I, s:I, s:o, s:o, s:s?}",
+	    "title", image->title, "request", image->where, "name", image->name,
+	    "tag", image->tag, "status", image->done ? "done" : "failed",
+	    "image_id", digest_value(image, &image->id), "manifest_digest",
 	    digest_value(image, &image->manifest_digest), "layers",
 	    (json_int_t)image->n_layers, "made_layers", (json_int_t)t.made,
 	    "shared_layers", (json_int_t)t.shared, "cached_layers",

@@ -50,20 +50,64 @@ file_place(const char *path, char **place, char **folder, struct err *e)
 	return 0;
 }
 
+/*
+ * out, which has room, gets one more name, or one less for "..".  What is not
+ * there yet is no symlink.
+ */
+static void
+descend(char *out, const char *name, size_t len)
+{
+	size_t at = strlen(out);
+	char *last = strrchr(out, '/');
+
+	if (len == 0 || (len == 1 && *name == '.'))
+		return;
+	if (len == 2 && strncmp(name, "..", 2) == 0) {
+		if (last != NULL)
+			*last = '\0';
+		return;
+	}
+	out[at] = '/';
+	memcpy(out + at + 1, name, len);
+	out[at + 1 + len] = '\0';
+}
+
+/* The longest beginning of path that is there, without symlinks. */
+static char *
+existing_part(const char *path, size_t *len)
+{
+	for (*len = strlen(path); *len > 0; (*len)--) {
+		AUTO(own_freep) char *part = NULL;
+		char *real;
+
+		if (path[*len] != '\0' && path[*len] != '/')
+			continue;
+		if ((part = strndup(path, *len)) == NULL)
+			return NULL;
+		if ((real = realpath(part, NULL)) != NULL)
+			return real;
+	}
+	return realpath(*path == '/' ? "/" : ".", NULL);
+}
+
 char *
 file_place_real(const char *path)
 {
-	AUTO(own_freep) char *place = NULL;
-	AUTO(own_freep) char *folder = NULL;
 	AUTO(own_freep) char *real = NULL;
-	struct err e = ERR_INIT;
-	char *out = NULL;
+	size_t there, len;
+	char *out;
 
-	if (file_place(path, &place, &folder, &e) == 0 &&
-	    (real = realpath(folder, NULL)) != NULL &&
-	    asprintf(&out, "%s/%s", real, basename(place)) < 0)
-		out = NULL;
-	err_clear(&e);
+	if (*path == '\0' || (real = existing_part(path, &there)) == NULL ||
+	    (out = malloc(strlen(real) + strlen(path + there) + 2)) == NULL)
+		return NULL;
+	strcpy(out, strcmp(real, "/") == 0 ? "" : real);
+	for (const char *at = path + there; *at != '\0'; at += len) {
+		at += *at == '/';
+		len = strcspn(at, "/");
+		descend(out, at, len);
+	}
+	if (*out == '\0')
+		strcpy(out, "/");
 	return out;
 }
 

@@ -18,8 +18,8 @@ struct err;
 int file_place(const char *path, char **place, char **folder, struct err *e);
 
 /*
- * path without symlinks, the caller's; its last name need not be there.  NULL:
- * no place.
+ * path without symlinks, "." and "..", the caller's; neither it nor its folders
+ * need be there.  NULL: no memory, or no place.
  */
 char *file_place_real(const char *path);
 

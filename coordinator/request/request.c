@@ -224,6 +224,25 @@ add_options(struct request_in *in, const struct options *o, struct err *e)
 	return add_texts(&r->paths, &r->n_paths, o->paths, o->n_paths, e);
 }
 
+/* An error gets the name of the document that it is in. */
+static int
+in_file(const char *name, struct err *e)
+{
+	return name != NULL ? err_ctx(e, "%.200s", json_file_title(name)) : -1;
+}
+
+static int
+check_name(const struct request *r, const struct options *o, struct err *e)
+{
+	bool option = o->command != COMMAND_BATCH;
+
+	if (r->name != NULL || o->command == COMMAND_PLAN)
+		return 0;
+	return err_set(e, ERR_USAGE, 0, "the image has no name: %s%s is wanted",
+	    r->planned ? "repo_tag" : "the request's 'name'",
+	    option ? " or --name NAME" : "");
+}
+
 int
 request_from(const char *name, const json_t *doc, const struct options *options,
     struct request **out, struct err *e)
@@ -232,31 +251,27 @@ request_from(const char *name, const json_t *doc, const struct options *options,
 	struct request_in in = {0};
 	enum request_kind kind = REQUEST_OURS;
 
+	if (doc == NULL)
+		name = NULL;
 	if (request_new(&r, e) < 0)
 		return -1;
 	in.request = r;
 	if (doc != NULL) {
-		if (!json_is_object(doc))
-			return err_set(e, ERR_USAGE, 0,
-			    "%.200s: an object is wanted, not %s",
-			    json_file_title(name), json_file_type_name(doc));
+		if (!json_is_object(doc)) {
+			err_set(e, ERR_USAGE, 0, "an object is wanted, not %s",
+			    json_file_type_name(doc));
+			return in_file(name, e);
+		}
 		r->planned = request_reference_is(doc);
 		if (r->planned)
 			kind = REQUEST_REFERENCE;
 		if (request_settings_read(&in, kind, doc, e) < 0)
-			return err_ctx(e, "%.200s", json_file_title(name));
+			return in_file(name, e);
 	}
 	if (add_options(&in, options, e) < 0)
 		return -1;
-	if (finish(&in, e) < 0)
-		return doc != NULL ? err_ctx(e, "%.200s", json_file_title(name))
-				   : -1;
-	if (r->name == NULL && options->command != COMMAND_PLAN)
-		return err_set(e, ERR_USAGE, 0,
-		    "%s%sthe image has no name: %s or --name NAME is wanted",
-		    doc != NULL ? json_file_title(name) : "",
-		    doc != NULL ? ": " : "",
-		    r->planned ? "repo_tag" : "the request's 'name'");
+	if (finish(&in, e) < 0 || check_name(r, options, e) < 0)
+		return in_file(name, e);
 	*out = STEAL(&r);
 	return 0;
 }

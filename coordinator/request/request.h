@@ -70,7 +70,10 @@ int request_make(
 int request_parse(const char *name, const char *data, size_t len,
     const struct options *options, struct request **out, struct err *e);
 
-/* The same with its content as it was parsed, or NULL: none; not changed. */
+/*
+ * The same with its content as it was parsed, or NULL: none; not changed.
+ * name NULL: errors do not say where it is.
+ */
 int request_from(const char *name, const json_t *doc,
     const struct options *options, struct request **out, struct err *e);
 

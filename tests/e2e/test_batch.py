@@ -210,6 +210,22 @@ class TestSame(BatchBase):
             self.assertEqual(self.files(self.path("out", doc["name"])),
                              self.files(self.path("out/alone")))
 
+    def test_base_image_of_another_architecture(self):
+        """Of several, each image has the one that it is for."""
+        for arch in ("amd64", "arm64"):
+            self.alone({"name": arch, "contents": [self.paths[0]],
+                        "architecture": arch}, "oci:" + arch)
+        self.quarry("index", "oci:all", "--manifest",
+                    "oci:amd64", "--manifest", "oci:arm64")
+        docs = [{"name": "x/" + arch, "architecture": arch,
+                 "fromImage": self.path("all"), "contents": [self.paths[1]]}
+                for arch in ("amd64", "arm64", "amd64")]
+        docs[2]["name"] = "x/again"
+        summary, _ = self.batch(self.requests(docs), "--to", "oci:out/{name}")
+        for doc, image in zip(docs, summary["images"]):
+            self.assertEqual(image["image_id"],
+                             self.alone(doc, "none")["image_id"])
+
     def test_closures_and_outputs_of_requests(self):
         """Their own files, other store directories, arrays, and what
         streamLayeredImage hands its script."""
@@ -291,6 +307,87 @@ class TestFaults(BatchBase):
         self.assertEqual(sorted(os.listdir(self.path("out/team"))),
                          ["app-0", "app-1", "app-4", "app-5"])
 
+    def test_each_failure_is_its_own(self):
+        """At every stage; and who failed is named, and where it is."""
+        store = make_store.small_store(self.path("s"), n=6)
+        paths = [info["path"] for info in store.infos]
+        os.rename(store.root + paths[5], store.root + paths[5] + ".away")
+        write(self.path("out/plain"), "a file is in the way")
+        lines = [json.dumps(doc) for doc in (
+            {"name": "first", "paths": [paths[0]]},
+            {"name": "request", "paths": 7},
+            {"name": "nothere", "paths": ["/nix/store/" + "a" * 32 + "-no"]},
+            {"name": "plan", "paths": [paths[4]], "maxLayers": 1},
+            {"name": "missing", "paths": [paths[5]]},
+            {"name": "plain", "paths": [paths[1]]},
+            {"name": "base", "fromImage": "no-such-file"},
+            {"name": "pushed", "paths": [paths[0]],
+             "to": "docker://127.0.0.1:9/x:1"},
+            {"name": "last", "paths": [paths[2]]})]
+        lines.insert(2, '{"name": "cut", "pa')
+        wrong = [2, 3, 4, 5, 6, 7, 8, 9]
+        r = self.quarry(*self.batch_args(
+            write(self.path("r.jsonl"), "\n".join(lines)), "--to",
+            "oci:out/{name}", store=store), status=1)
+        with open(self.path("summary.json"), encoding="utf-8") as f:
+            images = json.load(f)["images"]
+        self.assertEqual([i for i, image in enumerate(images, 1)
+                          if image["status"] == "failed"], wrong)
+        for i in wrong:
+            where = "r.jsonl: line %d" % i
+            if i != 3:
+                self.assertEqual(images[i - 1]["name"], json.loads(
+                    lines[i - 1])["name"])
+            self.assertIn(where, images[i - 1]["error"])
+            said = [line for line in r.stderr.decode().splitlines()
+                    if where + ":" in line]
+            self.assertEqual(len(said), 1, where)
+            self.assertIn(images[i - 1]["title"] + ": failed: ", said[0])
+        for name in ("first", "last"):
+            self.assertTrue(os.path.exists(self.path("out", name,
+                                                     "oci-layout")))
+
+    def test_an_image_stays_in_its_folder(self):
+        """What a request chooses does not lead out of what --to names."""
+        os.makedirs(self.path("elsewhere"))
+        os.makedirs(self.path("out/in"))
+        os.symlink("../elsewhere", self.path("out/team"))
+        write(self.path("elsewhere/x"), "a file")
+        os.symlink("../elsewhere/x", self.path("out/x.tar"))
+        os.symlink("in", self.path("out/near"))
+        docs = [{"name": name, "contents": [self.paths[0]]}
+                for name in ("team/a", "team/b/c", "x", "near/y", "z")]
+        docs.append({"name": "own", "contents": [self.paths[0]],
+                     "to": "docker-archive:out/team/own.tar"})
+        summary, _ = self.batch(self.requests(docs), "--to",
+                                "docker-archive:out/{name}.tar", status=1)
+        failed = [i["name"] for i in summary["images"]
+                  if i["status"] == "failed"]
+        self.assertEqual(failed, ["team/a", "team/b/c", "x"])
+        for i in summary["images"][:3]:
+            self.assertIn("not inside of out", i["error"])
+        self.assertEqual(sorted(os.listdir(self.path("elsewhere"))),
+                         ["own.tar", "x"])
+        self.assertEqual(read(self.path("elsewhere/x")), b"a file")
+        self.assertEqual(os.listdir(self.path("out/in")), ["y.tar"])
+        for name in ("../a", "a/../../b", "/etc/a", "a/./b", "a//b", "a/"):
+            doc = {"name": name, "contents": [self.paths[0]]}
+            summary, _ = self.batch(self.requests([doc]), "--to",
+                                    "oci:out/{name}", status=2)
+            self.assertIn("is no name", summary["images"][0]["error"])
+
+    def test_a_place_inside_of_the_store(self):
+        """Nothing is made there, not even a folder."""
+        store = make_store.small_store(self.path("s"), n=2)
+        path = store.infos[1]["path"]
+        at = store.root + path
+        os.chmod(at, 0o755)
+        before = sorted(os.listdir(at))
+        doc = {"name": "a", "paths": [path], "to": "oci:%s/new/a" % at}
+        summary, _ = self.batch(self.requests([doc]), store=store, status=2)
+        self.assertIn("is inside of " + path, summary["images"][0]["error"])
+        self.assertEqual(sorted(os.listdir(at)), before)
+
     def test_a_store_path_is_missing(self):
         """Whoever needs it fails, and says so; the others do not."""
         store = make_store.small_store(self.path("s"), n=6)
@@ -348,9 +445,17 @@ class TestFaults(BatchBase):
         b = json.dumps({"name": "b", "contents": [self.paths[0]]})
         self.refused(a + "\n" + a, b"have the same name: a", *to)
         self.refused(a + "\n" + b, b"have the same place", "--to", "oci:out/x")
-        self.refused(a + "\n" + b[:-2], b"bad: line 2", *to)
+        self.refused(a[:-2] + "\n" + b[:-2], b"bad: line 1", *to)
         self.refused("[%s" % a, b"bad", *to)
         self.refused("", b"holds no request", *to)
+        self.refused(a + "\n" + b, b"have the same place", "--to",
+                     "oci:out/new/../x/./y")
+        self.refused("\n".join(
+            json.dumps({"name": name, "contents": [self.paths[0]]})
+            for name in ("t/a", "t-b", "t")), b"is inside of", *to)
+        os.mkdir(self.path("m"))
+        self.refused(a, b"in the place of a", "--metadata-file",
+                     self.path("m/summary.json"), "--to", "oci:m")
         # Not for one of them: the second is told from the first by its tag.
         tagged = json.dumps({"name": "a", "contents": [self.paths[0]],
                              "tag": "2"})

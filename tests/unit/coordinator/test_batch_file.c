@@ -67,11 +67,28 @@ what_is_no_batch(void **state)
 	refused(" \n\n", "holds no request");
 	refused("[]", "holds no request");
 	refused("[{}", "b.json: line 1");
-	refused("{}\n{", "b.json: line 2");
-	refused("{}\n{}{}\n", "b.json: line 2");
+	refused("{", "b.json: line 1: column");
+	refused("\n7\n{\n", "b.json: line 2");
 	refused("{\n\"name\": \"a\"\n}\n", "one request a line");
-	refused("{}\nnull\n", "b.json: line 2");
 	refused("{\"a\":1,\"a\":2}\n", "b.json: line 1");
+}
+
+/* What is wrong with a line is its own. */
+static void
+lines_that_are_wrong(void **state)
+{
+	AUTO(batch_file_freep)
+	struct batch_file *f = parse("{\n{}\n{}{}\nnull\n{\"a\":1,\"a\":2}");
+
+	(void)state;
+	assert_int_equal(f->n, 5);
+	for (size_t i = 0; i < 5; i++) {
+		assert_int_equal(f->entry[i].doc != NULL, i == 1);
+		assert_int_equal(f->entry[i].fault != NULL, i != 1);
+	}
+	assert_string_equal(f->entry[2].title, "b.json: line 3");
+	assert_non_null(strstr(f->entry[2].fault, "column 3"));
+	assert_non_null(strstr(f->entry[4].fault, "duplicate"));
 }
 
 static struct err
@@ -160,6 +177,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(arrays_and_lines),
 	    cmocka_unit_test(what_is_no_batch),
+	    cmocka_unit_test(lines_that_are_wrong),
 	    cmocka_unit_test(what_a_request_has_besides),
 	    cmocka_unit_test(words_in_braces),
 	};
