@@ -316,7 +316,14 @@ loop(struct client *c, struct err *e)
 int
 client_run(struct client *c, struct dispatch_job *job, size_t n, struct err *e)
 {
-	c->looked = monotime_ms();
+	int64_t now = monotime_ms();
+
+	/*
+	 * What was said while nobody listened is not read yet; a server that
+	 * is not there yet is waited for from now on.
+	 */
+	c->looked = c->heard = c->lost = now;
+	c->connect_at = now + c->config.pace.silent_ms;
 	if (client_jobs_start(c, job, n, e) < 0 || loop(c, e) < 0)
 		return -1;
 	client_jobs_end(c);

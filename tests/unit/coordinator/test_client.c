@@ -4,6 +4,7 @@
  * refuses, is silent, leaves.  The client runs in a thread of its own.
  */
 #include "client/client.h"
+#include "client/client_state.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -899,6 +900,29 @@ test_nonsense(void **state)
 	check_blobs(f, 1);
 }
 
+/* What was done before it had anything to ask for is not held against it. */
+static void
+patience_begins_with_the_run(void **state)
+{
+	struct fixture *f = *state;
+	struct client_config config;
+	struct err e = ERR_INIT;
+	int64_t before;
+
+	client_defaults(&config);
+	config.endpoint = f->endpoint;
+	config.image = "image:tag";
+	config.progress = f->progress;
+	assert_int_equal(client_new(&config, &f->client, &e), 0);
+	usleep(20000);
+	before = monotime_ms();
+	assert_int_equal(client_run(f->client, f->job, 0, &e), 0);
+	assert_true(f->client->lost >= before);
+	assert_true(f->client->heard >= before);
+	assert_true(f->client->connect_at >= before + config.pace.silent_ms);
+	client_freep(&f->client);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int
@@ -923,6 +947,7 @@ main(void)
 	    TEST(test_keys),
 	    TEST(test_unlisted),
 	    TEST(test_nonsense),
+	    TEST(patience_begins_with_the_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
