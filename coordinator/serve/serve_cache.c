@@ -16,7 +16,6 @@
 #include "own.h"
 #include "quiet_thread.h"
 
-#define PRUNE_MS ((int64_t)10 * 60 * 1000)
 /* Blobs that are suspect while nobody refers to them; beyond that they go. */
 #define DOUBTS_MAX 65536
 
@@ -33,7 +32,6 @@ struct serve_cache {
 	size_t n_doubts;
 	uint64_t max_bytes;
 	int64_t prune_at;
-	bool grown; /* since it was pruned */
 	pthread_t thread;
 	bool started;
 	atomic_bool pruning; /* the thread works */
@@ -48,7 +46,6 @@ serve_cache_open(const char *folder, uint64_t max_bytes,
 	if ((c = calloc(1, sizeof(*c))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "layer cache");
 	c->max_bytes = max_bytes;
-	c->grown = true;
 	if (layer_cache_open(folder, &c->cache, e) < 0) {
 		free(c);
 		return -1;
@@ -170,7 +167,6 @@ serve_cache_put(struct serve_cache *c, const struct digest *key,
 		serve_cache_drop(c, &result->digest);
 		return -1;
 	}
-	c->grown = true;
 	return 0;
 }
 
@@ -249,11 +245,8 @@ serve_cache_tick(struct serve_cache *c, int64_t now)
 	if (now < c->prune_at || atomic_load(&c->pruning))
 		return;
 	join(c);
-	c->prune_at = now + PRUNE_MS;
-	if (!c->grown)
-		return;
+	c->prune_at = now + SERVE_CACHE_PRUNE_MS;
 	atomic_store(&c->pruning, true);
-	c->grown = false;
 	if (quiet_thread(&c->thread, prune, c) == 0)
 		c->started = true;
 	else

@@ -49,7 +49,11 @@ void serve_cache_trust(struct serve_cache *c, const struct digest *digest);
 void serve_cache_condemn(struct serve_cache *c, const struct digest *key,
     const struct digest *digest);
 
-/* Prunes, if it is time. */
+/*
+ * Prunes, if it is time (ms): also where nothing was put into it, as what was
+ * referred to then may not be now, and others may have put something.
+ */
+#define SERVE_CACHE_PRUNE_MS ((int64_t)10 * 60 * 1000)
 void serve_cache_tick(struct serve_cache *c, int64_t now);
 
 #endif

@@ -182,6 +182,41 @@ pruned(void **state)
 	    serve_cache_find(f->cache, &b, false, &old), SERVE_FOUND);
 }
 
+/* Nothing is put into it but by others, and yet it is pruned. */
+static void
+pruned_while_idle(void **state)
+{
+	struct fixture *f = *state;
+	const struct digest key[] = {{{3}}, {{4}}};
+	struct serve_cache *other;
+	char bytes[801], layers[64];
+	int64_t now = monotime_ms();
+
+	snprintf(layers, sizeof(layers), "%s/layers", f->folder);
+	serve_cache_tick(f->cache, now);
+	assert_int_equal(serve_cache_open(f->folder, 1000, &other, &e), 0);
+	memset(bytes, 'x', 800);
+	bytes[800] = '\0';
+	for (int i = 0; i < 2; i++) {
+		struct layer_result r;
+
+		bytes[0] = (char)('a' + i);
+		r = make_blob(f, bytes);
+		assert_int_equal(
+		    serve_cache_put(other, &key[i], &r, false, &e), 0);
+		serve_cache_drop(other, &r.digest);
+		usleep(20000);
+	}
+	for (int i = 0; i < 3000 && is_there(layers, &key[0]); i++) {
+		now += SERVE_CACHE_PRUNE_MS;
+		serve_cache_tick(f->cache, now);
+		usleep(10000);
+	}
+	assert_false(is_there(layers, &key[0]));
+	assert_true(is_there(layers, &key[1]));
+	serve_cache_free(other);
+}
+
 int
 main(void)
 {
@@ -193,6 +228,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(
 		blob_that_is_not_there, setup, teardown),
 	    cmocka_unit_test_setup_teardown(pruned, setup, teardown),
+	    cmocka_unit_test_setup_teardown(pruned_while_idle, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
