@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -120,27 +121,58 @@ serve_clients_reload(void *serve)
 
 /* The clients. */
 
+static int
+compare_links(const void *a, const void *b)
+{
+	const struct serve_client *x = a, *y = b;
+
+	if (x->link.len != y->link.len)
+		return x->link.len < y->link.len ? -1 : 1;
+	return memcmp(x->link.id, y->link.id, x->link.len);
+}
+
+static int
+compare_tokens(const void *a, const void *b)
+{
+	const struct serve_client *x = a, *y = b;
+
+	return memcmp(x->token, y->token, sizeof(x->token));
+}
+
+/* Nobody is somebody whose key is another one. */
+static int
+compare_instances(const void *a, const void *b)
+{
+	const struct serve_client *x = a, *y = b;
+	int order = memcmp(x->instance, y->instance, sizeof(x->instance));
+
+	return order != 0 ? order : strcmp(x->link.key, y->link.key);
+}
+
+static struct serve_client *
+find(void *const *tree, const struct serve_client *like,
+    int (*compare)(const void *, const void *))
+{
+	struct serve_client **at = tfind(like, tree, compare);
+
+	return at == NULL ? NULL : *at;
+}
+
 struct serve_client *
 serve_client_by_link(struct serve *s, const struct link_peer *from)
 {
-	struct serve_client *c;
+	const struct serve_client like = {.link = *from};
 
-	TAILQ_FOREACH(c, &s->clients, entry)
-	if (c->link.len == from->len &&
-	    memcmp(c->link.id, from->id, from->len) == 0)
-		break;
-	return c;
+	return find(&s->by_link, &like, compare_links);
 }
 
 struct serve_client *
 serve_client_by_token(struct serve *s, const uint8_t *token)
 {
-	struct serve_client *c;
+	struct serve_client like;
 
-	TAILQ_FOREACH(c, &s->clients, entry)
-	if (memcmp(c->token, token, sizeof(c->token)) == 0)
-		break;
-	return c;
+	memcpy(like.token, token, sizeof(like.token));
+	return find(&s->by_token, &like, compare_tokens);
 }
 
 /* From another connection; whose key must be the same. */
@@ -148,13 +180,45 @@ static struct serve_client *
 by_instance(
     struct serve *s, const struct link_peer *from, const uint8_t *instance)
 {
-	struct serve_client *c;
+	struct serve_client like = {.link = *from};
 
-	TAILQ_FOREACH(c, &s->clients, entry)
-	if (memcmp(c->instance, instance, sizeof(c->instance)) == 0 &&
-	    strcmp(c->link.key, from->key) == 0)
-		break;
-	return c;
+	memcpy(like.instance, instance, sizeof(like.instance));
+	return find(&s->by_instance, &like, compare_instances);
+}
+
+static void
+unlist(struct serve *s, struct serve_client *c)
+{
+	tdelete(c, &s->by_link, compare_links);
+	tdelete(c, &s->by_token, compare_tokens);
+	tdelete(c, &s->by_instance, compare_instances);
+	TAILQ_REMOVE(&s->clients, c, entry);
+	s->n_clients--;
+}
+
+/* After an error it is listed as well, or not. */
+static int
+list(struct serve *s, struct serve_client *c, struct err *e)
+{
+	TAILQ_INSERT_TAIL(&s->clients, c, entry);
+	s->n_clients++;
+	if (tsearch(c, &s->by_link, compare_links) == NULL ||
+	    tsearch(c, &s->by_token, compare_tokens) == NULL ||
+	    tsearch(c, &s->by_instance, compare_instances) == NULL)
+		return err_set(e, ERR_FATAL, errno, "client");
+	return 0;
+}
+
+/* It comes from there now. */
+static int
+relink(struct serve *s, struct serve_client *c, const struct link_peer *from,
+    struct err *e)
+{
+	tdelete(c, &s->by_link, compare_links);
+	c->link = *from;
+	if (tsearch(c, &s->by_link, compare_links) == NULL)
+		return err_set(e, ERR_FATAL, errno, "client");
+	return 0;
 }
 
 void
@@ -166,8 +230,7 @@ serve_client_gone(
 	if (why != NULL)
 		log_line(
 		    LOG_INFO, "client %s (%s): %s", c->name, c->image, why);
-	TAILQ_REMOVE(&s->clients, c, entry);
-	s->n_clients--;
+	unlist(s, c);
 	serve_intakes_clear(c);
 	serve_offers_clear(s, c);
 	serve_queue_forget(s->queue, c->flow, until);
@@ -231,11 +294,9 @@ client_new(struct serve *s, const struct link_peer *from,
 		free(c);
 		return -1;
 	}
-	TAILQ_INSERT_TAIL(&s->clients, c, entry);
-	s->n_clients++;
 	log_line(LOG_INFO, "client %s builds %s", c->name, c->image);
 	*out = c;
-	return 0;
+	return list(s, c, e);
 }
 
 /* NULL: it may come in. */
@@ -283,7 +344,8 @@ serve_client_hello(struct serve *s, const struct link_peer *from,
 	/* What it asked for is forgotten, what it pulls it goes on with. */
 	serve_intakes_clear(c);
 	serve_queue_forget(s->queue, c->flow, serve_grace(s));
-	c->link = *from;
+	if (relink(s, c, from, e) < 0)
+		return -1;
 	c->lost = false;
 	c->heard = serve_now(s);
 	out.welcome.data = blob_offer_welcome(s->offer);
@@ -292,7 +354,7 @@ serve_client_hello(struct serve *s, const struct link_peer *from,
 	return 0;
 }
 
-/* What is being made of what it wants. */
+/* What is being made of what it wants: as much as a BEAT holds. */
 static void
 beat(struct serve *s, struct serve_client *c)
 {
@@ -301,11 +363,12 @@ beat(struct serve *s, struct serve_client *c)
 	const struct serve_want *w;
 	size_t n = 0;
 
-	at = calloc(c->flow->n_wants + 1, sizeof(*at));
+	at = calloc(MSG_SLOTS_MAX, sizeof(*at));
 	TAILQ_FOREACH(w, &c->flow->wants, of_flow)
 	{
-		if (at == NULL || n == MSG_HELD_MAX ||
-		    w->job->state != SERVE_RUNNING)
+		if (at == NULL || n == MSG_SLOTS_MAX)
+			break;
+		if (w->job->state != SERVE_RUNNING)
 			continue;
 		at[n].job = w->id.job;
 		at[n].attempt = w->id.attempt;

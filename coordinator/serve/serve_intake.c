@@ -185,19 +185,21 @@ take_spec(const struct serve *s, struct serve_order *o,
 	return 0;
 }
 
-/* "layer of IMAGE (glibc-2.38 and 3 more)" */
+/*
+ * "layer (glibc-2.38 and 3 more)": all who want it may read it, and so it says
+ * nothing of the one that was first.
+ */
 static void
-name_order(const struct serve_client *c, struct serve_order *o)
+name_order(struct serve_order *o)
 {
 	if (o->n == 0)
-		snprintf(o->label, sizeof(o->label), "layer of %.60s (empty)",
-		    c->image);
+		snprintf(o->label, sizeof(o->label), "layer (empty)");
 	else if (o->n == 1)
-		snprintf(o->label, sizeof(o->label), "layer of %.60s (%.60s)",
-		    c->image, store_path_name(o->item[0].path));
+		snprintf(o->label, sizeof(o->label), "layer (%.100s)",
+		    store_path_name(o->item[0].path));
 	else
 		snprintf(o->label, sizeof(o->label),
-		    "layer of %.60s (%.40s and %zu more)", c->image,
+		    "layer (%.100s and %zu more)",
 		    store_path_name(o->item[0].path), o->n - 1);
 }
 
@@ -229,7 +231,9 @@ complete(struct serve *s, struct serve_client *c, struct serve_intake *in,
 	count(c, 0, o->bytes);
 	in->order = NULL;
 	intake_free(c, in);
-	name_order(c, o);
+	name_order(o);
+	log_line(
+	    LOG_DEBUG, "client %s (%s) wants %s", c->name, c->image, o->label);
 	o->job = (struct dispatch_job){
 	    .spec = &o->spec,
 	    .item = o->item,

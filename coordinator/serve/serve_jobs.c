@@ -110,12 +110,17 @@ static void
 fail_all(struct serve *s, struct serve_job *job, const struct err *why)
 {
 	enum err_kind kind = why->kind == ERR_JOB ? ERR_JOB : ERR_RETRY;
+	size_t label = strlen(job->order->label);
+	const char *text = why->text;
 	struct serve_want *w;
 
-	log_line(LOG_WARNING, "%s", why->text);
+	log_line(LOG_WARNING, "%s", text);
+	/* Each client has a name of its own for it. */
+	if (strncmp(text, job->order->label, label) == 0 &&
+	    strncmp(text + label, ": ", 2) == 0)
+		text += label + 2;
 	TAILQ_FOREACH(w, &job->wants, of_job)
-	serve_refuse(s, w->flow->client, &w->id, kind, why->text);
-	s->failed++;
+	serve_refuse(s, w->flow->client, &w->id, kind, text);
 	end(s, job);
 }
 
@@ -124,22 +129,14 @@ fail_all(struct serve *s, struct serve_job *job, const struct err *why)
 static void
 check_free(struct serve *s, struct serve_check *check)
 {
+	if (check == NULL)
+		return;
 	TAILQ_REMOVE(&s->checks, check, entry);
+	check->job->order->check = NULL;
 	serve_cache_drop(s->cache, &check->result.digest);
 	blob_check_free(check->check);
 	free(check->request);
 	free(check);
-}
-
-static struct serve_check *
-check_of(const struct serve *s, const struct serve_job *job)
-{
-	struct serve_check *check;
-
-	TAILQ_FOREACH(check, &s->checks, entry)
-	if (check->job == job)
-		break;
-	return check;
 }
 
 /* The reference to the blob is the check's from then on. */
@@ -155,6 +152,7 @@ check_begin(struct serve *s, struct serve_job *job,
 		return err_set(e, ERR_FATAL, errno, "check");
 	}
 	check->job = job;
+	job->order->check = check;
 	check->result = *r;
 	check->request->way = BLOB_CHECK;
 	check->request->result = *r;
@@ -173,20 +171,23 @@ check_ended(struct serve *s, struct serve_check *check, const struct err *bad,
     struct err *e)
 {
 	struct serve_job *job = check->job;
-	int rc = 0;
+	int rc;
 
-	if (bad == NULL) {
-		serve_cache_trust(s->cache, &check->result.digest);
-		rc = give_all(s, job, &check->result, NULL, e);
-		end(s, job);
-	} else {
+	if (bad != NULL) {
 		log_line(LOG_WARNING, "layer cache: %s: it is made again",
 		    bad->text);
 		serve_cache_condemn(
 		    s->cache, &job->order->cache_key, &check->result.digest);
+		check_free(s, check);
 		serve_queue_release(s->queue, job);
+		return 0;
 	}
+	serve_cache_trust(s->cache, &check->result.digest);
+	s->cached += job->n_wants;
+	job->known = true;
+	rc = give_all(s, job, &check->result, NULL, e);
 	check_free(s, check);
+	end(s, job);
 	return rc;
 }
 
@@ -211,15 +212,26 @@ serve_checks_step(struct serve *s, struct err *e)
 
 /* Jobs. */
 
-/* Who has what is not verified cannot have given it to who wants it so. */
-static void
-share_key(const struct serve_order *o, struct digest *out)
+/*
+ * Besides what its bytes depend on, all that makes a job fail: whether it is
+ * verified, and the sizes that are expected then.  A client that is wrong must
+ * not take others along.
+ */
+static int
+share_key(const struct serve_order *o, struct digest *out, struct err *e)
 {
-	uint8_t data[DIGEST_SIZE + 1];
+	AUTO(sha256_freep) struct sha256 *h = NULL;
+	const uint8_t verify = o->spec.verify;
 
-	memcpy(data, o->cache_key.b, DIGEST_SIZE);
-	data[DIGEST_SIZE] = o->spec.verify;
-	digest_of(data, sizeof(data), out);
+	if (sha256_new(&h, e) < 0)
+		return -1;
+	sha256_update(h, o->cache_key.b, DIGEST_SIZE);
+	sha256_update(h, &verify, sizeof(verify));
+	for (size_t i = 0; i < o->n; i++)
+		sha256_update(
+		    h, &o->item[i].nar_size, sizeof(o->item[i].nar_size));
+	sha256_final(h, out);
+	return 0;
 }
 
 /* A new job, which owns its order. */
@@ -250,7 +262,8 @@ serve_job_wanted(struct serve *s, struct serve_client *c,
 	struct digest key;
 
 	if (o->has_key) {
-		share_key(o, &key);
+		if (share_key(o, &key, e) < 0)
+			return -1;
 		if ((job = serve_queue_find(s->queue, &key)) != NULL)
 			return serve_queue_want(
 			    s->queue, c->flow, job, id, o->bytes, e);
@@ -342,7 +355,6 @@ serve_job_done(void *serve, const struct dispatch_job *job, struct err *e)
 		fail_all(s, o->owner, &why);
 		return 0;
 	}
-	s->done++;
 	log_line(LOG_DEBUG, "%s: %llu bytes by %s", o->label,
 	    (unsigned long long)job->result.tar_size, job->worker);
 	rc = give_all(s, o->owner, &job->result, &made, e);
@@ -365,12 +377,9 @@ serve_job_failed(void *serve, const struct dispatch_job *job,
 static void
 end_unwanted(struct serve *s, struct serve_job *job)
 {
-	struct serve_check *check = check_of(s, job);
-
 	if (job->state == SERVE_RUNNING)
 		dispatch_cancel(s->dispatch, job->id);
-	if (check != NULL)
-		check_free(s, check);
+	check_free(s, job->order->check);
 	end(s, job);
 }
 

@@ -2,19 +2,23 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <search.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "err.h"
 #include "closure/hash_index.h"
 
+TAILQ_HEAD(serve_job_list, serve_job);
+
 struct serve_queue {
 	struct serve_limits limits;
 	struct serve_job **job; /* by slot; NULL: free */
-	size_t next_slot, room_slots;
+	uint32_t *free_slot;	/* those that are, the next one last */
+	size_t n_free, room_slots;
 	struct hash_index by_key;
 	TAILQ_HEAD(, serve_flow) active;
-	TAILQ_HEAD(, serve_job) unwanted;
+	struct serve_job_list all, unwanted; /* these by when they end */
 	struct serve_counts counts;
 	size_t n_jobs, n_flows;
 	uint64_t bytes;
@@ -30,6 +34,7 @@ serve_queue_new(
 		return err_set(e, ERR_FATAL, errno, "clients' jobs");
 	q->limits = *limits;
 	TAILQ_INIT(&q->active);
+	TAILQ_INIT(&q->all);
 	TAILQ_INIT(&q->unwanted);
 	*out = q;
 	return 0;
@@ -42,6 +47,7 @@ serve_queue_free(struct serve_queue *q)
 		return;
 	assert(q->n_jobs == 0 && q->n_flows == 0);
 	hash_index_free(&q->by_key);
+	free(q->free_slot);
 	free(q->job);
 	free(q);
 }
@@ -59,6 +65,7 @@ put_at(struct serve_flow *f, size_t i, struct serve_want *w)
 {
 	f->queue[i] = w;
 	w->at = i;
+	f->in->counts.looks++;
 }
 
 static void
@@ -135,6 +142,7 @@ serve_queue_join(
 	if (f == NULL)
 		return err_set(e, ERR_FATAL, errno, "client");
 	f->client = client;
+	f->in = q;
 	TAILQ_INIT(&f->wants);
 	q->n_flows++;
 	*out = f;
@@ -208,15 +216,41 @@ more_slots(struct serve_queue *q, struct err *e)
 {
 	size_t room = q->room_slots == 0 ? 64 : 2 * q->room_slots;
 	struct serve_job **job = reallocarray(q->job, room, sizeof(*job));
+	uint32_t *slot;
 
 	if (job != NULL)
 		q->job = job;
-	if (job == NULL || hash_index_reserve(&q->by_key, room) < 0)
+	slot = reallocarray(q->free_slot, room, sizeof(*slot));
+	if (slot != NULL)
+		q->free_slot = slot;
+	if (job == NULL || slot == NULL ||
+	    hash_index_reserve(&q->by_key, room) < 0)
 		return err_set(e, ERR_FATAL, errno, "clients' jobs");
-	memset(job + q->room_slots, 0,
-	    (room - q->room_slots) * sizeof(struct serve_job *));
+	for (size_t i = room; i-- > q->room_slots;) {
+		job[i] = NULL;
+		slot[q->n_free++] = (uint32_t)i;
+	}
 	q->room_slots = room;
 	return 0;
+}
+
+/* That nobody wants ends in the order of time; as a rule that is this one's. */
+static void
+list_unwanted(struct serve_queue *q, struct serve_job *job, int64_t until)
+{
+	struct serve_job *before = TAILQ_LAST(&q->unwanted, serve_job_list);
+
+	job->until = until;
+	/* Those that end at once are at the head, whatever is behind them. */
+	if (until == INT64_MIN)
+		before = NULL;
+	for (; before != NULL && before->until > until;
+	     before = TAILQ_PREV(before, serve_job_list, entry))
+		q->counts.looks++;
+	if (before == NULL)
+		TAILQ_INSERT_HEAD(&q->unwanted, job, entry);
+	else
+		TAILQ_INSERT_AFTER(&q->unwanted, before, job, entry);
 }
 
 int
@@ -225,16 +259,14 @@ serve_queue_add(struct serve_queue *q, const struct digest *key,
 {
 	struct serve_job *job;
 
-	if (q->n_jobs == q->room_slots && more_slots(q, e) < 0)
+	if (q->n_free == 0 && more_slots(q, e) < 0)
 		return -1;
 	if ((job = calloc(1, sizeof(*job))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "job");
-	while (q->job[q->next_slot] != NULL)
-		q->next_slot = (q->next_slot + 1) % q->room_slots;
 	job->state = SERVE_HELD;
 	job->weight = weight;
 	job->bytes = bytes;
-	job->slot = (uint32_t)q->next_slot;
+	job->slot = q->free_slot[--q->n_free];
 	TAILQ_INIT(&job->wants);
 	if (key != NULL) {
 		job->has_key = true;
@@ -242,12 +274,12 @@ serve_queue_add(struct serve_queue *q, const struct digest *key,
 		hash_index_put(&q->by_key, hash_of(key), job->slot);
 	}
 	q->job[job->slot] = job;
+	TAILQ_INSERT_TAIL(&q->all, job, of_all);
 	q->n_jobs++;
 	q->bytes += bytes;
 	q->counts.held++;
 	/* Until the want follows. */
-	job->until = INT64_MAX;
-	TAILQ_INSERT_TAIL(&q->unwanted, job, entry);
+	list_unwanted(q, job, INT64_MAX);
 	*out = job;
 	return 0;
 }
@@ -289,6 +321,18 @@ reserve_queue(struct serve_flow *f, struct err *e)
 	return 0;
 }
 
+static int
+compare_wants(const void *a, const void *b)
+{
+	const struct serve_want *x = a, *y = b;
+
+	if (x->id.job != y->id.job)
+		return x->id.job < y->id.job ? -1 : 1;
+	return x->id.attempt == y->id.attempt ? 0
+	    : x->id.attempt < y->id.attempt   ? -1
+					      : 1;
+}
+
 int
 serve_queue_want(struct serve_queue *q, struct serve_flow *f,
     struct serve_job *job, const struct data_id *id, uint64_t bytes,
@@ -304,6 +348,10 @@ serve_queue_want(struct serve_queue *q, struct serve_flow *f,
 	w->flow = f;
 	w->id = *id;
 	w->bytes = bytes;
+	if (tsearch(w, &f->by_id, compare_wants) == NULL) {
+		free(w);
+		return err_set(e, ERR_FATAL, errno, "client's job");
+	}
 	if (job->n_wants++ == 0)
 		TAILQ_REMOVE(&q->unwanted, job, entry);
 	TAILQ_INSERT_TAIL(&job->wants, w, of_job);
@@ -319,12 +367,10 @@ serve_queue_want(struct serve_queue *q, struct serve_flow *f,
 struct serve_want *
 serve_queue_want_of(const struct serve_flow *f, const struct data_id *id)
 {
-	struct serve_want *w;
+	const struct serve_want key = {.id = *id};
+	struct serve_want **at = tfind(&key, &f->by_id, compare_wants);
 
-	TAILQ_FOREACH(w, &f->wants, of_flow)
-	if (w->id.job == id->job && w->id.attempt == id->attempt)
-		break;
-	return w;
+	return at == NULL ? NULL : *at;
 }
 
 static void
@@ -336,6 +382,7 @@ remove_want(struct serve_queue *q, struct serve_want *w)
 		dequeue(q, w);
 	TAILQ_REMOVE(&w->job->wants, w, of_job);
 	TAILQ_REMOVE(&f->wants, w, of_flow);
+	tdelete(w, &f->by_id, compare_wants);
 	w->job->n_wants--;
 	f->n_wants--;
 	f->bytes -= w->bytes;
@@ -353,9 +400,8 @@ serve_queue_unwant(
 	if (job->n_wants > 0)
 		return;
 	/* Nothing is lost with one that has not begun. */
-	job->until =
-	    job->state == SERVE_RUNNING && job->has_key ? until : INT64_MIN;
-	TAILQ_INSERT_TAIL(&q->unwanted, job, entry);
+	list_unwanted(q, job,
+	    job->state == SERVE_RUNNING && job->has_key ? until : INT64_MIN);
 }
 
 void
@@ -395,6 +441,7 @@ serve_queue_next(struct serve_queue *q)
 	while ((f = TAILQ_FIRST(&q->active)) != NULL) {
 		struct serve_job *job = f->queue[0]->job;
 
+		q->counts.looks++;
 		if (!f->turn)
 			f->deficit += SERVE_QUANTUM;
 		f->turn = true;
@@ -418,10 +465,12 @@ serve_queue_end(struct serve_queue *q, struct serve_job *job)
 	while (job->n_wants > 0)
 		remove_want(q, TAILQ_FIRST(&job->wants));
 	--*count_of(q, job->state);
-	q->counts.dropped += job->state != SERVE_RUNNING;
+	q->counts.dropped += job->state != SERVE_RUNNING && !job->known;
 	if (job->has_key)
 		hash_index_remove(&q->by_key, hash_of(&job->key), job->slot);
 	q->job[job->slot] = NULL;
+	q->free_slot[q->n_free++] = job->slot;
+	TAILQ_REMOVE(&q->all, job, of_all);
 	q->n_jobs--;
 	q->bytes -= job->bytes;
 	free(job);
@@ -430,33 +479,23 @@ serve_queue_end(struct serve_queue *q, struct serve_job *job)
 struct serve_job *
 serve_queue_expired(struct serve_queue *q, int64_t now)
 {
-	struct serve_job *job;
+	struct serve_job *job = TAILQ_FIRST(&q->unwanted);
 
-	TAILQ_FOREACH(job, &q->unwanted, entry)
-	if (job->until <= now)
-		break;
-	return job;
+	return job != NULL && job->until <= now ? job : NULL;
 }
 
 int64_t
 serve_queue_deadline(const struct serve_queue *q)
 {
-	int64_t first = INT64_MAX;
-	struct serve_job *job;
+	const struct serve_job *job = TAILQ_FIRST(&q->unwanted);
 
-	TAILQ_FOREACH(job, &q->unwanted, entry)
-	if (job->until < first)
-		first = job->until;
-	return first;
+	return job == NULL ? INT64_MAX : job->until;
 }
 
 struct serve_job *
 serve_queue_any(struct serve_queue *q)
 {
-	for (size_t i = 0; i < q->room_slots; i++)
-		if (q->job[i] != NULL)
-			return q->job[i];
-	return NULL;
+	return TAILQ_FIRST(&q->all);
 }
 
 void

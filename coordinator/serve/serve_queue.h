@@ -60,6 +60,8 @@ struct serve_job {
 	size_t n_wants;
 	int64_t until; /* nobody wants it: when it ends */
 	uint32_t slot;
+	bool known; /* the caller's: it was made before, and need not be */
+	TAILQ_ENTRY(serve_job) of_all;
 	TAILQ_ENTRY(serve_job) entry; /* of those that nobody wants */
 };
 
@@ -76,7 +78,9 @@ struct serve_want {
 /* All that one client wants. */
 struct serve_flow {
 	void *client; /* the caller's */
+	struct serve_queue *in;
 	TAILQ_HEAD(, serve_want) wants;
+	void *by_id; /* a tree of them */
 	size_t n_wants;
 	uint64_t bytes;
 	struct serve_want **queue; /* a heap: the largest first */
@@ -123,7 +127,7 @@ void serve_queue_unwant(
 void serve_queue_release(struct serve_queue *q, struct serve_job *job);
 /* Whose turn it is: it runs now; NULL: nothing waits. */
 struct serve_job *serve_queue_next(struct serve_queue *q);
-/* It has ended, and with it all its wants: it is freed. */
+/* It has ended, and with it all its wants: it is freed.  All is O(log n). */
 void serve_queue_end(struct serve_queue *q, struct serve_job *job);
 
 /* One that nobody wants and whose time is over: to be ended; or NULL. */
@@ -135,7 +139,9 @@ struct serve_job *serve_queue_any(struct serve_queue *q);
 
 struct serve_counts {
 	size_t held, queued, running, wants;
-	uint64_t dropped; /* jobs that ended before they ran, so far */
+	/* Jobs that ended before they ran, so far, and were not known. */
+	uint64_t dropped;
+	uint64_t looks; /* at jobs and clients, so far: what it has cost */
 };
 void serve_queue_count(const struct serve_queue *q, struct serve_counts *out);
 

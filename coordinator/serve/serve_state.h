@@ -50,7 +50,8 @@ struct serve_order {
 	/* The encoder that it was asked for. */
 	char encoder[MSG_NAME_MAX + 1];
 	char label[SERVE_LABEL_MAX];
-	struct serve_job *owner; /* once it is in the queue */
+	struct serve_job *owner;   /* once it is in the queue */
+	struct serve_check *check; /* that is on, or NULL */
 };
 
 /* A JOB whose ITEMS are coming. */
@@ -116,11 +117,12 @@ struct serve {
 	uint64_t session;
 	TAILQ_HEAD(, serve_client) clients;
 	size_t n_clients;
+	void *by_link, *by_token, *by_instance; /* trees of them */
 	uint64_t intake_bytes; /* of lists that are not all there */
 	TAILQ_HEAD(, serve_check) checks;
 	int64_t looked, stood; /* as dispatch's */
 	int64_t beat_at;
-	uint64_t done, failed, cached;
+	uint64_t cached;
 };
 
 /* The time without what this process was stopped for. */

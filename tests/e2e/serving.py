@@ -1,16 +1,18 @@
 """What tests of quarry serve share: a server of this machine, real clients, and
 scripted ones that say what no client should."""
 
+import contextlib
 import json
 import os
 import re
+import signal
 import time
 
 import quarrytest
 import zmtp
 from quarrytest import make_store, tree_bytes
 from remote import Remote, free_ports
-from zmtp import BEAT, CHUNK, COMMITTED, DATA_HELLO, ITEMS, JOB, PULL, \
+from zmtp import BEAT, CHUNK, COMMITTED, DATA_HELLO, DROP, ITEMS, JOB, PULL, \
     REFUSE, RELEASED, WELCOME
 
 CLIENT, MADE, STATUS, STATE = 21, 22, 23, 24
@@ -18,7 +20,10 @@ NO_JOB = 3  # a kind of FAIL
 
 
 class Client(zmtp.Peer):
-    """A scripted client of plain TCP."""
+    """A scripted client of plain TCP; while one waits all say that they are
+    there."""
+
+    there = set()
 
     def __init__(self, port, name="scripted", hello=True, **kw):
         super().__init__(("127.0.0.1", port))
@@ -32,13 +37,20 @@ class Client(zmtp.Peer):
         self.send(CLIENT, protocol, program, "tests", pid or os.getpid(), name,
                   gzip, zstd, self.instance, 0)
         self.welcome = self.until(WELCOME, REFUSE)
+        Client.there.add(self)
 
-    def until(self, *kinds, seconds=30):
+    def close(self):
+        Client.there.discard(self)
+        super().close()
+
+    def until(self, *kinds, seconds=120):
         """The next message of these kinds."""
         end = time.monotonic() + seconds
         self.s.settimeout(1)
         while time.monotonic() < end:
-            self.send(BEAT, [])
+            for c in {self, *Client.there}:
+                with contextlib.suppress(OSError):
+                    c.send(BEAT, [])
             try:
                 m = self.receive()
             except TimeoutError:
@@ -72,12 +84,25 @@ class Client(zmtp.Peer):
         assert m[1] == 77
         return json.loads(m[2])
 
-    def pull(self, done, form=0):
-        """The bytes of what DONE says; committed."""
+    def data(self):
+        """Its data connection."""
         port = int(self.welcome[4].rsplit(":", 1)[1])
-        job, attempt, size = done[1], done[2], done[4]
         data = zmtp.Peer(("127.0.0.1", port))
         data.send(DATA_HELLO, self.welcome[5])
+        return data
+
+    def drop(self, done):
+        """What DONE says of is not wanted, it may be damaged."""
+        data = self.data()
+        data.send(DROP, *done[1:3])
+        while data.receive()[0] != RELEASED:
+            pass
+        data.close()
+
+    def pull(self, done, form=0):
+        """The bytes of what DONE says; committed."""
+        job, attempt, size = done[1], done[2], done[4]
+        data = self.data()
         parts = b""
         while len(parts) < size:
             left = -(-(size - len(parts)) // zmtp.CHUNK_SIZE)
@@ -132,7 +157,7 @@ class Serve(Remote):
             self.wait_log(self.server_log, "clients may come to")
         return p
 
-    def stop(self, p, seconds=30):
+    def stop(self, p, seconds=120):
         p.terminate()
         try:
             p.wait(timeout=seconds)
@@ -141,9 +166,19 @@ class Serve(Remote):
                       self.log(self.server_log))
         self.assertEqual(p.returncode, 0, self.log(self.server_log))
 
+    @contextlib.contextmanager
+    def stopped_workers(self):
+        """All that is asked for in between waits."""
+        pids = self.wait_workers()
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+        for pid in set(pids) & set(self.workers()):
+            os.kill(pid, signal.SIGCONT)
+
     def made(self):
         """Labels of layers that workers made, by the server's log."""
-        return re.findall(r"layer of \S+ \((.*)\): \d+ bytes by ",
+        return re.findall(r"layer \((.*)\): \d+ bytes by ",
                           self.log(self.server_log))
 
     def inputs(self, infos=None, name="image"):

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import socket
-import time
 
 import quarrytest
 import zmtp
@@ -131,9 +130,11 @@ class TestKeys(Serve):
         p.send_signal(signal.SIGHUP)
         r = self.finish(stranger)
         self.assertEqual(r.status, 0, r.errors)
+        refused = self.log(self.server_log).count("was refused: its key")
         friend = self.start(*self.client_args(
             "c", *keys, self.path("keys/friend")))
-        time.sleep(2)
+        self.assertTrue(wait_for(lambda: self.log(self.server_log).count(
+            "was refused: its key") > refused, 60))
         self.assertIsNone(friend.poll())
         friend.terminate()
         friend.communicate()
@@ -157,6 +158,51 @@ class TestKeys(Serve):
                 (["--clients", "http://x"], "--clients")):
             r = self.quarry("serve", *args, status=2)
             self.assertIn(words, r.errors)
+
+
+    def test_one_key_twice_at_once(self):
+        """The same key of two processes: they are two clients."""
+        self.keygen("friend")
+        self.allow("friend")
+        p = self.serve("--clients-keys", self.path("allowed"), "--key",
+                       self.path("keys/coordinator"))
+        keys = ["--server-key", self.path("keys/coordinator.pub"), "--key",
+                self.path("keys/friend")]
+        with self.stopped_workers():
+            both = [self.start(*self.client_args(name, *keys))
+                    for name in "ab"]
+            for name in "ab":
+                self.wait_log(self.server_log, "client .* builds %s" % name)
+        for b, name in zip(both, "ab"):
+            r = self.finish(b)
+            self.assertEqual(r.status, 0, r.errors)
+            self.same(name, self.wanted(name))
+        self.assertEqual(len(self.made()), 8)
+        self.stop(p)
+
+    def test_each_key_for_its_own(self):
+        """A client's key is no worker's, and the reverse."""
+        for name in "client", "worker":
+            os.mkdir(self.path(name + "s"))
+            self.keygen(name)
+            os.symlink(self.path("keys/%s.pub" % name),
+                       self.path("%ss/%s.pub" % (name, name)))
+        p = self.serve("--clients-keys", self.path("clients"), "--key",
+                       self.path("keys/coordinator"), "--listen",
+                       self.endpoint, "--workers-keys", self.path("workers"))
+        server = ["--server-key", self.path("keys/coordinator.pub")]
+        build = self.start(*self.client_args(
+            "a", *server, "--key", self.path("keys/worker")))
+        self.wait_log(self.server_log, "client at .* was refused: its key")
+        self.assertIsNone(build.poll())
+        build.kill()
+        worker = self.worker("client", "--slots", "1")
+        self.wait_log(self.server_log, "worker at .* was refused: its key")
+        worker.kill()
+        self.quarry(*self.client_args(
+            "c", *server, "--key", self.path("keys/client")))
+        self.same("c", self.wanted("c"))
+        self.stop(p)
 
 
 class TestProtocol(Serve):
@@ -318,11 +364,66 @@ class TestProtocol(Serve):
             c.until(DONE)
         self.assertEqual(self.made(), ["p-2", "p-2"])
 
+    def test_verify(self):
+        """A path that differs fails for who says so; whoever expects what is
+        there has it, also if both wait at once, and so does who does not
+        look."""
+        right = self.store.infos[2]
+        large = dict(right, narSize=right["narSize"] + 1)
+        other = dict(right, narHash=self.store.infos[3]["narHash"])
+        bad, good = self.client("secret"), self.client("other")
+        with self.stopped_workers():
+            jobs = [bad.want([i], verify=True) for i in (large, other)]
+            good.want([right], verify=True)
+            good.want([right])
+            wait_for(lambda: good.status()["jobs"]["queued"] == 4)
+        failed = [bad.until(FAIL, DONE) for _ in jobs]
+        self.assertEqual(sorted(m[:2] for m in failed),
+                         [[FAIL, job] for job in jobs])
+        for m in failed:
+            self.assertIn(os.path.basename(right["path"]), m[5])
+        done = [good.until(FAIL, DONE) for _ in range(2)]
+        self.assertEqual([m[0] for m in done], [DONE, DONE])
+        self.assertEqual(done[0][3:7], done[1][3:7])
+
+    def test_nothing_of_one_client_is_told_to_another(self):
+        """A job of two, which fails: neither hears what the other builds."""
+        gone = dict(self.store.infos[0], path=self.store.new_path("gone"))
+        a, b = self.client("secret-of-a"), self.client("secret-of-b")
+        with self.stopped_workers():
+            a.want([gone])
+            b.want([gone])
+            wait_for(lambda: [c["wanted"] for c in b.status()["clients"][
+                "list"]] == [1, 1])
+        for c in a, b:
+            m = c.until(FAIL, DONE)
+            self.assertEqual(m[0], FAIL)
+            self.assertIn("gone", m[5])
+            self.assertNotIn("secret", m[5])
+
+    def test_doubted_blob_that_is_sound(self):
+        """It is checked, and counts as one that was known."""
+        c = self.client()
+        c.want(self.store.infos[3:4])
+        done = c.until(DONE)
+        c.drop(done)
+        c.want(self.store.infos[3:4])
+        again = c.until(DONE)
+        self.assertEqual(again[3:7], done[3:7])
+        c.pull(again)
+        s = c.status()
+        self.assertEqual(len(self.made()), 1)
+        self.assertEqual(s["jobs"]["added"], 1)
+        self.assertEqual(s["jobs"]["done"], 1)
+        self.assertEqual(s["jobs"]["left"], 0)
+        self.assertEqual(s["cached"], 1)
+        self.assertNotIn("made again", self.log(self.server_log))
+
     def test_silent_client_is_forgotten(self):
         c = self.client()
         c.want(self.store.infos[:1])
         c.until(DONE)
-        self.wait_log(self.server_log, "is silent", 20)
+        self.wait_log(self.server_log, "is silent", 120)
         known, = self.client().status()["clients"]["list"]
         self.assertEqual(known["done"], 0)
 
@@ -331,7 +432,7 @@ class TestProtocol(Serve):
         self.p.terminate()
         self.assertEqual(c.until(BYE)[0], BYE)
         c.send(BYE, 0)
-        self.assertEqual(self.p.wait(timeout=10), 0)
+        self.assertEqual(self.p.wait(timeout=60), 0)
 
 
 if __name__ == "__main__":

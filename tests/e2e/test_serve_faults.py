@@ -8,6 +8,7 @@ import time
 import quarrytest
 from quarrytest import make_store, need_root, wait_for
 from serving import Client, Serve
+from zmtp import CANCEL, DONE, FAIL
 
 
 class Slow(Serve):
@@ -38,7 +39,7 @@ class Slow(Serve):
 
 class TestFaults(Slow):
     def wait_running(self):
-        self.assertTrue(wait_for(self.jobs_running, 30), "nothing runs")
+        self.assertTrue(wait_for(self.jobs_running, 120), "nothing runs")
 
     def test_killed_client(self):
         """What it wanted and others did not is given up after a while; what
@@ -52,11 +53,11 @@ class TestFaults(Slow):
         r = self.finish(other)
         self.assertEqual(r.status, 0, r.errors)
         self.same("other", self.wanted("other", infos=self.big()[:2]))
-        self.wait_log(self.server_log, "killed.*: is (silent|lost)", 30)
-        self.assertTrue(wait_for(lambda: not self.jobs_running(), 60))
+        self.wait_log(self.server_log, "killed.*: is (silent|lost)", 120)
+        self.assertTrue(wait_for(lambda: not self.jobs_running(), 200))
         self.assertLess(len(self.made()), 6)
         self.stop(p)
-        wait_for(lambda: not [x for x in self.leftovers()], 5)
+        wait_for(lambda: not [x for x in self.leftovers()], 30)
         for path in self.leftovers():
             quarrytest.shutil.rmtree(path, ignore_errors=True)
 
@@ -81,7 +82,7 @@ class TestFaults(Slow):
         """Clients wait for it; what was made is not made again."""
         p = self.serve()
         build = self.start(*self.client_args("a", infos=self.big()))
-        self.assertTrue(wait_for(self.made, 60))
+        self.assertTrue(wait_for(self.made, 200))
         p.kill()
         p.wait()
         before = len(self.made())
@@ -96,7 +97,7 @@ class TestFaults(Slow):
     def test_restarted_server(self):
         p = self.serve()
         build = self.start(*self.client_args("a", infos=self.big()))
-        self.assertTrue(wait_for(self.made, 60))
+        self.assertTrue(wait_for(self.made, 200))
         self.stop(p)
         p = self.serve()
         r = self.finish(build)
@@ -116,7 +117,7 @@ class TestFaults(Slow):
         os.mkdir(self.path("spool"))
         first = self.worker("w1", "--slots", "1", "--spool",
                             self.path("spool"))
-        self.assertTrue(wait_for(self.made, 60),
+        self.assertTrue(wait_for(self.made, 200),
                         self.log(self.server_log) + self.log("w1"))
         first.kill()
         first.wait()
@@ -128,6 +129,22 @@ class TestFaults(Slow):
                                    infos=self.big()))
         self.stop(p)
         self.end(second)
+
+    def test_cancelled_while_it_runs(self):
+        """The worker stops, and does what is next."""
+        p = self.serve()
+        c = Client(self.clients_port)
+        job = c.want(self.big()[:1])
+        self.wait_running()
+        c.send(CANCEL, job, 1)
+        self.assertEqual(c.until(FAIL, DONE)[:2], [FAIL, job])
+        small = c.want(self.store.infos[6:7])
+        self.assertEqual(c.until(FAIL, DONE)[:2], [DONE, small])
+        self.assertEqual(self.made(), ["small-0"])
+        s = c.status()
+        self.assertEqual((s["jobs"]["left"], s["jobs"]["done"]), (1, 1))
+        c.close()
+        self.stop(p)
 
     def test_audit(self):
         self.slots = "2"
@@ -198,7 +215,7 @@ class TestFairness(Slow):
         wait for all of them."""
         p = self.serve()
         large = self.start(*self.client_args("large", infos=self.big()))
-        self.assertTrue(wait_for(self.jobs_running, 30))
+        self.assertTrue(wait_for(self.jobs_running, 120))
         self.quarry(*self.client_args("small", infos=self.store.infos[6:]))
         self.assertIsNone(large.poll())
         self.assertLess(

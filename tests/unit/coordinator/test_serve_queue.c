@@ -253,6 +253,75 @@ what_nobody_wants_ends(void **state)
 	serve_queue_free(q);
 }
 
+/* A thousand clients with a hundred jobs each, by what is looked at. */
+static void
+costs_little_with_many_clients(void **state)
+{
+	enum { CLIENTS = 1000, JOBS = 100, ALL = CLIENTS * JOBS };
+	const struct serve_limits all = {
+	    .jobs = JOBS, .bytes = 1, .all_jobs = ALL, .all_bytes = 1};
+	static struct serve_flow *f[CLIENTS];
+	static int at[CLIENTS];
+	struct serve_counts n, before;
+	struct serve_queue *q;
+
+	(void)state;
+	assert_int_equal(serve_queue_new(&all, &q, &e), 0);
+	for (int i = 0; i < CLIENTS; i++)
+		f[i] = join(q, &at[i]);
+	for (uint64_t k = 0; k < JOBS; k++)
+		for (int i = 0; i < CLIENTS; i++)
+			want(q, f[i], 0, (k * 7919 + (uint64_t)i) % 100 * MIB);
+	serve_queue_count(q, &n);
+	assert_int_equal(n.queued, ALL);
+	assert_true(n.looks < 10 * (uint64_t)ALL);
+	/* A half has its turn; of that a half is not wanted any more. */
+	before = n;
+	for (int i = 0; i < ALL / 2; i++) {
+		struct serve_job *job = serve_queue_next(q);
+
+		assert_non_null(job);
+		if (i % 2 == 0)
+			serve_queue_end(q, job);
+		else
+			serve_queue_unwant(q, TAILQ_FIRST(&job->wants), 1000);
+	}
+	for (int i = 0; i < CLIENTS; i++) {
+		serve_queue_forget(q, f[i], 2000 + i);
+		serve_queue_leave(q, f[i]);
+	}
+	for (int64_t now = 0; now < 4000; now += 100) {
+		struct serve_job *job;
+
+		while ((job = serve_queue_expired(q, now)) != NULL)
+			serve_queue_end(q, job);
+	}
+	serve_queue_count(q, &n);
+	assert_int_equal(n.queued + n.running + n.held, 0);
+	assert_int_equal(n.dropped, ALL / 2);
+	assert_true(n.looks - before.looks < 20 * (uint64_t)ALL);
+	serve_queue_free(q);
+}
+
+/* One whose layer turned out to be there is no loss. */
+static void
+known_ones_are_not_dropped(void **state)
+{
+	struct serve_queue *q = make();
+	int a = 0;
+	struct serve_flow *f = join(q, &a);
+	struct serve_job *job = want(q, f, 1, 5);
+	struct serve_counts n;
+
+	(void)state;
+	job->known = true;
+	serve_queue_end(q, job);
+	serve_queue_count(q, &n);
+	assert_int_equal(n.dropped, 0);
+	serve_queue_leave(q, f);
+	serve_queue_free(q);
+}
+
 static void
 limits(void **state)
 {
@@ -296,6 +365,8 @@ main(void)
 	    cmocka_unit_test(bytes_are_shared_equally),
 	    cmocka_unit_test(largest_first),
 	    cmocka_unit_test(what_nobody_wants_ends),
+	    cmocka_unit_test(costs_little_with_many_clients),
+	    cmocka_unit_test(known_ones_are_not_dropped),
 	    cmocka_unit_test(limits),
 	};
 
