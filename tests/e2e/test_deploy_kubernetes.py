@@ -25,6 +25,11 @@ def one(name):
     return document
 
 
+def named(name, kind):
+    document, = [d for d in load(name) if d["kind"] == kind]
+    return document
+
+
 def arguments(container):
     """{option: value} of a container's arguments."""
     words = [w[2:].partition("=") for w in container["args"]
@@ -40,7 +45,8 @@ class TestManifests(quarrytest.Base):
     def setUp(self):
         super().setUp()
         self.kinds = {"worker": one("workers.yaml"),
-                      "coordinator": one("job.yaml")}
+                      "coordinator": one("job.yaml"),
+                      "serve": named("serve.yaml", "Deployment")}
         self.pods = {name: kind["spec"]["template"]["spec"]
                      for name, kind in self.kinds.items()}
         self.containers = {name: pod["containers"][0]
@@ -51,7 +57,9 @@ class TestManifests(quarrytest.Base):
     def test_options_are_the_programs(self):
         known = {"worker": workers.worker_options(),
                  "coordinator": workers.known_options(
-                     quarrytest.QUARRY, "help", "build")}
+                     quarrytest.QUARRY, "help", "build"),
+                 "serve": workers.known_options(
+                     quarrytest.QUARRY, "help", "serve")}
         for name, given in self.arguments.items():
             self.assertEqual(set(given) - known[name], set())
         text = workers.text("deploy", "kubernetes", "workers.yaml")
@@ -63,13 +71,14 @@ class TestManifests(quarrytest.Base):
         kustomization = one("kustomization.yaml")
         files = set(os.listdir(FOLDER)) - {"kustomization.yaml"}
         self.assertEqual(files - set(kustomization["resources"]),
-                         {"job.yaml", "secret.yaml"})
+                         {"job.yaml", "secret.yaml", "serve.yaml"})
 
     def test_images(self):
         image, = one("kustomization.yaml")["images"]
         self.assertEqual(self.containers["worker"]["image"], image["name"])
-        self.assertEqual(self.containers["coordinator"]["image"],
-                         "%s:%s" % (image["newName"], image["newTag"]))
+        for name in ("coordinator", "serve"):
+            self.assertEqual(self.containers[name]["image"],
+                             "%s:%s" % (image["newName"], image["newTag"]))
         version = self.quarry("--version").stdout.decode().split()[1]
         self.assertEqual(image["newTag"], version)
 
@@ -77,8 +86,19 @@ class TestManifests(quarrytest.Base):
         service = one("service.yaml")
         control = port_of(self.arguments["coordinator"]["listen"])
         want = {"control": control, "data": control + 1}
-        self.assertEqual({p["name"]: p["containerPort"] for p in
-                          self.containers["coordinator"]["ports"]}, want)
+        clients = port_of(self.arguments["serve"]["clients"])
+        other = {"clients": clients, "blobs": clients + 1}
+        for name, more in (("coordinator", {}), ("serve", other)):
+            metrics = int(self.arguments[name]["metrics"].rpartition(":")[2])
+            self.assertEqual({p["name"]: p["containerPort"] for p in
+                              self.containers[name]["ports"]},
+                             want | more | {"metrics": metrics})
+            for probe in (k for k in self.containers[name]
+                          if k.endswith("Probe")):
+                self.assertEqual(self.containers[name][probe]["httpGet"],
+                                 {"path": "/healthz", "port": "metrics"})
+        self.assertEqual({p["name"]: p["port"] for p in named(
+            "serve.yaml", "Service")["spec"]["ports"]}, other)
         self.assertEqual({p["name"]: p["port"] for p in
                           service["spec"]["ports"]}, want)
         for port in service["spec"]["ports"]:
@@ -90,7 +110,18 @@ class TestManifests(quarrytest.Base):
     def test_labels(self):
         for name, kind in self.kinds.items():
             labels = kind["spec"]["template"]["metadata"]["labels"]
-            self.assertEqual(labels[COMPONENT], name)
+            self.assertEqual(labels[COMPONENT],
+                             name.replace("serve", "coordinator"))
+            # Workers find either by one name.
+            if name != "worker":
+                self.assertEqual(labels | one("service.yaml")["spec"]
+                                 ["selector"], labels)
+        serve = self.kinds["serve"]["spec"]
+        self.assertEqual(serve["selector"]["matchLabels"],
+                         serve["template"]["metadata"]["labels"])
+        self.assertEqual(
+            named("serve.yaml", "Service")["spec"]["selector"],
+            serve["template"]["metadata"]["labels"])
         worker = self.kinds["worker"]["spec"]
         self.assertEqual(worker["selector"]["matchLabels"],
                          worker["template"]["metadata"]["labels"])
@@ -103,7 +134,7 @@ class TestManifests(quarrytest.Base):
         control = port_of(self.arguments["coordinator"]["listen"])
         policies = {p["spec"]["podSelector"]["matchLabels"][COMPONENT]:
                     p["spec"] for p in load("network-policy.yaml")}
-        self.assertEqual(set(policies), set(self.pods))
+        self.assertEqual(set(policies), {"worker", "coordinator"})
         rules = (policies["worker"]["egress"][0]["to"],
                  policies["worker"]["egress"][0]["ports"], "coordinator",
                  policies["coordinator"]["ingress"][0]["from"],
@@ -116,6 +147,10 @@ class TestManifests(quarrytest.Base):
         self.assertEqual(policies["worker"]["ingress"], [])
         for policy in policies.values():
             self.assertEqual(policy["policyTypes"], ["Ingress", "Egress"])
+        rule, = named("serve.yaml", "NetworkPolicy")["spec"]["ingress"]
+        clients = port_of(self.arguments["serve"]["clients"])
+        self.assertEqual([p["port"] for p in rule["ports"]],
+                         [clients, clients + 1])
 
     def test_paths_are_mounted(self):
         """Of each argument that is a path; and each mount has a volume."""
@@ -124,10 +159,13 @@ class TestManifests(quarrytest.Base):
             volumes = {v["name"] for v in self.pods[name]["volumes"]}
             self.assertEqual({m["name"] for m in mounts.values()}, volumes)
             self.assertNotIn("/nix/store", mounts)
-            self.assertTrue(mounts["/host/nix/store"]["readOnly"])
+            if name != "serve":  # it makes no layers itself
+                self.assertTrue(mounts["/host/nix/store"]["readOnly"])
             values = [v.partition(":")[2] if k == "to" else v
                       for k, v in self.arguments[name].items()]
             for path in (v for v in values if v.startswith("/")):
+                if path == "/host":  # of the workers
+                    continue
                 self.assertTrue(
                     any((path + "/").startswith(m.rstrip("/") + "/")
                         or m.startswith(path + "/") for m in mounts),
@@ -142,7 +180,7 @@ class TestManifests(quarrytest.Base):
             secret, = [v["secret"] for v in pod["volumes"] if "secret" in v]
             wanted = {v[len("/keys/"):] for v in self.arguments[name].values()
                       if v.startswith("/keys/")}
-            self.assertEqual(secrets[secret["secretName"]], wanted)
+            self.assertEqual(wanted - secrets[secret["secretName"]], set())
             # With fsGroup the files are root's, 0440: what we take.
             self.assertEqual(secret["defaultMode"], 0o400)
             self.assertIn("fsGroup", pod["securityContext"])
