@@ -213,7 +213,7 @@ check_outside(const struct batch *b, const struct batch_image *image,
 	for (size_t i = 0; i < t.n; i++)
 		if (batch_place_is_file(&t.target[i]) &&
 		    image_build_check_outside(
-			b->options, c, t.target[i].path, e) < 0)
+			b->options, image->request, c, t.target[i].path, e) < 0)
 			return -1;
 	return 0;
 }

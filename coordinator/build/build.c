@@ -76,7 +76,7 @@ static int
 check_outside(const struct build *b, const char *target, struct err *e)
 {
 	return image_build_check_outside(
-	    b->options, b->layers->closure, target, e);
+	    b->options, b->layers->request, b->layers->closure, target, e);
 }
 
 static int

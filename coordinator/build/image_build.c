@@ -14,6 +14,7 @@
 #include "options/options.h"
 #include "output/output.h"
 #include "own.h"
+#include "request/request.h"
 #include "root/root_layer.h"
 #include "store_path.h"
 
@@ -35,8 +36,8 @@ image_build_label(const struct image_layer *l, size_t i,
 		    store_path_name(l->paths[0]), l->n_paths - 1);
 }
 
-int
-image_build_check_outside(const struct options *options,
+static int
+check_outside_store(const struct options *options,
     const struct closure *closure, const char *target, struct err *e)
 {
 	const char *store_dir = closure->store_dir;
@@ -67,6 +68,22 @@ image_build_check_outside(const struct options *options,
 		    "another place",
 		    target, path);
 	return 0;
+}
+
+int
+image_build_check_outside(const struct options *options,
+    const struct request *request, const struct closure *closure,
+    const char *target, struct err *e)
+{
+	if (strcmp(target, "-") == 0)
+		return 0;
+	if (request->root_tree != NULL &&
+	    file_place_below(target, request->root_tree))
+		return err_set(e, ERR_USAGE, 0,
+		    "output %s is inside of rootTree %s, which is copied into "
+		    "the image: name another place",
+		    target, request->root_tree);
+	return check_outside_store(options, closure, target, e);
 }
 
 void

@@ -19,6 +19,7 @@ struct layer_result;
 struct layer_spec;
 struct options;
 struct output;
+struct request;
 struct root_layer;
 
 #define IMAGE_BUILD_LABEL_MAX 128
@@ -30,10 +31,11 @@ void image_build_label(const struct image_layer *l, size_t i,
 /*
  * A layer that is read while it is written to would be different each time:
  * ERR_USAGE where target, a file or folder, is inside of a store path that is
- * in the image.
+ * in the image, or of the request's rootTree.
  */
 int image_build_check_outside(const struct options *options,
-    const struct closure *closure, const char *target, struct err *e);
+    const struct request *request, const struct closure *closure,
+    const char *target, struct err *e);
 
 /* Root layer: of entries, or (NULL) of a file that lies ready. */
 void image_build_root(const struct root_layer *root, const char *file,

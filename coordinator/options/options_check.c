@@ -113,6 +113,24 @@ is_dash(const char *s)
 	return s != NULL && strcmp(s, "-") == 0;
 }
 
+/* A layout is replaced as a whole, and what is in it would go. */
+static int
+check_nested(
+    const struct options *o, const struct output_target *t, struct err *e)
+{
+	if (t->kind == OUTPUT_NONE || t->kind == OUTPUT_REGISTRY ||
+	    is_dash(t->path))
+		return 0;
+	for (size_t i = 0; i < o->n_outputs; i++)
+		if (o->outputs[i].kind == OUTPUT_OCI &&
+		    file_place_below(t->path, o->outputs[i].path))
+			return err_set(e, ERR_USAGE, 0,
+			    "%s: it is inside of another output, the layout "
+			    "%s, which is replaced as a whole",
+			    t->path, o->outputs[i].path);
+	return 0;
+}
+
 /* Two outputs in one place: the second would replace the first. */
 static int
 check_places(const struct options *o, struct err *e)
@@ -127,6 +145,8 @@ check_places(const struct options *o, struct err *e)
 		if (twice && *path != '\0' && !is_dash(path))
 			return err_set(e, ERR_USAGE, 0,
 			    "%s: two outputs cannot have the same place", path);
+		if (check_nested(o, &o->outputs[i], e) < 0)
+			return -1;
 	}
 	return 0;
 }

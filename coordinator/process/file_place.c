@@ -125,6 +125,23 @@ file_place_same(const char *a, const char *b)
 	    strcmp(place_a, place_b) == 0;
 }
 
+bool
+file_place_below(const char *path, const char *folder)
+{
+	AUTO(own_freep) char *place = file_place_real(path);
+	AUTO(own_freep) char *real = realpath(folder, NULL);
+	size_t len;
+
+	if (real == NULL)
+		real = file_place_real(folder);
+	if (place == NULL || real == NULL)
+		return false;
+	len = strlen(real);
+	if (len == 1) /* the root directory */
+		return true;
+	return strncmp(place, real, len) == 0 && place[len] == '/';
+}
+
 /* umask(2) tells only by setting, which other threads would notice. */
 static mode_t
 current_umask(void)

@@ -26,6 +26,9 @@ char *file_place_real(const char *path);
 /* Whether both are one place, by name or by where symlinks lead. */
 bool file_place_same(const char *a, const char *b);
 
+/* Whether path is somewhere below folder, by where symlinks lead. */
+bool file_place_below(const char *path, const char *folder);
+
 /* The mode of what is there, or else what wanted is under the umask. */
 mode_t file_place_mode(const char *path, mode_t wanted);
 

@@ -810,6 +810,45 @@ class TestOutputs(Bad):
                             "--metadata-file", self.path(other), to=None,
                             words="same")
 
+    def store_words(self):
+        return ["--name", "x", "--closure", self.closure, "--store-root",
+                self.store.root]
+
+    def test_inside_another_output(self):
+        """The layout is replaced as a whole, and the other one with it."""
+        os.mkdir(self.path("w"))
+        os.symlink("layout", self.path("w/link"))
+        layout = "oci:" + self.path("w/layout")
+        self.build(*self.store_words(), "--to", layout)
+        for other in ("docker-archive:w/layout/i.tar",
+                      "oci:w/layout/blobs/", "oci-archive:w/link/i.tar"):
+            for one, two in ((layout, other), (other, layout)):
+                with self.subTest(one=one, two=two):
+                    self.with_store("--to", one, "--to", two, to=None,
+                                    words="inside of another output")
+        self.build(*self.store_words(), "--to", layout, "--to", layout + "2",
+                   "--to", "docker-archive:" + self.path("w/layout.tar"))
+
+    def test_inside_the_root_tree(self):
+        """The root layer would hold the half-written output."""
+        os.makedirs(self.path("tree/d"))
+        os.symlink("tree/d", self.path("link"))
+        for args in (["--to", "docker-archive:tree/i"],
+                     ["--to", "oci:tree/d/o"],
+                     ["--to", "oci-archive:link/i"],
+                     ["--to", "none", "--metadata-file", "tree/m"]):
+            with self.subTest(args):
+                self.with_store("--root-tree", "tree", *args, to=None,
+                                words="inside of rootTree tree")
+        self.with_store("--root-tree", ".", "--to", "docker-archive:i",
+                        to=None, cwd=self.path("tree"),
+                        words="inside of rootTree")
+        self.assertEqual(os.listdir(self.path("tree")), ["d"])
+        self.build(*self.store_words(), "--root-tree", "tree",
+                   "--to", "docker-archive:tree2")
+        self.build(*self.store_words(), "--root-tree", ".",
+                   "--to", "docker-archive:-", cwd=self.path("tree"))
+
     def test_inside_the_image(self):
         """The layer would hold the half-written output."""
         store = make_store.Store(self.path("s"))
