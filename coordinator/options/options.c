@@ -405,6 +405,9 @@ set_option(struct options *o, const struct option_spec *spec, const char *arg,
 		return err_set(e, ERR_USAGE, 0,
 		    "--%s: not an option of quarry %s, but of quarry %s",
 		    spec->name, commands[o->command], first_command(spec));
+	if (spec->has_arg == required_argument && *arg == '\0' &&
+	    spec->set == NULL)
+		return err_set(e, ERR_USAGE, 0, "--%s: is empty", spec->name);
 	if (spec->set != NULL)
 		return spec->set(o, arg, e);
 	if (spec->has_arg == required_argument)

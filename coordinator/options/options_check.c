@@ -81,6 +81,29 @@ options_sort_positionals(struct options *o, struct err *e)
 	return 0;
 }
 
+/* Each belongs to one of cache's verbs, and means nothing to the others. */
+static int
+check_cache_options(const struct options *o, struct err *e)
+{
+	const struct {
+		const char *name, *verb;
+		bool given;
+	} option[] = {
+	    {"json", "list", o->json},
+	    {"deep", "verify", o->deep},
+	    {"cache-size", "prune", o->max_size != OPTIONS_CACHE_SIZE},
+	    {"unused-days", "prune", o->unused_days != SIZE_MAX},
+	};
+
+	for (size_t i = 0; i < sizeof(option) / sizeof(option[0]); i++)
+		if (option[i].given &&
+		    strcmp(o->cache_verb, option[i].verb) != 0)
+			return err_set(e, ERR_USAGE, 0,
+			    "cache %.40s: --%s is an option of cache %s",
+			    o->cache_verb, option[i].name, option[i].verb);
+	return 0;
+}
+
 /* cache has one, too: what to do. */
 int
 options_take_cache_verb(struct options *o, struct err *e)
@@ -91,7 +114,7 @@ options_take_cache_verb(struct options *o, struct err *e)
 		    "quarry help cache)");
 	o->cache_verb = o->store_paths[0];
 	o->n_store_paths = 0;
-	return 0;
+	return check_cache_options(o, e);
 }
 
 /* keygen has one positional. */

@@ -56,6 +56,8 @@ options_set_tls_verify(struct options *o, const char *arg, struct err *e)
 int
 options_add_token_server(struct options *o, const char *arg, struct err *e)
 {
+	if (*arg == '\0')
+		return err_set(e, ERR_USAGE, 0, "--token-server: is empty");
 	if (o->registry.n_token_servers ==
 	    sizeof(o->registry.token_servers) /
 		sizeof(o->registry.token_servers[0]))

@@ -285,6 +285,23 @@ wrong(void **state)
 }
 
 static void
+empty_and_cache(void **state)
+{
+	(void)state;
+	bad("build --cache ''", "--cache: is empty");
+	bad("build --authfile ''", "--authfile: is empty");
+	bad("build --token-server ''", "--token-server: is empty");
+	bad("build --created ''", "--created: is empty");
+	bad("plan --closure=", "--closure: is empty");
+	bad("cache list --cache ''", "--cache: is empty");
+	bad("cache list --deep", "--deep is an option of cache verify");
+	bad("cache verify --json", "--json is an option of cache list");
+	bad("cache verify --cache-size 1G", "of cache prune");
+	bad("cache list --unused-days 1", "of cache prune");
+	bad("cache prune --deep", "--deep is an option of cache verify");
+}
+
+static void
 help(void **state)
 {
 	static const char *const names[] = {"name", "tag", "config", "created",
@@ -454,6 +471,7 @@ main(void)
 	    cmocka_unit_test(launch),
 	    cmocka_unit_test(coordinator),
 	    cmocka_unit_test(wrong),
+	    cmocka_unit_test(empty_and_cache),
 	    cmocka_unit_test(help),
 	    cmocka_unit_test(help_width),
 	};
