@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -44,16 +46,58 @@ log_divert(void (*sink)(void *arg, const char *line), void *arg)
 	pthread_mutex_unlock(&state.lock);
 }
 
-/*
- * File names may hold anything: a line stays one line, and nothing that a
- * terminal obeys gets through.  UTF-8 is left alone.
- */
-static void
-clean(char *s)
+/* The character at s, of UTF-8, and its length; 0: there is none. */
+static size_t
+decode(const unsigned char *s, uint32_t *out)
 {
-	for (; *s != '\0'; s++)
-		if ((unsigned char)*s < 0x20 || *s == 0x7f)
-			*s = '?';
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t len = *s < 0x80 ? 1
+	    : *s >> 5 == 6     ? 2
+	    : *s >> 4 == 14    ? 3
+	    : *s >> 3 == 30    ? 4
+			       : 0;
+	uint32_t c = len == 1 ? *s : len == 0 ? 0 : *s & (0x7fu >> len);
+
+	for (size_t i = 1; i < len; i++) {
+		if (s[i] >> 6 != 2)
+			return 0;
+		c = c << 6 | (s[i] & 0x3f);
+	}
+	if (len == 0 || c < least[len] || c > 0x10ffff ||
+	    (c >= 0xd800 && c < 0xe000))
+		return 0;
+	*out = c;
+	return len;
+}
+
+/* Ends of lines and marks of direction are obeyed, too. */
+static bool
+is_obeyed(uint32_t c)
+{
+	return c < 0x20 || (c >= 0x7f && c < 0xa0) || c == 0x61c ||
+	    (c >= 0x200e && c <= 0x200f) || (c >= 0x2028 && c <= 0x202e) ||
+	    (c >= 0x2066 && c <= 0x2069);
+}
+
+void
+log_clean(char *text)
+{
+	char *to = text;
+
+	for (const char *s = text; *s != '\0';) {
+		uint32_t c = 0;
+		size_t len = decode((const unsigned char *)s, &c);
+
+		if (len == 0 || is_obeyed(c)) {
+			*to++ = '?';
+			s += len == 0 ? 1 : len;
+			continue;
+		}
+		memmove(to, s, len);
+		to += len;
+		s += len;
+	}
+	*to = '\0';
 }
 
 void
@@ -76,7 +120,7 @@ log_line(enum log_level level, const char *fmt, ...)
 		vsnprintf(line + n, LINE_MAX_LEN - (size_t)n, fmt, ap);
 		va_end(ap);
 	}
-	clean(line);
+	log_clean(line);
 	if (state.sink != NULL) {
 		state.sink(state.arg, line);
 	} else {

@@ -1,8 +1,8 @@
 /*
  * Lines for people on standard error: "quarry: text".  A line is one write(2),
  * so lines of several processes do not mix.  Any thread may log.  While a
- * progress display is on the terminal it takes lines by log_divert().  Control
- * characters (of a file's name, say) become '?'.
+ * progress display is on the terminal it takes lines by log_divert().  All
+ * lines go through log_clean().
  */
 #ifndef LOG_H
 #define LOG_H
@@ -17,6 +17,14 @@ void log_start(const char *program, enum log_level level);
  * not log.  NULL: stderr again.
  */
 void log_divert(void (*sink)(void *arg, const char *line), void *arg);
+
+/*
+ * For whatever others have named (files, requests, registries' answers) and a
+ * terminal is to show: a line stays one line, and what a terminal obeys becomes
+ * '?': control characters of ASCII and Unicode, those that turn the direction
+ * of text, bytes that are no UTF-8.  In place; never longer.
+ */
+void log_clean(char *text);
 
 /* "program: warning: text" for warnings, "program: text" else. */
 void log_line(enum log_level level, const char *fmt, ...)

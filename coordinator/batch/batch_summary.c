@@ -177,11 +177,15 @@ print_image(FILE *f, const struct batch *b, size_t i, int width)
 	const struct batch_image *image = &b->image[i];
 	char id[DIGEST_HEX_LEN + 1], made[HUMAN_MAX], up[HUMAN_MAX];
 	char mounted[HUMAN_MAX], time[HUMAN_MAX];
+	char text[ERR_TEXT_MAX + 512];
 	struct tally t;
 
 	if (image->failed) {
-		fprintf(f, "%-*s  failed: %s\n", width, image->title,
+		snprintf(text, sizeof(text), "%-*s  failed: %s", width,
+		    image->title,
 		    image->error != NULL ? image->error : "out of memory");
+		log_clean(text);
+		fprintf(f, "%s\n", text);
 		return;
 	}
 	tally(b, i, &t);
@@ -282,7 +286,7 @@ tell_json(const struct batch_image *image)
 	    "image", image->title, "status", image->done ? "done" : "failed",
 	    "image_id", digest_value(image, &image->id), "error", image->error);
 	if (event != NULL)
-		line = json_dumps(event, JSON_COMPACT);
+		line = json_dumps(event, JSON_COMPACT | JSON_ENSURE_ASCII);
 	if (line != NULL)
 		dprintf(STDERR_FILENO, "%s\n", line);
 }

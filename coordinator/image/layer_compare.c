@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "err.h"
+#include "log.h"
 #include "image/layer_copy.h"
 #include "own.h"
 
@@ -56,9 +57,7 @@ show(const char *text, char out[static SHOWN])
 	else
 		snprintf(out, SHOWN, "%.*s...%s", (int)half, text,
 		    text + len - half);
-	for (char *c = out; *c != '\0'; c++)
-		if ((unsigned char)*c < 0x20 || *c == 0x7f)
-			*c = '?';
+	log_clean(out);
 	return out;
 }
 

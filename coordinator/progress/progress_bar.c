@@ -50,17 +50,17 @@ put(struct screen *s, const char *fmt, ...)
 static void
 put_line(struct screen *s, const char *line)
 {
+	char *to = s->text + s->len;
 	size_t n = strlen(line);
 
 	if (n > s->columns - 1)
 		n = s->columns - 1;
 	if (n + 8 > sizeof(s->text) - s->len)
 		return;
-	for (size_t i = 0; i < n; i++) {
-		unsigned char c = (unsigned char)line[i];
-
-		s->text[s->len++] = c < 0x20 || c == 0x7f ? '?' : line[i];
-	}
+	memcpy(to, line, n);
+	to[n] = '\0';
+	log_clean(to);
+	s->len += strlen(to);
 	put(s, "\033[K");
 }
 

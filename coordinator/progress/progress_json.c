@@ -20,7 +20,8 @@ emit(json_t *event)
 {
 	char *line = event == NULL
 	    ? NULL
-	    : json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(6));
+	    : json_dumps(event,
+		  JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6));
 
 	if (line != NULL)
 		dprintf(STDERR_FILENO, "%s\n", line);

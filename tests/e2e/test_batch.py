@@ -376,6 +376,21 @@ class TestFaults(BatchBase):
                                     "oci:out/{name}", status=2)
             self.assertIn("is no name", summary["images"][0]["error"])
 
+    def test_names_that_a_terminal_would_obey(self):
+        evil = "a\x1b]0;t\x07\x1b[2J\u009b2J\u202e\nquarry: b: done: x"
+        docs = [{"name": evil, "contents": [self.paths[0]]},
+                {"name": "b", "paths": ["/nix/store/" + evil]},
+                {"name": "c", "fromImage": evil},
+                {"name": "d", "to": "oci:" + evil + "{x}"},
+                {"name": "e", evil: 1}]
+        for args in ([], ["--progress", "json"], ["--json"]):
+            r = self.quarry("batch", self.requests(docs), *self.graph(),
+                            "--to", "none", *args, status=2)
+            for text in (r.stdout, r.stderr):
+                self.assertFalse(set("\x1b\x07\u009b\u202e")
+                                 & set(text.decode()))
+                self.assertNotIn(b"\nquarry: b: done", text)
+
     def test_a_place_inside_of_the_store(self):
         """Nothing is made there, not even a folder."""
         store = make_store.small_store(self.path("s"), n=2)

@@ -65,6 +65,40 @@ test_lines(void **state)
 }
 
 static void
+is_cleaned(const char *text, const char *want)
+{
+	char buffer[100];
+
+	snprintf(buffer, sizeof(buffer), "%s", text);
+	log_clean(buffer);
+	assert_string_equal(buffer, want);
+}
+
+static void
+test_clean(void **state)
+{
+	(void)state;
+	is_cleaned("", "");
+	is_cleaned("a b \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80",
+	    "a b \xc3\xa9 \xe2\x82\xac \xf0\x9f\x98\x80");
+	is_cleaned("\033]0;x\a\r\n\t\b\177", "?]0;x??????");
+	/* CSI, as one character of Unicode and as one byte. */
+	is_cleaned("\xc2\x9b"
+		   "2J\x9b"
+		   "2J\xc2\xa0",
+	    "?2J?2J\xc2\xa0");
+	/* Right to left, and back; ends of lines and paragraphs. */
+	is_cleaned("a\xe2\x80\xae"
+		   "b\xe2\x81\xa9",
+	    "a?b?");
+	is_cleaned("a\xe2\x80\xa8\xe2\x80\xa9", "a??");
+	/* Cut, too long, half a pair, past the last. */
+	is_cleaned("a\xe2\x82", "a??");
+	is_cleaned("\xc0\x9b\xe0\x80\x9b", "?????");
+	is_cleaned("\xed\xa0\x80\xf4\x90\x80\x80\xff", "????????");
+}
+
+static void
 test_long(void **state)
 {
 	char text[5000];
@@ -136,6 +170,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_lines),
+	    TEST(test_clean),
 	    TEST(test_long),
 	    TEST(test_divert),
 	    TEST(test_threads),
