@@ -47,7 +47,7 @@ struct http_file {
 };
 
 struct http_request {
-	const char *method;	   /* "GET", "HEAD", "POST", "PUT", "PATCH" */
+	const char *method;	   /* "GET", "HEAD", "PUT", ... */
 	const char *url;	   /* http or https */
 	const char *const *header; /* "Name: value" */
 	size_t n_headers;

@@ -161,8 +161,13 @@ begin(struct registry *r, const struct registry_blob *b, const char *from,
 	c.method = "POST";
 	c.url = url;
 	c.from = from;
-	if (registry_call(r, &c, &a, e) < 0)
-		return -1;
+	if (registry_call(r, &c, &a, e) < 0) {
+		/* Who may not read there has no token for it. */
+		if (from == NULL || e->kind != ERR_FATAL)
+			return -1;
+		err_clear(e);
+		return begin(r, b, NULL, s, e);
+	}
 	if (from != NULL && a.status == 201)
 		return registry_check_digest(
 		    r, "mount a blob", &a, b->digest, e);
@@ -173,6 +178,21 @@ begin(struct registry *r, const struct registry_blob *b, const char *from,
 	if (from != NULL)
 		return begin(r, b, NULL, s, e);
 	return registry_refusal(r, "start an upload", &a, e);
+}
+
+/* An upload that nobody goes on with; that it stays open does no harm. */
+static void
+give_up(struct registry *r, struct session *s)
+{
+	AUTO(http_answer_clear) struct http_answer a = {.size = -1};
+	struct registry_call c = REGISTRY_CALL;
+	struct err e = ERR_INIT;
+
+	c.method = "DELETE";
+	c.url = s->url;
+	c.once = true;
+	registry_call(r, &c, &a, &e);
+	session_clear(s);
 }
 
 /* What an answer to the last PUT means. */
@@ -287,6 +307,7 @@ upload(struct registry *r, const struct registry_blob *b, struct upload *u,
 		return 0;
 	u->mount = false;
 	if (b->absent) {
+		give_up(r, &s);
 		u->outcome = LACKED;
 		return 0;
 	}
@@ -297,6 +318,7 @@ upload(struct registry *r, const struct registry_blob *b, struct upload *u,
 	if (u->outcome != IN_PARTS)
 		return 0;
 	u->parts = true;
+	give_up(r, &s);
 	if (begin(r, b, NULL, &s, e) < 0)
 		return -1;
 	return patch(r, b, &s, u, e);

@@ -198,3 +198,19 @@ blob_places_end(struct blob_places *p, const char *base,
 	pthread_cond_broadcast(&p->ended);
 	pthread_mutex_unlock(&p->lock);
 }
+
+void
+blob_places_lost(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob)
+{
+	struct blob_place *place;
+
+	if (p == NULL)
+		return;
+	pthread_mutex_lock(&p->lock);
+	place = find(p, base, blob);
+	if (place != NULL && place->state == PLACE_THERE &&
+	    strcmp(p->repository[place->repository].name, repo) == 0)
+		place->state = PLACE_FREE;
+	pthread_mutex_unlock(&p->lock);
+}

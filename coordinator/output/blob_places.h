@@ -26,6 +26,13 @@ void blob_places_free(struct blob_places *p);
 bool blob_places_begin(struct blob_places *p, const char *base,
     const char *repo, const struct digest *blob, const char **from);
 
+/*
+ * The blob is not, or no more, in repo, though it was said to be: nobody is
+ * sent there for it any more.  p may be NULL.
+ */
+void blob_places_lost(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob);
+
 /* After begin said true: whether the blob is there now. */
 void blob_places_end(struct blob_places *p, const char *base,
     const struct digest *blob, bool there);

@@ -26,6 +26,7 @@ struct run {
 	struct push *push;
 	const struct push_image *image;
 	bool confirm; /* only look whether it is there */
+	bool again;   /* blobs were lost: what is here is sent, not mounted */
 
 	pthread_mutex_t lock;
 	pthread_cond_t freed; /* a place, where there were too many */
@@ -197,6 +198,8 @@ push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 	    places, base, run->push->name.repo, &blob.digest, &from);
 	if (blob.from == NULL)
 		blob.from = from;
+	if (run->again && (blob.file != NULL || blob.data != NULL))
+		blob.from = NULL;
 	rc = push_send(&to, &blob, &way, e);
 	if (first)
 		blob_places_end(places, base, &blob.digest, rc == 0);
@@ -262,13 +265,22 @@ for_all_blobs(struct run *run, bool confirm, struct err *e)
 	return -1;
 }
 
+/* Whether any are lost; where they were thought to be they are not. */
 static bool
 any_lost(const struct run *run)
 {
-	for (size_t i = 0; i < run->image->n_blobs; i++)
-		if (run->lost[i])
-			return true;
-	return false;
+	const struct push *p = run->push;
+	bool any = false;
+
+	for (size_t i = 0; i < run->image->n_blobs; i++) {
+		const struct digest *digest = &run->image->blob[i].digest;
+
+		if (!run->lost[i])
+			continue;
+		any = true;
+		blob_places_lost(p->places, push_base(p), p->name.repo, digest);
+	}
+	return any;
 }
 
 /* Blobs, a second look, the manifest; *again: a blob was lost meanwhile. */
@@ -309,6 +321,8 @@ push_image(struct push *p, const struct push_image *image,
 		    "%s has lost a blob that it had: it is sent again",
 		    push_base(p));
 		run.counts.there = run.counts.mounted = 0; /* seen again */
+		run.counts.mounted_bytes = 0;
+		run.again = true;
 		rc = push_once(&run, r, &again, e);
 	}
 	if (rc == 0 && again)

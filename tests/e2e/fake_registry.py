@@ -169,6 +169,15 @@ def no_mount(h):
     return False
 
 
+def lie_of_mount(h):
+    """It says that it has mounted a blob, and has not."""
+    if "mount" not in h.query:
+        return False
+    h.drain()
+    h.created(h.query["mount"])
+    return True
+
+
 def realm(url):
     def act(h):
         h.drain()

@@ -139,6 +139,7 @@ class TestStays(RegistryBase):
         self.build(*self.args(r), "--to", "docker://%s/t/x:1" % r.name)
         self.assertEqual(self.pushed(r, "t/x"), self.layout().manifest_bytes)
         self.assertEqual(len(self.layer_requests(r)), 2)
+        self.assertEqual(r.repo("t/x")["sessions"], {})
 
     def test_lost_by_its_own_repository(self):
         r = self.registry()

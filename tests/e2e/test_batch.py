@@ -4,6 +4,7 @@ import json
 import os
 import signal
 
+import fake_registry
 import quarrytest
 from quarrytest import Base, file_sha256, make_store, read, wait_for, write
 from remote import Remote
@@ -583,6 +584,87 @@ class TestRegistry(RegistryBase, BatchBase):
             self.requests(docs), "--to", "docker://" + host + "/{name}:{tag}")
         self.assertEqual(again["totals"]["pushed"]["there"], wanted)
         self.assertEqual(again["totals"]["pushed"]["uploaded_bytes"], 0)
+
+    def fake(self, *args, **kw):
+        r = fake_registry.Registry(*args, **kw)
+        self.addCleanup(r.close)
+        return r
+
+    def check_whole(self, r, names):
+        """All that is under these repositories is there, each in its own."""
+        for name in names:
+            repo = r.repo(name)
+            self.assertEqual(len(repo["tags"]), 1, name)
+            _, data = repo["manifests"][list(repo["tags"].values())[0]]
+            doc = json.loads(data)
+            for d in [doc["config"], *doc["layers"]]:
+                self.assertIn(d["digest"], repo["blobs"])
+                self.assertEqual(
+                    "sha256:" + quarrytest.sha256(r.blobs[d["digest"]]),
+                    d["digest"])
+            self.assertEqual(repo["sessions"], {})
+
+    def push_all(self, r, status=0, n=6, args=()):
+        docs = [{"name": "r%d" % i, "tag": "1", "contents": [self.paths[-1]],
+                 "config": {"Env": ["N=%d" % i]}} for i in range(n)]
+        summary, _ = self.batch(
+            self.requests(docs), "--to", "docker://" + r.name + "/{name}",
+            *args, status=status)
+        return summary
+
+    def test_a_mount_that_is_none(self):
+        """What was said to be mounted and is not, is uploaded."""
+        r = self.fake()
+        r.rule("POST start", fake_registry.lie_of_mount, times=1000)
+        summary = self.push_all(r)
+        self.assertEqual(summary["totals"]["pushed"]["mounted"], 0)
+        self.check_whole(r, ["r%d" % i for i in range(6)])
+
+    def test_mounts_that_are_refused(self):
+        for action in (fake_registry.no_mount, fake_registry.status(404),
+                       fake_registry.status(403)):
+            r = self.fake()
+
+            def act(h, action=action):
+                return "mount" in h.query and action(h)
+            r.rule("POST start", act, times=1000)
+            summary = self.push_all(r)
+            self.assertEqual(summary["totals"]["pushed"]["mounted"], 0)
+            self.check_whole(r, ["r%d" % i for i in range(6)])
+
+    def test_no_token_for_where_it_is(self):
+        """Who may write, but not read elsewhere, uploads."""
+        for code in (401, 403, None):
+            r = self.fake(bearer=("me", "secret"))
+
+            def act(h, code=code):
+                if h.path.count("scope=") < 2:
+                    return False
+                if code is None:  # a token, for less
+                    h.path = h.path[:h.path.rindex("&scope=")]
+                    return False
+                h.error(code, "DENIED")
+                return True
+            r.rule("GET token", act, times=1000)
+            auth = write(self.path("auth.json"), json.dumps({"auths": {
+                r.name: {"auth": fake_registry.basic("me", "secret")[6:]}}}))
+            self.push_all(r, args=("--authfile", auth), n=3)
+            self.check_whole(r, ["r0", "r1", "r2"])
+
+    def test_a_push_that_failed(self):
+        """Nobody relies on what it had begun."""
+        r = self.fake()
+        r.rule("PUT blob", fake_registry.status(403))
+        summary = self.push_all(r, status=1)
+        done = [i["name"] for i in summary["images"] if i["status"] == "done"]
+        self.assertEqual(len(done), 5)
+        self.check_whole(r, done)
+        r = self.fake()
+        r.rule("PUT manifest", fake_registry.status(400))
+        summary = self.push_all(r, status=1)
+        done = [i["name"] for i in summary["images"] if i["status"] == "done"]
+        self.assertEqual(len(done), 5)
+        self.check_whole(r, done)
 
     def test_registry_that_is_away(self):
         host = self.serve()

@@ -172,6 +172,7 @@ class TestProducts(Pushes):
                 r = self.registry(name)
                 self.push(r)
                 self.assertGreaterEqual(r.count("PATCH blob"), 3)
+                self.assertEqual(r.repo("a/b")["sessions"], {})
 
     def test_least_size_of_parts(self):
         r = self.registry("acr")

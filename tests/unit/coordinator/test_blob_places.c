@@ -76,6 +76,32 @@ one_that_failed(void **state)
 	blob_places_free(p);
 }
 
+/* Nobody is sent to where it was lost; others that have it stay. */
+static void
+one_that_is_lost(void **state)
+{
+	struct blob_places *p;
+	struct digest a, b;
+
+	(void)state;
+	digest_of("a", 1, &a);
+	digest_of("b", 1, &b);
+	assert_int_equal(blob_places_new(&p, &e), 0);
+	assert_string_equal(begin(p, HERE, "x", &a), "");
+	blob_places_lost(p, HERE, "x", &a); /* it is only coming */
+	blob_places_end(p, HERE, &a, true);
+	blob_places_lost(p, HERE, "y", &a);
+	blob_places_lost(p, THERE, "x", &a);
+	blob_places_lost(p, HERE, "x", &b);
+	assert_string_equal(begin(p, HERE, "y", &a), "x");
+	blob_places_lost(p, HERE, "x", &a);
+	assert_string_equal(begin(p, HERE, "y", &a), "");
+	blob_places_end(p, HERE, &a, true);
+	assert_string_equal(begin(p, HERE, "x", &a), "y");
+	blob_places_lost(NULL, HERE, "x", &a);
+	blob_places_free(p);
+}
+
 struct waiting {
 	struct blob_places *p;
 	struct digest blob;
@@ -160,6 +186,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(another_repository_of_the_same_registry),
 	    cmocka_unit_test(one_that_failed),
+	    cmocka_unit_test(one_that_is_lost),
 	    cmocka_unit_test(others_wait_for_the_first),
 	    cmocka_unit_test(many_blobs),
 	    cmocka_unit_test(without_any_nothing_is_known),
