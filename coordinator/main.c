@@ -16,6 +16,7 @@
 #include "command/plan.h"
 #include "serve/serve.h"
 #include "command/status_command.h"
+#include "text/stream_end.h"
 
 static int
 fail(const struct err *e)
@@ -52,9 +53,7 @@ run(const struct options *options, struct err *e)
 		puts("quarry " QUARRY_VERSION);
 		break;
 	}
-	if (fflush(stdout) != 0)
-		return err_set(e, ERR_FATAL, 0, "standard output");
-	return 0;
+	return stream_end(stdout, "standard output", e);
 }
 
 /*

@@ -14,6 +14,7 @@
 #include "text/human.h"
 #include "cache/layer_key.h"
 #include "plan/layer_plan.h"
+#include "text/stream_end.h"
 
 /* So many names of a layer's store paths are shown. */
 #define NAMES_MAX 4
@@ -60,16 +61,6 @@ static size_t
 total_layers(const struct plan_view *v)
 {
 	return v->base_layers + v->plan->n + v->root_layer;
-}
-
-static int
-finish(FILE *out, struct err *e)
-{
-	if (fflush(out) != 0)
-		return err_set(e, ERR_FATAL, errno, "write the plan");
-	if (ferror(out))
-		return err_set(e, ERR_FATAL, EIO, "write the plan");
-	return 0;
 }
 
 /* "7" or "7-12", counted from 1. */
@@ -288,7 +279,7 @@ plan_print_table(const struct plan_view *v, FILE *out, struct err *e)
 		put_other(&t, v->base_layers + v->plan->n, 1, "(root layer)");
 	put_totals(&t);
 	put_notes(&t);
-	return finish(out, e);
+	return stream_end(out, "the plan", e);
 }
 
 static int
@@ -391,5 +382,5 @@ plan_print_json(const struct plan_view *v, FILE *out, struct err *e)
 			return -1;
 	}
 	fputs("]\n}\n", out);
-	return finish(out, e);
+	return stream_end(out, "the plan", e);
 }

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "options/options.h"
 #include "own.h"
+#include "text/stream_end.h"
 
 static void
 print_line(const struct layer_cache_entry *l)
@@ -149,9 +150,7 @@ cache_command_run(const struct options *o, struct err *e)
 		if (strcmp(o->cache_verb, verbs[i].name) != 0)
 			continue;
 		rc = verbs[i].run(o, e);
-		if (fflush(stdout) != 0 && rc == 0)
-			return err_set(e, ERR_FATAL, errno, "standard output");
-		return rc;
+		return rc < 0 ? -1 : stream_end(stdout, "standard output", e);
 	}
 	return err_set(e, ERR_USAGE, 0,
 	    "cache: '%.40s' is none of list, verify and prune", o->cache_verb);

@@ -17,6 +17,7 @@
 #include "output/push.h"
 #include "registry_name.h"
 #include "process/scratch.h"
+#include "text/stream_end.h"
 
 #define LAYOUT "oci:"
 #define TAG_DEFAULT "latest"
@@ -191,7 +192,5 @@ index_command_run(const struct options *o, struct err *e)
 		return err_ctx(e, "index %.200s", o->index_name);
 	digest_text(&r.digest, digest);
 	puts(digest);
-	if (fflush(stdout) != 0)
-		return err_set(e, ERR_FATAL, errno, "standard output");
-	return 0;
+	return stream_end(stdout, "standard output", e);
 }

@@ -6,6 +6,7 @@
 #include "curve_key.h"
 #include "err.h"
 #include "options/options.h"
+#include "text/stream_end.h"
 
 int
 keygen_run(const struct options *options, struct err *e)
@@ -29,7 +30,6 @@ keygen_run(const struct options *options, struct err *e)
 	curve_key_clear(&key);
 	if (rc < 0)
 		return -1;
-	if (printf("%s %s\n", key.public, name) < 0 || fflush(stdout) != 0)
-		return err_set(e, ERR_FATAL, 0, "standard output");
-	return 0;
+	printf("%s %s\n", key.public, name);
+	return stream_end(stdout, "standard output", e);
 }

@@ -18,6 +18,7 @@
 #include "own.h"
 #include "protocol.h"
 #include "progress/status.h"
+#include "text/stream_end.h"
 
 /* Between attempts to send what cannot be sent before there is a connection. */
 #define SEND_MS 50
@@ -137,9 +138,7 @@ print(
 	fputs(text, stdout);
 	if (o->json)
 		fputc('\n', stdout);
-	if (fflush(stdout) != 0)
-		return err_set(e, ERR_FATAL, 0, "standard output");
-	return 0;
+	return stream_end(stdout, "standard output", e);
 }
 
 static int

@@ -947,6 +947,18 @@ class TestOutputs(Bad):
             self.with_store("--to", "docker-archive:-", to=None, stdout=full,
                             words="No space left", status=1)
 
+    def test_full_device_for_what_is_printed(self):
+        """A text that is larger than a buffer, and others."""
+        plan = ["plan", "--closure", self.closure]
+        for args in (["help", "build"], ["help"], ["--version"], plan,
+                     plan + ["--json"], ["cache", "list"],
+                     ["cache", "list", "--json"], ["keygen", "key"]):
+            with self.subTest(args), open("/dev/full", "wb") as full:
+                r = self.quarry(*args, stdout=full, status=1)
+                self.assertRegex(
+                    r.errors, "^quarry: write (standard output|the plan): "
+                    "(No space left on device|Input/output error)\n$")
+
     def test_terminal(self):
         """An image is not poured onto a terminal."""
         master, slave = pty.openpty()
