@@ -19,6 +19,7 @@
 #include "registry/auth_file.h"
 #include "err.h"
 #include "text/json_file.h"
+#include "log.h"
 #include "monotime.h"
 #include "own.h"
 
@@ -37,20 +38,28 @@ is_name(const char *name)
 		   "0123456789.-_") == len;
 }
 
-/* One socket is its standard input and output: it cannot wait for us. */
+/*
+ * One socket is its standard input and output: it cannot wait for us.  What we
+ * ignore it would ignore, too, and shells and Go programs rely on SIGPIPE.
+ */
 static int
 start(const char *program, int fd, pid_t *pid)
 {
 	char *argv[] = {(char *)program, (char *)"get", NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
-	sigset_t none;
+	sigset_t none, ours;
 	int rc;
 
 	sigemptyset(&none);
+	sigemptyset(&ours);
+	sigaddset(&ours, SIGPIPE);
+	sigaddset(&ours, SIGXFSZ);
 	posix_spawnattr_init(&attributes);
 	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+	posix_spawnattr_setsigdefault(&attributes, &ours);
+	posix_spawnattr_setflags(
+	    &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
 	posix_spawn_file_actions_adddup2(&actions, fd, STDOUT_FILENO);
@@ -124,6 +133,21 @@ ended_well(pid_t pid, bool kill_it)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+/*
+ * A helper that fails says "credentials not found ..." where it does not know
+ * the server.  Else it may well know it: who is turned away should know why.
+ */
+static void
+warn(const char *program, const char *server, const char *answer, size_t len)
+{
+	static const char unknown[] = "not found";
+
+	if (memmem(answer, len, unknown, strlen(unknown)) == NULL)
+		log_line(LOG_WARNING,
+		    "%s failed: no password for %.200s is taken from it",
+		    program, server);
+}
+
 int
 auth_helper_ask(
     const char *name, const char *server, struct auth *out, struct err *e)
@@ -151,9 +175,10 @@ auth_helper_ask(
 	len = converse(ours, server, answer);
 	sys = errno;
 	if (!ended_well(pid, len < 0)) {
-		/* "credentials not found": it does not know the server. */
-		if (len >= 0)
+		if (len >= 0) {
+			warn(program, server, answer, (size_t)len);
 			return 0;
+		}
 		return err_set(e, ERR_USAGE, sys, "%s", program);
 	}
 	rc = len < 0 ? err_set(e, ERR_USAGE, sys, "%s", program)

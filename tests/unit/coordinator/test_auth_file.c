@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,6 +44,28 @@ at(const char *name)
 
 	snprintf(path, sizeof(path), "%s/%s", top, name);
 	return path;
+}
+
+/* What is said on standard error while auth_file_find asks for that host. */
+static void
+says(const char *file, const char *host, char *said, size_t size)
+{
+	struct err e = ERR_INIT;
+	int old = dup(STDERR_FILENO), pipes[2];
+	struct auth a;
+	ssize_t n;
+
+	assert_int_equal(pipe2(pipes, O_CLOEXEC | O_NONBLOCK), 0);
+	fflush(stderr);
+	assert_int_equal(dup2(pipes[1], STDERR_FILENO), STDERR_FILENO);
+	assert_int_equal(auth_file_find(file, host, "a", &a, &e), 0);
+	assert_null(a.password);
+	dup2(old, STDERR_FILENO);
+	n = read(pipes[0], said, size - 1);
+	said[n > 0 ? n : 0] = '\0';
+	close(old);
+	close(pipes[0]);
+	close(pipes[1]);
 }
 
 /* alice:secret, bob:pass:word */
@@ -148,7 +172,7 @@ test_broken(void **state)
 static void
 test_helpers(void **state)
 {
-	char path[400];
+	char path[400], said[1000];
 	struct auth a;
 	struct err e = ERR_INIT;
 
@@ -159,6 +183,9 @@ test_helpers(void **state)
 	    "h.x:5) echo '{\"Username\": \"carol\", \"Secret\": \"s3\"}' ;;\n"
 	    "t.x) echo '{\"Username\": \"<token>\", \"Secret\": \"tok\"}' ;;\n"
 	    "odd.x) echo hello ;;\n"
+	    "locked.x) echo the keychain is locked; exit 1 ;;\n"
+	    "pipe.x) kill -PIPE $$; "
+	    "echo '{\"Username\": \"carol\", \"Secret\": \"s3\"}' ;;\n"
 	    "*) echo credentials not found; exit 1 ;;\nesac\n",
 	    0700);
 	snprintf(path, sizeof(path), "%s/bin:%s", top, getenv("PATH"));
@@ -174,6 +201,16 @@ test_helpers(void **state)
 	    auth_file_find(at("h.json"), "odd.x", "a", &a, &e), -1);
 	assert_non_null(strstr(e.text, "docker-credential-one"));
 	auth_clear(&a);
+	says(at("h.json"), "other.x", said, sizeof(said));
+	assert_string_equal(said, "");
+	says(at("h.json"), "locked.x", said, sizeof(said));
+	assert_non_null(strstr(said, "docker-credential-one failed"));
+	assert_non_null(strstr(said, "locked.x"));
+	assert_null(strstr(said, "keychain"));
+	/* What this program ignores it does not. */
+	signal(SIGPIPE, SIG_IGN);
+	says(at("h.json"), "pipe.x", said, sizeof(said));
+	assert_non_null(strstr(said, "failed"));
 	/* A helper for one registry; others have entries. */
 	write_at("h.json",
 	    "{\"auths\": {\"h.x\": {\"auth\": \"" ALICE "\"}},"
