@@ -124,6 +124,9 @@ layer_cache_prune(const char *folder, const struct layer_cache_bounds *bounds,
 	layer_cache_sweep(&s.at);
 	layer_cache_sweep_temps(s.at.layers);
 	alone = is_alone(&s);
+	/* Where files cannot be without a name, killed workers leave some. */
+	if (alone)
+		layer_cache_sweep_temps(s.at.blobs);
 	empty_trash(&s, alone, out);
 	out->records = choose_records(&s, bounds);
 	for (size_t i = 0; i < s.n_blobs; i++)

@@ -1,12 +1,13 @@
 """Layers that were made before are not made again, whatever happens."""
 
+import fcntl
 import json
 import os
 import signal
 import time
 
 import quarrytest
-from quarrytest import Base, file_sha256, make_store, read
+from quarrytest import Base, file_sha256, make_store, read, write
 
 
 class CacheBase(Base):
@@ -290,6 +291,22 @@ class TestPrune(CacheBase):
         self.quarry("cache", "prune", "--cache-size", "0")
         self.assertEqual(self.names("layers"), [])
         self.assertEqual(self.names("blobs/sha256"), [])
+
+    def test_what_killed_workers_left(self):
+        """As on a file system where each file has a name."""
+        self.made()
+        temps = [os.path.join(self.folder_of, "blobs/sha256", name)
+                 for name in (".blob-1-0123456789abcdef", ".blob-2-0")]
+        for path, age in zip(temps, (7200, -7200)):
+            write(path, b"x" * 1000)
+            os.utime(path, (time.time() - age,) * 2)
+        with open(os.path.join(self.folder_of, "lock"), "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH)  # as a build that runs
+            self.quarry("cache", "prune")
+            self.assertTrue(os.path.exists(temps[0]))
+        self.quarry("cache", "prune")
+        self.assertEqual([os.path.exists(path) for path in temps],
+                         [False, True])
 
     def test_a_build_trims(self):
         self.made("--cache-size", "1")
