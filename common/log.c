@@ -20,7 +20,7 @@ static struct {
 	pthread_mutex_t lock;
 	const char *program;
 	enum log_level level;
-	void (*sink)(void *arg, const char *line);
+	void (*sink)(void *arg, enum log_level level, const char *line);
 	void *arg;
 } state = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
@@ -38,7 +38,8 @@ log_start(const char *program, enum log_level level)
 }
 
 void
-log_divert(void (*sink)(void *arg, const char *line), void *arg)
+log_divert(
+    void (*sink)(void *arg, enum log_level level, const char *line), void *arg)
 {
 	pthread_mutex_lock(&state.lock);
 	state.sink = sink;
@@ -122,7 +123,7 @@ log_line(enum log_level level, const char *fmt, ...)
 	}
 	log_clean(line);
 	if (state.sink != NULL) {
-		state.sink(state.arg, line);
+		state.sink(state.arg, level, line);
 	} else {
 		len = strlen(line);
 		line[len++] = '\n';

@@ -16,7 +16,8 @@ void log_start(const char *program, enum log_level level);
  * From now on sink gets each line (without newline), one at a time; it must
  * not log.  NULL: stderr again.
  */
-void log_divert(void (*sink)(void *arg, const char *line), void *arg);
+void log_divert(
+    void (*sink)(void *arg, enum log_level level, const char *line), void *arg);
 
 /*
  * For whatever others have named (files, requests, registries' answers) and a

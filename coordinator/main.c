@@ -13,6 +13,8 @@
 #include "command/keygen.h"
 #include "log.h"
 #include "options/options.h"
+#include "progress/json_lines.h"
+#include "progress/progress.h"
 #include "command/plan.h"
 #include "serve/serve.h"
 #include "command/status_command.h"
@@ -73,17 +75,21 @@ int
 main(int argc, char **argv)
 {
 	struct options options = {0};
-	struct err e = ERR_INIT;
-	int rc;
+	struct err e = ERR_INIT, lines = ERR_INIT;
+	int rc, status;
 
 	hold_streams();
 	interrupt_start();
 	log_start("quarry", LOG_INFO);
 	rc = options_parse(argc, argv, &options, &e);
+	if (options.progress == PROGRESS_JSON && json_lines_start(&lines) < 0)
+		log_line(LOG_WARNING, "%s", lines.text);
 	if (rc == 0 && options.verbose)
 		log_start("quarry", LOG_DEBUG);
 	if (rc == 0)
 		rc = run(&options, &e);
 	options_free(&options);
-	return rc < 0 ? fail(&e) : EXIT_SUCCESS;
+	status = rc < 0 ? fail(&e) : EXIT_SUCCESS;
+	json_lines_end();
+	return status;
 }

@@ -15,6 +15,7 @@
 #include "monotime.h"
 #include "options/options.h"
 #include "own.h"
+#include "progress/json_lines.h"
 #include "text/python_json.h"
 
 #define NAME_WIDTH_MAX 48
@@ -279,16 +280,12 @@ batch_summary(const struct batch *b, struct err *e)
 static void
 tell_json(const struct batch_image *image)
 {
-	AUTO(json_file_decrefp) json_t *event = NULL;
-	AUTO(own_freep) char *line = NULL;
+	json_t *error =
+	    image->error == NULL ? json_null() : json_line_text(image->error);
 
-	event = json_pack("{s:s, s:s, s:s, s:o, s:s?}", "event", "image",
+	json_line(json_pack("{s:s, s:s, s:s, s:o, s:o}", "event", "image",
 	    "image", image->title, "status", image->done ? "done" : "failed",
-	    "image_id", digest_value(image, &image->id), "error", image->error);
-	if (event != NULL)
-		line = json_dumps(event, JSON_COMPACT | JSON_ENSURE_ASCII);
-	if (line != NULL)
-		dprintf(STDERR_FILENO, "%s\n", line);
+	    "image_id", digest_value(image, &image->id), "error", error));
 }
 
 void

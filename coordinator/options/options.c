@@ -302,7 +302,7 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     TEXT(FOR_BUILD, "metadata-file", metadata_file),
     TEXT(FOR_WORK | NOT_BATCH, "metrics", metrics),
-    CALL(FOR_BUILD, "progress", required_argument, set_progress),
+    CALL(FOR_WORK, "progress", required_argument, set_progress),
     FLAG(FOR_PLAN | FOR_CACHE | FOR_STATUS | FOR_BATCH, "json", json),
     CALL(FOR_STATUS, "watch", required_argument, set_watch),
     FLAG(FOR_BOTH | FOR_CACHE | FOR_INDEX | FOR_STATUS | FOR_SERVE, "verbose",
@@ -563,6 +563,7 @@ options_parse(int argc, char **argv, struct options *out, struct err *e)
 	    ((o.command == COMMAND_BUILD || o.command == COMMAND_PLAN) &&
 		(options_sort_positionals(&o, e) < 0 ||
 		    options_check_together(&o, e) < 0))) {
+		out->progress = o.progress; /* how this is told */
 		options_free(&o);
 		return -1;
 	}

@@ -335,6 +335,7 @@ static const char serve[] =
 "                          be given several times\n"
 "  --no-require-sigs       take what is not signed\n"
 "  --metrics HOST:PORT     numbers for Prometheus at http://HOST:PORT/metrics\n"
+"  --progress plain|json   how lines are written to standard error\n"
 "\n"
 GENERAL
 "\n"

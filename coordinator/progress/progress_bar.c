@@ -303,12 +303,13 @@ draw(struct progress *p, int64_t now, const char *above)
 }
 
 static void
-on_log(void *arg, const char *line)
+on_log(void *arg, enum log_level level, const char *line)
 {
 	struct progress *p = arg;
 	size_t len = strlen(line);
 	char *grown;
 
+	(void)level;
 	if (pthread_equal(pthread_self(), p->owner)) {
 		draw(p, monotime_ms(), line);
 		return;

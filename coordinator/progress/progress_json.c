@@ -1,33 +1,15 @@
 #include "progress/progress_state.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #include <jansson.h>
 
 #include "digest.h"
 #include "image/image.h"
 #include "output/output.h"
+#include "progress/json_lines.h"
 #include "progress/progress.h"
 
 /* Of a list in a line. */
 #define LIST_MAX 64
-
-/* One JSON line on standard error; takes the object. */
-static void
-emit(json_t *event)
-{
-	char *line = event == NULL
-	    ? NULL
-	    : json_dumps(event,
-		  JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(6));
-
-	if (line != NULL)
-		dprintf(STDERR_FILENO, "%s\n", line);
-	free(line);
-	json_decref(event);
-}
 
 static json_t *
 count(uint64_t n)
@@ -38,7 +20,7 @@ count(uint64_t n)
 void
 progress_json_phase(const struct progress *p)
 {
-	emit(json_pack("{s:s,s:s}", "event", "phase", "phase", p->phase));
+	json_line(json_pack("{s:s,s:s}", "event", "phase", "phase", p->phase));
 }
 
 void
@@ -46,14 +28,14 @@ progress_json_worker(const struct progress *p, size_t worker)
 {
 	const struct seen_worker *w = &p->worker[worker];
 
-	emit(json_pack("{s:s,s:s,s:s}", "event", "worker", "name", w->name,
+	json_line(json_pack("{s:s,s:s,s:s}", "event", "worker", "name", w->name,
 	    "host", p->host[w->host].name));
 }
 
 void
 progress_json_worker_gone(const struct progress *p, size_t worker, bool lost)
 {
-	emit(json_pack("{s:s,s:s,s:b}", "event", "worker_gone", "name",
+	json_line(json_pack("{s:s,s:s,s:b}", "event", "worker_gone", "name",
 	    p->worker[worker].name, "lost", lost));
 }
 
@@ -61,7 +43,7 @@ void
 progress_json_done(const struct progress *p, size_t worker, const char *label,
     uint64_t bytes, double seconds)
 {
-	emit(json_pack("{s:s,s:s,s:s,s:o,s:f,s:o,s:o}", "event", "done",
+	json_line(json_pack("{s:s,s:s,s:s,s:o,s:f,s:o,s:o}", "event", "done",
 	    "layer", label, "worker", progress_worker_name(p, worker), "bytes",
 	    count(bytes), "seconds", seconds, "jobs_done", count(p->jobs_done),
 	    "jobs", count(p->jobs)));
@@ -71,7 +53,7 @@ void
 progress_json_again(const struct progress *p, size_t worker, const char *label,
     uint64_t attempt, const char *why)
 {
-	emit(json_pack("{s:s,s:s,s:s,s:o,s:s}", "event", "again", "layer",
+	json_line(json_pack("{s:s,s:s,s:s,s:o,s:s}", "event", "again", "layer",
 	    label, "worker", progress_worker_name(p, worker), "attempt",
 	    count(attempt), "reason", why));
 }
@@ -79,7 +61,7 @@ progress_json_again(const struct progress *p, size_t worker, const char *label,
 void
 progress_json_audit(const char *label, bool agreed)
 {
-	emit(json_pack("{s:s,s:s,s:b}", "event", "audit", "layer", label,
+	json_line(json_pack("{s:s,s:s,s:b}", "event", "audit", "layer", label,
 	    "agreed", agreed));
 }
 
@@ -137,7 +119,7 @@ void
 progress_json_tell(struct progress *p)
 {
 	progress_count_hosts(p);
-	emit(json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
+	json_line(json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
 	    "event", "progress", "phase", p->phase, "bytes",
 	    count(progress_bytes_now(p)), "bytes_total", count(p->bytes),
 	    "jobs_done", count(p->jobs_done), "jobs", count(p->jobs), "hosts",
@@ -160,8 +142,8 @@ progress_json_summary(
 		progress_text_target(&s->targets[i], text, sizeof(text));
 		json_array_append_new(to, json_string(text));
 	}
-	emit(json_pack("{s:s,s:s,s:s,s:s,s:I,s:o,s:o,s:f,s:o,s:o}", "event",
-	    "summary", "image_id", id, "name", s->image->name, "tag",
+	json_line(json_pack("{s:s,s:s,s:s,s:s,s:I,s:o,s:o,s:f,s:o,s:o}",
+	    "event", "summary", "image_id", id, "name", s->image->name, "tag",
 	    s->image->tag, "layers", (json_int_t)s->image->n_layers, "tar_size",
 	    count(n.tar_size), "size", count(n.size), "seconds", s->seconds,
 	    "to", to, "totals", events_value(p)));

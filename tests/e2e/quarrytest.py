@@ -109,6 +109,13 @@ def wait_for(what, seconds=20, step=0.01):
         time.sleep(step)
 
 
+def events(text):
+    """What --progress json says: each line of it is an event."""
+    found = [json.loads(line) for line in text.splitlines()]
+    assert all(isinstance(e["event"], str) for e in found), text
+    return found
+
+
 class Result:
     def __init__(self, status, stdout, stderr, seconds):
         self.status, self.stdout, self.stderr = status, stdout, stderr

@@ -36,8 +36,7 @@ class BatchBase(Base):
         """(summary, events on standard error)"""
         r = self.quarry(*self.batch_args(file, *args, store=store),
                         "--progress", "json", status=status, **kw)
-        events = [json.loads(line) for line in r.stderr.splitlines()
-                  if line.startswith(b"{")]
+        events = quarrytest.events(r.errors)
         with open(self.path("summary.json"), encoding="utf-8") as f:
             return json.load(f), events
 

@@ -140,6 +140,23 @@ class TestServed(Served):
         self.stop(serve)
         self.end(worker)
 
+    def test_lines_for_programs(self):
+        """Each is a JSON object, of the client and of the server."""
+        self.served()
+        serve = self.serve("--progress", "json", "--verbose")
+        r = self.build(*self.served("--to", "none", "--progress", "json",
+                                    "--verbose"))
+        found = quarrytest.events(r.errors)
+        self.assertEqual(found[-1]["event"], "summary")
+        self.assertTrue([e for e in found if e["event"] == "log" and
+                         "makes 10 layers" in e["text"]])
+        self.build(*self.served("--to", "none", "--progress", "json",
+                                "--server-key", "nothing"), status=2)
+        self.stop(serve)
+        found = quarrytest.events(self.log("serve"))
+        self.assertEqual({e["event"] for e in found}, {"log"})
+        self.assertTrue([e for e in found if "has left" in e["text"]])
+
     def test_failures(self):
         self.served()
         serve = self.serve()

@@ -151,7 +151,7 @@ class TestPlain(Progress):
     def test_json(self):
         r = self.quarry(*self.args(self.slow, "--progress", "json",
                                    "--metadata-file", self.path("m.json")))
-        events = [json.loads(l) for l in r.errors.splitlines()]
+        events = quarrytest.events(r.errors)
         meta = json.loads(quarrytest.read(self.path("m.json")))
         kinds = [e["event"] for e in events]
         self.assertIn("progress", kinds)
@@ -165,7 +165,39 @@ class TestPlain(Progress):
     def test_errors_in_json_mode_are_still_one_line(self):
         r = self.quarry(*self.args(self.small, "--progress", "json",
                                    "--max-layers", "1"), status=2)
-        self.assertIn("layer", r.errors.splitlines()[-1])
+        last = quarrytest.events(r.errors)[-1]
+        self.assertEqual((last["event"], last["level"]), ("log", "error"))
+        self.assertIn("layer", last["text"])
+        self.assertFalse(last["text"].startswith("quarry"))
+
+    def test_wrong_use_in_json_mode(self):
+        for args in (["--progress", "json", "--what"],
+                     ["--progress", "json", "--to", "nowhere:x"],
+                     ["--progress", "json"]):
+            r = self.quarry("build", *args, status=2)
+            last, = quarrytest.events(r.errors)
+            self.assertEqual(last["level"], "error")
+
+    def test_what_others_say_in_json_mode(self):
+        """A worker's own words, which are no JSON and no text at all."""
+        program = self.path("worker")
+        with open(program, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\n"
+                    "printf 'says \\377 \"this\"\\n\\n' >&2\n"
+                    "head -c 5000 /dev/zero | tr '\\0' x >&2\n"
+                    "exec '%s' \"$@\"\n" % quarrytest.WORKER)
+        os.chmod(program, 0o755)
+        r = self.quarry(*self.args(self.small, "--progress", "json",
+                                   "--worker-program", program,
+                                   "--verbose"))
+        found = quarrytest.events(r.errors)
+        self.assertIn("summary", [e["event"] for e in found])
+        said = [e for e in found if e["event"] == "log"]
+        self.assertIn('says ? "this"',
+                      [e["text"] for e in said if "level" not in e])
+        self.assertEqual(sum(e["text"].count("xxxxx") > 0 for e in said
+                             if "level" not in e), 2)
+        self.assertTrue([e for e in said if e.get("level") == "debug"])
 
 
 class TestLost(Progress):
@@ -182,8 +214,9 @@ class TestLost(Progress):
 
     def test_json(self):
         pid, text = self.killed("json")
-        events = [json.loads(l) for l in text.splitlines()
-                  if l.startswith("{")]
+        events = quarrytest.events(text)
+        self.assertTrue([e for e in events if e["event"] == "log" and
+                         "another one takes its place" in e["text"]])
         gone = [e for e in events if e["event"] == "worker_gone"]
         self.assertEqual([(e["lost"], e["name"].split("/")[1])
                           for e in gone], [(True, str(pid))])

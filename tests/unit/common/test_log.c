@@ -115,8 +115,9 @@ test_long(void **state)
 }
 
 static void
-keep(void *arg, const char *line)
+keep(void *arg, enum log_level level, const char *line)
 {
+	(void)level;
 	snprintf(arg, 100, "%s", line);
 }
 

@@ -75,10 +75,11 @@ struct fixture {
 static char logged[16384];
 
 static void
-on_log(void *arg, const char *line)
+on_log(void *arg, enum log_level level, const char *line)
 {
 	size_t len = strlen(logged);
 
+	(void)level;
 	(void)arg;
 	snprintf(logged + len, sizeof(logged) - len, "%s\n", line);
 }

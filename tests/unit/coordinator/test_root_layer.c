@@ -35,8 +35,9 @@ static struct request_directory directories[4];
 static struct request request;
 
 static void
-note_warning(void *arg, const char *line)
+note_warning(void *arg, enum log_level level, const char *line)
 {
+	(void)level;
 	(void)arg;
 	strncat(warnings, line, sizeof(warnings) - strlen(warnings) - 2);
 	strcat(warnings, "\n");
