@@ -145,6 +145,11 @@ metadata_check(const char *file, struct err *e)
 			  e, ERR_USAGE, errno, "--metadata-file %.200s", file);
 	if (file_place(file, &place, &folder, e) < 0)
 		return err_ctx(e, "--metadata-file");
+	if (file_place_mounted(place))
+		return err_set(e, ERR_USAGE, 0,
+		    "--metadata-file %.200s: is a mount point and cannot be "
+		    "replaced",
+		    file);
 	if (access(folder, W_OK | X_OK) < 0)
 		return err_set(e, ERR_USAGE, errno,
 		    "--metadata-file %.200s: folder %.200s", file, folder);

@@ -18,6 +18,8 @@
 #include "own.h"
 #include "process/scratch.h"
 
+#define PLACE_TRIES 8
+
 struct oci_folder {
 	struct scratch *scratch;
 	char *place, *parent;
@@ -48,15 +50,15 @@ static int
 check_place(struct oci_folder *f, struct err *e)
 {
 	AUTO(own_freep) char *mark = NULL;
-	struct statx st;
+	struct stat st;
 
-	if (statx(AT_FDCWD, f->place, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &st) < 0)
+	if (lstat(f->place, &st) < 0)
 		return errno == ENOENT
 		    ? 0
 		    : err_set(e, ERR_USAGE, errno, "%s", f->place);
-	if (!S_ISDIR(st.stx_mode))
+	if (!S_ISDIR(st.st_mode))
 		return err_set(e, ERR_USAGE, 0, "%s is not a folder", f->place);
-	if ((st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0)
+	if (file_place_mounted(f->place))
 		return err_set(e, ERR_USAGE, 0,
 		    "%s is a mount point and cannot be replaced as a whole: "
 		    "name a folder in it",
@@ -246,27 +248,51 @@ replace_in_steps(struct oci_folder *f, struct err *e)
 	return 0;
 }
 
+/* 1: what is at the place is not any more what was found there. */
+static int
+try_in_place(struct oci_folder *f, struct err *e)
+{
+	if (!f->replaces) {
+		if (rename(f->staging, f->place) == 0) {
+			scratch_keep(f->scratch, f->staging);
+			return 0;
+		}
+		return errno == ENOTEMPTY || errno == EEXIST
+		    ? 1
+		    : err_set(e, ERR_FATAL, errno, "rename %s to %s",
+			  f->staging, f->place);
+	}
+	if (renameat2(AT_FDCWD, f->staging, AT_FDCWD, f->place,
+		RENAME_EXCHANGE) == 0) {
+		if (file_place_sync(f->parent, e) < 0)
+			return -1;
+		scratch_remove(f->scratch, f->staging); /* now the old one */
+		return 0;
+	}
+	if (errno == ENOENT)
+		return 1;
+	if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP)
+		return err_set(e, ERR_FATAL, errno, "exchange %s and %s",
+		    f->staging, f->place);
+	return replace_in_steps(f, e);
+}
+
+/* Another build may have put a layout there meanwhile, or taken it away. */
 static int
 put_in_place(struct oci_folder *f, struct err *e)
 {
-	struct scratch *scratch = f->scratch;
+	int rc;
 
-	if (!f->replaces) {
-		if (rename(f->staging, f->place) < 0)
-			return err_set(e, ERR_FATAL, errno, "rename %s to %s",
-			    f->staging, f->place);
-		scratch_keep(scratch, f->staging);
-	} else if (renameat2(AT_FDCWD, f->staging, AT_FDCWD, f->place,
-		       RENAME_EXCHANGE) == 0) {
-		if (file_place_sync(f->parent, e) < 0)
+	for (int try = 0; (rc = try_in_place(f, e)) > 0; try++) {
+		if (try == PLACE_TRIES)
+			return err_set(e, ERR_FATAL, 0,
+			    "%s: others put things there, too", f->place);
+		f->replaces = false;
+		if (check_place(f, e) < 0)
 			return -1;
-		scratch_remove(scratch, f->staging); /* now the old one */
-	} else if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) {
-		return err_set(e, ERR_FATAL, errno, "exchange %s and %s",
-		    f->staging, f->place);
-	} else if (replace_in_steps(f, e) < 0) {
-		return -1;
 	}
+	if (rc < 0)
+		return -1;
 	own_freep(&f->staging);
 	return file_place_sync(f->parent, e);
 }

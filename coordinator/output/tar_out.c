@@ -47,8 +47,14 @@ open_stream(struct tar_out *t, const char *path, struct err *e)
 static int
 open_file(struct tar_out *t, const char *path, struct err *e)
 {
-	if (file_place(path, &t->place, &t->folder, e) < 0 ||
-	    scratch_file(t->scratch, t->folder, &t->temp, &t->fd, e) < 0)
+	if (file_place(path, &t->place, &t->folder, e) < 0)
+		return -1;
+	if (file_place_mounted(t->place))
+		return err_set(e, ERR_USAGE, 0,
+		    "%s is a mount point and cannot be replaced: name a file "
+		    "in a folder that is mounted, or use '-'",
+		    t->place);
+	if (scratch_file(t->scratch, t->folder, &t->temp, &t->fd, e) < 0)
 		return -1;
 	t->mode = file_place_mode(t->place, 0666);
 	return 0;

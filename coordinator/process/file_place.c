@@ -142,6 +142,16 @@ file_place_below(const char *path, const char *folder)
 	return strncmp(place, real, len) == 0 && place[len] == '/';
 }
 
+bool
+file_place_mounted(const char *path)
+{
+	struct statx st;
+
+	return statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &st) ==
+	    0 &&
+	    (st.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
 /* umask(2) tells only by setting, which other threads would notice. */
 static mode_t
 current_umask(void)

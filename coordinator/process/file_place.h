@@ -29,6 +29,9 @@ bool file_place_same(const char *a, const char *b);
 /* Whether path is somewhere below folder, by where symlinks lead. */
 bool file_place_below(const char *path, const char *folder);
 
+/* Whether something is mounted at path itself: nothing is renamed to there. */
+bool file_place_mounted(const char *path);
+
 /* The mode of what is there, or else what wanted is under the umask. */
 mode_t file_place_mode(const char *path, mode_t wanted);
 

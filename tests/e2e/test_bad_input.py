@@ -882,6 +882,23 @@ class TestOutputs(Bad):
         return folder
 
     @need_root()
+    def test_mounted_file(self):
+        """Nothing can be renamed to there: it is known before the work."""
+        inside = self.mount() + "/i"
+        quarrytest.write(inside, b"old")
+        file = quarrytest.write(self.path("file"), b"")
+        p = subprocess.run(["mount", "--bind", inside, file],
+                           capture_output=True)
+        if p.returncode:
+            self.skipTest("needs mount: %r" % p.stderr)
+        self.addCleanup(subprocess.run, ["umount", "-l", file])
+        for to in (["--to", "docker-archive:" + file],
+                   ["--to", "oci-archive:" + file],
+                   ["--to", "none", "--metadata-file", file]):
+            self.with_store(*to, to=None, words="mount point", status=2)
+        self.assertEqual(quarrytest.read(file), b"old")
+
+    @need_root()
     def test_read_only(self):
         self.place(self.mount("ro"), "mnt", "[Rr]ead-only", status=2)
 

@@ -452,6 +452,52 @@ test_oci_replaces(void **state)
 	}
 }
 
+/* Several builds have one place: the last one wins, and none fails. */
+static void
+test_oci_meanwhile(void **state)
+{
+	AUTO(own_freep) char *path = in_folder("out");
+	AUTO(own_freep) char *old = in_folder("out/old");
+	AUTO(own_freep) char *away = in_folder("away");
+	struct output *o[3];
+
+	(void)state;
+	umask(022);
+	o[0] = open_output(OUTPUT_OCI, path);
+	o[1] = open_output(OUTPUT_OCI, path);
+	make_output(o[0]);
+	write_file(old, "x", 1, 0);
+	make_output(o[1]);
+	assert_int_equal(run_python(PYTHON_OCI), 0);
+	/* A layout that was there is gone. */
+	o[2] = open_output(OUTPUT_OCI, path);
+	assert_int_equal(rename(path, away), 0);
+	make_output(o[2]);
+	assert_int_equal(run_python(PYTHON_OCI), 0);
+	for (int i = 0; i < 3; i++)
+		output_free(o[i]);
+}
+
+/* But for what is no layout. */
+static void
+test_oci_in_the_way(void **state)
+{
+	AUTO(own_freep) char *path = in_folder("out");
+	AUTO(own_freep) char *file = in_folder("out/file");
+	AUTO(output_freep) struct output *o = NULL;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	o = open_output(OUTPUT_OCI, path);
+	assert_int_equal(output_layout(o, &image, &e), 0);
+	work(o);
+	assert_int_equal(mkdir(path, 0755), 0);
+	write_file(file, "x", 1, 0);
+	assert_int_equal(output_commit(o, &image, NULL, &e), -1);
+	assert_non_null(strstr(e.text, "other things"));
+	assert_int_equal(access(file, F_OK), 0);
+}
+
 static void
 refused(enum output_kind kind, const char *path, const char *why)
 {
@@ -604,6 +650,8 @@ main(void)
 	    TEST(test_given_up),
 	    TEST(test_oci_new),
 	    TEST(test_oci_replaces),
+	    TEST(test_oci_meanwhile),
+	    TEST(test_oci_in_the_way),
 	    TEST(test_bad_places),
 	    TEST(test_oci_archive),
 	    TEST(test_shared),
