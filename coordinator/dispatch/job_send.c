@@ -47,9 +47,11 @@ send_items(const struct sending *s, struct err *e)
 {
 	AUTO(own_freep) struct layer_item *item = NULL;
 	struct msg m = {.type = MSG_ITEMS};
-	size_t i = 0;
+	size_t i = 0, room = s->job->n < BATCH ? s->job->n : BATCH;
 
-	if ((item = calloc(BATCH, sizeof(*item))) == NULL)
+	if (room == 0)
+		return 0;
+	if ((item = reallocarray(NULL, room, sizeof(*item))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "job");
 	while (i < s->job->n) {
 		size_t n = 0, bytes = 0;
