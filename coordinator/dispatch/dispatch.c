@@ -360,18 +360,20 @@ static int
 catch_up(struct dispatch *d, int64_t *until, struct err *e)
 {
 	int tick = progress_tick(d->progress, monotime_ms());
-	int64_t probe, answer;
+	int64_t probe, answer, shown;
 
 	come_round(d);
 	if (dispatch_locality_tick(d, &answer, e) < 0 || settle(d, e) < 0)
 		return -1;
-	dispatch_status_tick(d);
+	shown = dispatch_status_tick(d);
 	probe = dispatch_shared_tick(d);
 	*until = monotime_ms() + 1000;
 	if (probe < *until)
 		*until = probe;
 	if (answer < *until)
 		*until = answer;
+	if (shown < *until)
+		*until = shown;
 	if (tick >= 0 && monotime_ms() + tick < *until)
 		*until = monotime_ms() + tick;
 	/* Before the build begins it is not asked what is next. */

@@ -268,7 +268,7 @@ take_outcome(struct dispatch *d, const struct blob_outcome *o, struct err *e)
 	if (o->err.kind != ERR_NONE)
 		return pull_failed(d, p, t, &pull, o, e);
 	if (!is_shared(t, pull.attempt))
-		d->seen.bytes_pulled += pull.result.size;
+		dispatch_status_add(&d->seen.bytes_pulled, pull.result.size);
 	return dispatch_accept(d, pull.worker, pull.name, t, pull.attempt,
 	    &pull.result.digest, &pull.result, e);
 }

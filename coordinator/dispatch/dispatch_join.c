@@ -11,6 +11,7 @@
 #include "log.h"
 #include "own.h"
 #include "progress/progress.h"
+#include "progress/status.h"
 #include "protocol.h"
 
 /* How often workers tell how far they are. */
@@ -41,6 +42,29 @@ refuse(const struct dispatch *d, const struct dispatch_from *from,
 	return 0;
 }
 
+/*
+ * What logs and metrics call it: nobody else who is here is called so, not
+ * even one of another container with the same host name and number.
+ */
+static void
+name_peer(
+    const struct dispatch *d, struct peer *p, const struct msg_hello *hello)
+{
+	char name[sizeof(p->name)];
+	size_t len;
+
+	snprintf(name, sizeof(name), "%.40s/%llu", hello->host,
+	    (unsigned long long)hello->pid);
+	status_name(p->name, sizeof(p->name), name);
+	len = strlen(p->name);
+	for (size_t i = 0; i < d->n_peers; i++)
+		if (strcmp(d->peer[i].name, p->name) == 0) {
+			snprintf(p->name + len, sizeof(p->name) - len, "#%zu",
+			    dispatch_worker_index(p->worker) + 1);
+			return;
+		}
+}
+
 static int
 peer_new(struct dispatch *d, const struct dispatch_from *from,
     const struct msg_hello *hello, struct err *e)
@@ -57,8 +81,8 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 
 	if (peer_reserve(d, e) < 0)
 		return -1;
-	snprintf(p->name, sizeof(p->name), "%.40s/%llu", hello->host,
-	    (unsigned long long)hello->pid);
+	p->worker = peer_worker_id(d);
+	name_peer(d, p, hello);
 	memcpy(p->instance, hello->instance, sizeof(p->instance));
 	if (from->via == d->link &&
 	    local_workers_ready(d->local, (pid_t)hello->pid))
@@ -66,7 +90,6 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 	if (from->via == d->remote &&
 	    blob_fetch_worker(d->fetch, p->name, p->link.key, p->token, e) < 0)
 		return -1;
-	new.worker = peer_worker_id(d);
 	p = peer_add(d, &new);
 	d->room += p->room;
 	if (dispatch_locality_joined(d, p, e) < 0)

@@ -17,6 +17,8 @@
 #include "protocol.h"
 
 #define PART_STEP_MS 20
+/* Caches that break off have a NAR sent again; it is shorter than its tar. */
+#define FETCHED_MOST 4
 
 void
 peer_gone(struct dispatch *d, struct peer *p, const char *why)
@@ -130,7 +132,7 @@ job_done(struct dispatch *d, struct worker_id worker, const char *name,
 	job->result = *r;
 	snprintf(job->worker, sizeof(job->worker), "%s", name);
 	if (!job->spec->measure)
-		d->seen.bytes_made += r->tar_size;
+		dispatch_status_add(&d->seen.bytes_made, r->tar_size);
 	job->seconds = (double)(dispatch_now(d) - t->started) / 1000;
 	progress_job_end(d->progress, dispatch_worker_index(worker),
 	    (size_t)t->id.v, job->label, r->tar_size, job->seconds, true);
@@ -211,6 +213,24 @@ take_made(struct dispatch *d, struct peer *p, struct task *t,
 	return 0;
 }
 
+/* Once, by who was asked for it. */
+static void
+take_fetched(struct dispatch *d, const struct peer *p, const struct task *t,
+    const struct msg_done *m)
+{
+	uint64_t bytes = m->result.fetched;
+
+	if (bytes == 0 ||
+	    !sched_fetched(d->sched, dispatch_now(d), p->worker, t->id,
+		m->attempt, bytes, (int64_t)(m->result.fetch_us / 1000)))
+		return;
+	/* Nor more than can be of what became that layer. */
+	if (bytes / FETCHED_MOST > m->result.tar_size)
+		bytes = FETCHED_MOST * m->result.tar_size;
+	dispatch_status_add(&d->seen.bytes_fetched, bytes);
+	progress_fetched(d->progress, bytes);
+}
+
 static int
 on_done(
     struct dispatch *d, struct peer *p, const struct msg_done *m, struct err *e)
@@ -224,11 +244,7 @@ on_done(
 		    : 0;
 	if (!check_result(d, p, t, m->attempt, false, &m->result))
 		return 0;
-	d->seen.bytes_fetched += m->result.fetched;
-	progress_fetched(d->progress, m->result.fetched);
-	if (m->result.fetched > 0)
-		sched_fetched(d->sched, p->worker, m->result.fetched,
-		    (int64_t)(m->result.fetch_us / 1000));
+	take_fetched(d, p, t, m);
 	return take_made(d, p, t, m, e);
 }
 

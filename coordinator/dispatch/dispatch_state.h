@@ -55,7 +55,7 @@ struct peer {
 	bool fetches;	/* it has binary caches */
 	struct peer_stock *stock; /* which store paths it has, or not yet */
 	struct worker_id worker;  /* also its index in the progress display */
-	char name[64];
+	char name[64];		  /* "HOST/PID" or "HOST/PID#N" */
 	size_t slots;
 	size_t room;		 /* for jobs: 0 while it drains */
 	pid_t local;		 /* its process if it is a local one, else 0 */
@@ -346,12 +346,14 @@ int dispatch_locality_have(struct dispatch *d, struct peer *p,
 
 /*
  * dispatch_status.c.  show: hands the metrics a snapshot; tick: if it is time
- * for one.  run_ends: before the run's scheduler goes.
+ * for one, and when it will be.  run_ends: before the run's scheduler goes.
  */
 void dispatch_status_open(struct dispatch *d, const struct dispatch_config *c);
 void dispatch_status_show(struct dispatch *d);
-void dispatch_status_tick(struct dispatch *d);
+int64_t dispatch_status_tick(struct dispatch *d);
 void dispatch_status_run_ends(struct dispatch *d);
+/* What workers say adds up to no more than JSON can hold. */
+void dispatch_status_add(uint64_t *sum, uint64_t n);
 
 /*
  * dispatch_load.c: entries of a job that has none, made before it is sent and

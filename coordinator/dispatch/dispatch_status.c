@@ -24,6 +24,12 @@ dispatch_status_open(struct dispatch *d, const struct dispatch_config *c)
 	status_name(d->seen.command, sizeof(d->seen.command), command);
 }
 
+void
+dispatch_status_add(uint64_t *sum, uint64_t n)
+{
+	*sum = n > INT64_MAX - *sum ? INT64_MAX : *sum + n;
+}
+
 static void
 add_counts(struct sched_counts *to, const struct sched_counts *n)
 {
@@ -117,11 +123,17 @@ dispatch_status_show(struct dispatch *d)
 	metrics_update(d->metrics, monotime_ms(), &s);
 }
 
-void
+int64_t
 dispatch_status_tick(struct dispatch *d)
 {
-	if (d->metrics != NULL && metrics_due(d->metrics, monotime_ms()))
-		dispatch_status_show(d);
+	int64_t now = monotime_ms();
+
+	if (d->metrics == NULL)
+		return INT64_MAX;
+	if (now < metrics_due(d->metrics))
+		return metrics_due(d->metrics);
+	dispatch_status_show(d);
+	return now + METRICS_MS;
 }
 
 void

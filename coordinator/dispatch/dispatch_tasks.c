@@ -118,11 +118,11 @@ task_failed(
 {
 	const struct dispatch_job *job = t->job;
 
+	sched_give_up(d->sched, dispatch_now(d), t->id);
 	if (d->hooks.failed == NULL) {
 		*e = *why;
 		return -1;
 	}
-	sched_cancel(d->sched, dispatch_now(d), t->id);
 	if (d->open)
 		forget(d, t);
 	d->news = true;

@@ -313,10 +313,10 @@ metrics_url(const struct metrics *m)
 	return m->url;
 }
 
-bool
-metrics_due(const struct metrics *m, int64_t now)
+int64_t
+metrics_due(const struct metrics *m)
 {
-	return now - m->updated >= METRICS_MS;
+	return m->updated + METRICS_MS;
 }
 
 void

@@ -36,8 +36,8 @@ void metrics_stop(struct metrics *m);
 /* "http://HOST:PORT/metrics", with the port that was free; the metrics' own. */
 const char *metrics_url(const struct metrics *m);
 
-/* Whether it is time for another snapshot; and it is handed in, and emptied. */
-bool metrics_due(const struct metrics *m, int64_t now);
+/* When another snapshot is wanted, ms; and it is handed in, and emptied. */
+int64_t metrics_due(const struct metrics *m);
 void metrics_update(struct metrics *m, int64_t now, struct status *s);
 
 #endif

@@ -119,13 +119,13 @@ progress_totals(struct progress *p, size_t jobs, uint64_t bytes)
 	p->bytes = bytes;
 }
 
-/* "HOST/PID": HOST; what is no such name is one itself. */
+/* "HOST/PID" or "HOST/PID#N": HOST; what is no such name is one itself. */
 static void
 host_name(const char *worker, char out[static PROGRESS_NAME_MAX])
 {
 	const char *slash = strrchr(worker, '/');
 	bool whole = slash == NULL || slash[1] == '\0' ||
-	    slash[1 + strspn(slash + 1, "0123456789")] != '\0';
+	    slash[1 + strspn(slash + 1, "0123456789#")] != '\0';
 
 	snprintf(out, PROGRESS_NAME_MAX, "%.*s",
 	    whole ? PROGRESS_NAME_MAX : (int)(slash - worker), worker);

@@ -200,14 +200,27 @@ sched_audit(struct scheduler *s, struct job_id job, struct err *e)
 	return 0;
 }
 
-void
-sched_cancel(struct scheduler *s, int64_t now, struct job_id job)
+static void
+close_open(
+    struct scheduler *s, int64_t now, struct job_id job, enum job_state state)
 {
 	const struct job *j = job_find(s, job.v);
 
 	assert(j != NULL);
 	if (j->state == JOB_QUEUED || j->state == JOB_LEASED)
-		job_close(s, now, job.v, JOB_LEFT);
+		job_close(s, now, job.v, state);
+}
+
+void
+sched_cancel(struct scheduler *s, int64_t now, struct job_id job)
+{
+	close_open(s, now, job, JOB_LEFT);
+}
+
+void
+sched_give_up(struct scheduler *s, int64_t now, struct job_id job)
+{
+	close_open(s, now, job, JOB_FAILED);
 }
 
 size_t

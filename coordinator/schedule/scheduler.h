@@ -122,7 +122,8 @@ struct sched_config {
 #define SCHED_POSTPONED_MAX 8 /* then workers set aside are tried again */
 #define SCHED_POSTPONED_AUDIT_MAX 3
 #define SCHED_STRAGGLE_MS 5000
-#define SCHED_BANDWIDTH 100000 /* bytes/ms, until anybody's is known */
+#define SCHED_BANDWIDTH 100000	     /* bytes/ms, until anybody's is known */
+#define SCHED_BANDWIDTH_MAX 12500000 /* that anybody can have */
 #define SCHED_HOLD_MS 60000
 #define SCHED_HOLD_LEAST_MS 1000
 #define SCHED_HELD_MIN 64
@@ -197,6 +198,9 @@ void sched_measures(struct scheduler *s, struct job_id job);
 /* Nobody wants the job any more; one that has ended stays as it is. */
 void sched_cancel(struct scheduler *s, int64_t now, struct job_id job);
 
+/* The same for one that cannot be had, whoever tries: it has failed. */
+void sched_give_up(struct scheduler *s, int64_t now, struct job_id job);
+
 /*
  * The job has ended, and nobody will ask for it: what it had is used again, and
  * late answers are SCHED_UNKNOWN.
@@ -235,9 +239,13 @@ void sched_worker_drain(
 /* One that was set aside gets jobs again. */
 void sched_worker_use(struct scheduler *s, struct worker_id worker);
 
-/* It fetched so many bytes in so long: what its bandwidth is taken from. */
-void sched_fetched(
-    struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
+/*
+ * For that attempt it says that it fetched so many bytes in so long: what its
+ * bandwidth is taken from.  Longer than the attempt has taken, or faster than
+ * SCHED_BANDWIDTH_MAX, it cannot have been.  False: it does not have it.
+ */
+bool sched_fetched(struct scheduler *s, int64_t now, struct worker_id worker,
+    struct job_id job, uint64_t attempt, uint64_t bytes, int64_t ms);
 
 /*
  * It works that fast: told before its first job is done, of the run before.

@@ -112,7 +112,8 @@ sched_worker_count(const struct scheduler *s, struct worker_id worker,
 	    .failures = w->failures,
 	};
 	if (w->rate.ms > 0)
-		out->rate = (uint64_t)(w->rate.bytes / w->rate.ms * 1000);
+		out->rate =
+		    (uint64_t)whole_ms(w->rate.bytes / w->rate.ms * 1000);
 	for (size_t i = 0; i < w->n_leases; i++)
 		if (w->lease[i].started == NOT_STARTED)
 			out->waiting++;

@@ -242,8 +242,9 @@ compare(struct scheduler *s, int64_t now, uint64_t id, struct worker_id worker,
 	bool open = j->state == JOB_QUEUED || j->state == JOB_LEASED;
 
 	if (!digest_equal(&j->fingerprint, fingerprint)) {
+		/* Which one is right nobody knows. */
 		if (open)
-			job_close(s, now, id, JOB_DONE);
+			job_close(s, now, id, JOB_FAILED);
 		return SCHED_DIFFERS;
 	}
 	if (!open || worker.v == j->by.v)

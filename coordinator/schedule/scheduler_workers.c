@@ -235,16 +235,28 @@ sched_worker_back(struct scheduler *s, int64_t now, struct worker_id worker,
 	}
 }
 
-void
-sched_fetched(
-    struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms)
+bool
+sched_fetched(struct scheduler *s, int64_t now, struct worker_id worker,
+    struct job_id job, uint64_t attempt, uint64_t bytes, int64_t ms)
 {
 	struct worker *w = worker_find(s, worker);
+	const struct lease *lease = w == NULL ? NULL : lease_find(w, job.v);
+	uint64_t most;
 
-	if (w == NULL)
-		return;
+	if (lease == NULL || lease->attempt != attempt)
+		return false;
+	if (lease->started == NOT_STARTED)
+		return true;
+	if (ms > now - lease->started)
+		ms = now - lease->started;
+	if (ms < 1)
+		ms = 1;
+	most = (uint64_t)ms * SCHED_BANDWIDTH_MAX;
+	if (bytes > most)
+		bytes = most;
 	rate_add(&w->bandwidth, bytes, ms);
 	rate_add(&s->bandwidth, bytes, ms);
+	return true;
 }
 
 void

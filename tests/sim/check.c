@@ -227,7 +227,8 @@ check_done(struct check *c, uint64_t id, uint64_t job, uint64_t attempt,
 		j->digest = digest;
 		j->state = j->audit ? AUDITED : DONE;
 	} else if (j->state == AUDITED && verdict != SCHED_DUPLICATE) {
-		j->state = DONE;
+		j->differs = verdict == SCHED_DIFFERS;
+		j->state = j->differs ? FAILED : DONE;
 	}
 }
 
@@ -602,7 +603,7 @@ check_end(const struct check *c)
 
 		if (is_open(j) || j->accepted > 1 ||
 		    (j->state == DONE) !=
-			(j->accepted == 1 && j->state != LEFT))
+			(j->accepted == 1 && j->state != LEFT && !j->differs))
 			check_breach(c, "job %zu has no right end", i);
 	}
 }

@@ -32,6 +32,7 @@ struct check_lease {
 struct check_job {
 	uint64_t weight;
 	bool audit, local;	/* local: it may be held back */
+	bool differs;		/* its audit did, so it failed */
 	bool measures;		/* it is counted apart */
 	bool unable[CHECK_IDS]; /* who can never do it */
 	enum check_state { OPEN, AUDITED, DONE, FAILED, LEFT } state;

@@ -22,6 +22,7 @@
 #include "link.h"
 #include "monotime.h"
 #include "progress/progress.h"
+#include "progress/status.h"
 #include "protocol.h"
 #include "process/scratch.h"
 
@@ -44,7 +45,7 @@ struct fixture {
 	struct dispatch *d;
 	size_t done, failed;
 	char why[ERR_TEXT_MAX];
-	struct worker w[2];
+	struct worker w[6];
 	size_t n_workers;
 };
 
@@ -92,14 +93,14 @@ start(struct fixture *f, unsigned audit)
 }
 
 static void
-add_worker(struct fixture *f)
+add_worker_of(struct fixture *f, const char *host, uint64_t pid)
 {
 	struct worker *w = &f->w[f->n_workers++];
 	struct msg hello = {.type = MSG_HELLO,
 	    .hello = {.protocol = PROTOCOL_VERSION,
 		.program = QUARRY_VERSION,
-		.host = "scripted",
-		.pid = f->n_workers,
+		.host = host,
+		.pid = pid,
 		.slots = 2,
 		.gzip = "g",
 		.zstd = "z",
@@ -114,6 +115,12 @@ add_worker(struct fixture *f)
 		err_clear(&e);
 		usleep(1000);
 	}
+}
+
+static void
+add_worker(struct fixture *f)
+{
+	add_worker_of(f, "scripted", f->n_workers + 1);
 }
 
 static void
@@ -325,6 +332,30 @@ cancelled_job_is_nobodys(void **state)
 	dispatch_cancel(f->d, id);
 }
 
+/* Containers are all called alike, and are their process 1. */
+static void
+names_are_distinct(void **state)
+{
+	static const char *const host[] = {"pod", "pod", "pod\n", "pod?",
+	    "a-pod-with-a-name-that-is-cut-behind-this-1",
+	    "a-pod-with-a-name-that-is-cut-behind-this-2"};
+	const size_t n = sizeof(host) / sizeof(host[0]);
+	struct fixture *f = *state;
+	struct status s;
+
+	start(f, 0);
+	for (size_t i = 0; i < n; i++)
+		add_worker_of(f, host[i], 1);
+	while (dispatch_room(f->d) < 3 * n)
+		turn(f);
+	assert_int_equal(dispatch_status(f->d, &s, &e), 0);
+	assert_int_equal(s.n_workers, n);
+	for (size_t i = 1; i < n; i++)
+		assert_true(strcmp(s.worker[i - 1].name, s.worker[i].name) < 0);
+	assert_non_null(strstr(s.worker[0].name, "a-pod-"));
+	status_clear(&s);
+}
+
 int
 main(void)
 {
@@ -334,6 +365,8 @@ main(void)
 	    cmocka_unit_test_setup_teardown(audits_come_first, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		cancelled_job_is_nobodys, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		names_are_distinct, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

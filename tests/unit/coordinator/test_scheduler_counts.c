@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "schedule/scheduler_state.h"
 #include "scheduler_script.h"
 
 static const struct job_id job0 = {0};
@@ -118,6 +119,95 @@ a_failure_for_good_is_no_retry(void **state)
 	assert_int_equal(n.ended[SCHED_END_FAILED], 1);
 	assert_int_equal(n.retried[SCHED_END_FAILED], 0);
 	sched_free(s);
+}
+
+/* It has one end, and that is no good one. */
+static void
+an_audit_that_differs_has_failed(void **state)
+{
+	struct scheduler *s = make();
+	struct sched_counts n;
+
+	(void)state;
+	add(s, 1);
+	assert_int_equal(sched_audit(s, job0, &e), 0);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	expect_send(s, 0, 0, SCHED_FIRST, 0);
+	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+	expect_send(s, 0, 1, SCHED_AUDIT, 0);
+	assert_int_equal(done(s, 1, 0, 2, &two), SCHED_DIFFERS);
+	sched_give_up(s, 0, job0);
+	n = count(s);
+	assert_int_equal(n.differs, 1);
+	assert_int_equal(n.failed, 1);
+	assert_int_equal(n.done, 0);
+	assert_int_equal(n.left, 0);
+	sched_free(s);
+}
+
+/* What nobody can have is not what nobody wants. */
+static void
+given_up_is_failed(void **state)
+{
+	struct scheduler *s = make();
+	struct sched_counts n;
+
+	(void)state;
+	for (int i = 0; i < 3; i++)
+		add(s, 3 - i);
+	up(s, 0, 0, 1);
+	expect_send(s, 0, 0, SCHED_FIRST, 0);
+	sched_give_up(s, 0, job0);
+	sched_give_up(s, 0, job0);
+	sched_give_up(s, 0, (struct job_id){1});
+	sched_cancel(s, 0, (struct job_id){2});
+	sched_give_up(s, 0, (struct job_id){2});
+	expect(s, 0, SCHED_CANCEL, 0, 0);
+	n = count(s);
+	assert_int_equal(n.failed, 2);
+	assert_int_equal(n.left, 1);
+	assert_int_equal(n.running, 0);
+	assert_int_equal(n.queued, 0);
+	assert_int_equal(n.ended[SCHED_END_CANCELLED], 1);
+	assert_int_equal(sched_open(s), 0);
+	sched_free(s);
+}
+
+/* bytes/ms */
+static double
+bandwidth_after(uint64_t worker, uint64_t attempt, uint64_t bytes, int64_t ms)
+{
+	struct scheduler *s = make();
+	double all;
+
+	add(s, 1);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	expect_send(s, 0, 0, SCHED_FIRST, 0);
+	sched_fetched(
+	    s, 1000, (struct worker_id){worker}, job0, attempt, bytes, ms);
+	all = s->bandwidth.ms > 0 ? s->bandwidth.bytes / s->bandwidth.ms : 0;
+	sched_free(s);
+	return all;
+}
+
+/* What is known of links is everybody's, and not for one to spoil. */
+static void
+fetching_is_believed_within_reason(void **state)
+{
+	(void)state;
+	assert_true(bandwidth_after(0, 1, 500000, 500) == 1000);
+	/* Faster than anything, or slower than it can have been. */
+	assert_true(
+	    bandwidth_after(0, 1, INT64_MAX, 1000) == SCHED_BANDWIDTH_MAX);
+	assert_true(bandwidth_after(0, 1, INT64_MAX, 0) == SCHED_BANDWIDTH_MAX);
+	assert_true(bandwidth_after(0, 1, 500000, INT64_MAX) == 500);
+	assert_true(bandwidth_after(0, 1, 500000, -1) == 500000);
+	/* Nobody asked it. */
+	assert_true(bandwidth_after(0, 2, 500000, 500) == 0);
+	assert_true(bandwidth_after(1, 1, 500000, 500) == 0);
+	assert_true(bandwidth_after(7, 1, 500000, 500) == 0);
 }
 
 static void
@@ -253,6 +343,9 @@ main(void)
 	    cmocka_unit_test(lease_that_is_over),
 	    cmocka_unit_test(a_failure_for_good_is_no_retry),
 	    cmocka_unit_test(audits_agree_or_are_skipped),
+	    cmocka_unit_test(an_audit_that_differs_has_failed),
+	    cmocka_unit_test(given_up_is_failed),
+	    cmocka_unit_test(fetching_is_believed_within_reason),
 	    cmocka_unit_test(a_copy_that_loses),
 	    cmocka_unit_test(measures_are_counted_apart),
 	    cmocka_unit_test(workers),

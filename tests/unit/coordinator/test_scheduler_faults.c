@@ -464,8 +464,6 @@ locality_waits_no_longer_than_the_transfer(void **state)
 	assert_int_equal(sched_deadline(s), 4000);
 	expect_nothing(s, 3999);
 	expect(s, 4000, SCHED_SEND, 3, 2);
-	/* A link that is known to be slow counts. */
-	sched_fetched(s, (struct worker_id){2}, MB, 1000);
 	sched_free(s);
 }
 
