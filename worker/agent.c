@@ -25,6 +25,7 @@
 #include "protocol.h"
 #include "shared_answer.h"
 #include "store_answer.h"
+#include "supervisor.h"
 
 /* The ends of jobs and of the last message, together within a second. */
 #define STOP_MS 500
@@ -76,6 +77,15 @@ say_hello(struct agent *a, struct err *e)
 	return rc < 0 ? -1 : 0;
 }
 
+static void
+tell_status(const struct agent *a, const char *what)
+{
+	char text[320];
+
+	snprintf(text, sizeof(text), "%s %.250s", what, a->options->endpoint);
+	supervisor_status(text);
+}
+
 static int
 say_draining(struct agent *a, struct err *e)
 {
@@ -109,6 +119,8 @@ take_welcome(struct agent *a, const struct msg_welcome *m, struct err *e)
 		return -1;
 	a->beat_ms = (int64_t)m->beat_ms;
 	a->next_beat = monotime_ms() + a->beat_ms;
+	if (a->state != AGENT_READY)
+		tell_status(a, "Works for the coordinator at");
 	a->state = AGENT_READY;
 	return a->draining ? say_draining(a, e) : 0;
 }
@@ -137,6 +149,7 @@ next_build(struct agent *a, const char *why, struct err *e)
 	}
 	log_line(LOG_INFO, "%s: %s; waiting for the next build",
 	    a->options->endpoint, why);
+	tell_status(a, "Waits for a coordinator at");
 	agent_forget_jobs(a);
 	a->session = 0;
 	return start_again(a, e);
@@ -366,6 +379,7 @@ take_signal(struct agent *a, struct err *e)
 
 	if (read(a->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return 0;
+	supervisor_stopping();
 	if (a->draining || a->options->drain_ms == 0)
 		return leave(a, e);
 	log_line(LOG_INFO, "leaving: %zu jobs are finished or handed back",
@@ -422,6 +436,7 @@ patience(const struct agent *a)
 		if (job->state == JOB_FINISHED)
 			sooner(&until, now + RETRY_MS);
 	sooner(&until, now + HELLO_MS);
+	sooner(&until, supervisor_watchdog(now));
 	return until > now ? (int)(until - now) : 0;
 }
 
@@ -566,8 +581,11 @@ agent_run(const struct agent_options *options, struct err *e)
 	struct agent a = {.options = options, .signal_fd = -1};
 	int rc;
 
-	if ((rc = agent_open(&a, e)) == 0)
+	if ((rc = agent_open(&a, e)) == 0) {
+		/* Its coordinator may come much later. */
+		supervisor_ready(NULL);
 		rc = agent_loop(&a, e);
+	}
 	agent_close(&a);
 	return rc;
 }

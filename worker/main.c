@@ -10,6 +10,7 @@
 #include "err.h"
 #include "log.h"
 #include "memory_room.h"
+#include "supervisor.h"
 #include "worker_options.h"
 
 /*
@@ -76,8 +77,10 @@ main(int argc, char **argv)
 	if (rc == 0 && o.parent != 0)
 		rc = die_with(o.parent, &e);
 	/* Of a local worker quarry decides how many slots it has. */
-	if (rc == 0 && o.parent == 0)
+	if (rc == 0 && o.parent == 0) {
+		supervisor_start();
 		check_memory(o.agent.slots);
+	}
 	if (rc == 0)
 		rc = agent_run(&o.agent, &e);
 	if (rc < 0)

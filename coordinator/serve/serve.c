@@ -24,6 +24,7 @@
 #include "process/scratch.h"
 #include "serve/serve_cache.h"
 #include "serve/serve_state.h"
+#include "supervisor.h"
 
 /* Our own descriptors, beside one for each worker and three for a client. */
 #define DESCRIPTORS 64
@@ -161,6 +162,16 @@ start(struct serve *s, struct err *e)
 	return serve_clients_open(s, e);
 }
 
+static void
+tell_ready(const struct serve *s)
+{
+	char text[320];
+
+	snprintf(text, sizeof(text), "Clients may come to %.250s",
+	    link_endpoint(s->link));
+	supervisor_ready(text);
+}
+
 /* In the reverse order; clients are told first. */
 static void
 stop(struct serve *s)
@@ -222,7 +233,7 @@ loop(struct serve *s, struct err *e)
 
 	s->looked = serve_now(s);
 	while (read(s->signal_fd, &info, sizeof(info)) < 0) {
-		int64_t until = monotime_ms() + 1000;
+		int64_t until = monotime_ms() + 1000, watch_at;
 		bool busy;
 
 		come_round(s);
@@ -233,12 +244,16 @@ loop(struct serve *s, struct err *e)
 			until = s->beat_at + s->stood;
 		if (serve_queue_deadline(s->queue) < until - s->stood)
 			until = serve_queue_deadline(s->queue) + s->stood;
+		watch_at = supervisor_watchdog(monotime_ms());
+		if (watch_at < until)
+			until = watch_at;
 		if (busy)
 			until = 0;
 		if (dispatch_turn(s->dispatch, fds, 3, until, e) < 0)
 			return -1;
 	}
 	log_line(LOG_INFO, "ends: %s", strsignal((int)info.ssi_signo));
+	supervisor_stopping();
 	return 0;
 }
 
@@ -251,12 +266,15 @@ serve_run(const struct options *options, struct err *e)
 
 	TAILQ_INIT(&s.clients);
 	TAILQ_INIT(&s.checks);
+	supervisor_start();
 	rc = take_key(&s, &key, e) < 0 || start(&s, e) < 0 ? -1 : 0;
 	if (s.key != NULL)
 		curve_key_clear(&key); /* the sockets have it */
 	s.key = NULL;
-	if (rc == 0)
+	if (rc == 0) {
+		tell_ready(&s);
 		rc = loop(&s, e);
+	}
 	stop(&s);
 	return rc;
 }

@@ -19,6 +19,7 @@
 #include "monotime.h"
 #include "options/options.h"
 #include "own.h"
+#include "supervisor.h"
 #include "dispatch/zap.h"
 
 #define BEAT_MS 1000
@@ -94,11 +95,10 @@ serve_clients_close(struct serve *s)
 	s->ctx = NULL;
 }
 
-void
-serve_clients_reload(void *serve)
+static void
+reload(struct serve *s)
 {
 	AUTO(key_list_freep) struct key_list *list = NULL;
-	struct serve *s = serve;
 	struct serve_client *c;
 	struct err e = ERR_INIT;
 
@@ -117,6 +117,15 @@ serve_clients_reload(void *serve)
 		    "client %s: its key is not listed any more", c->name);
 		c->lost = true;
 	}
+}
+
+/* Workers' keys were read before it. */
+void
+serve_clients_reload(void *serve)
+{
+	supervisor_reloading();
+	reload(serve);
+	supervisor_ready(NULL);
 }
 
 /* The clients. */

@@ -99,7 +99,7 @@ let
     wantedBy = [ "multi-user.target" ];
     unitConfig.StartLimitIntervalSec = 0;
     serviceConfig = {
-      Type = "exec";
+      Type = "notify";
       ExecStart = lib.concatStringsSep " " (arguments name w);
       LoadCredential = [
         "key:${w.keyFile}"

@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 
 import quarrytest
 import workers
@@ -263,6 +264,129 @@ class TestServe(Systemd):
             self.assertIn(b"connect", used)
             self.assertEqual({u.decode() for u in used} - allowed(
                 self, SERVE), set())
+
+
+class TestNotify(Systemd):
+    """What systemd hears of Type=notify, by a socket of the test's own."""
+
+    def listen_for(self, name):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(s.close)
+        s.bind("\0" + name[1:] if name[0] == "@" else name)
+        s.settimeout(120)
+        self.socket, self.heard = s, []
+        return dict(self.env, NOTIFY_SOCKET=name)
+
+    def hear(self, line):
+        """What came, and with it this line."""
+        while True:
+            lines = self.socket.recv(4096).decode().splitlines()
+            self.heard.append(lines)
+            if line in lines:
+                return lines
+
+    def serve(self, env, *more):
+        port = workers.free_ports(2)
+        self.clients = "tcp://127.0.0.1:%d" % port
+        return self.start("serve", "--clients", self.clients, "--cache",
+                          self.path("cache"), *more, env=env)
+
+    def test_units(self):
+        for unit in NAME, SERVE:
+            self.assertEqual(setting("Type", unit), "notify")
+            self.assertEqual(setting("NotifyAccess", unit), "main")
+
+    def test_server(self):
+        for name in "key", "client":
+            self.quarry("keygen", self.path(name))
+        p = self.serve(self.listen_for(self.path("notify")), "--key",
+                       self.path("key"), "--clients-keys",
+                       self.path("client.pub"))
+        lines = self.hear("READY=1")
+        self.assertIn("STATUS=Clients may come to " + self.clients, lines)
+        socket.create_connection(("127.0.0.1", int(
+            self.clients.rsplit(":", 1)[1]))).close()
+        p.send_signal(signal.SIGHUP)
+        lines = self.hear("RELOADING=1")
+        self.assertRegex(lines[1], r"^MONOTONIC_USEC=\d+$")
+        self.hear("READY=1")
+        p.terminate()
+        self.hear("STOPPING=1")
+        self.assertEqual(self.finish(p).status, 0)
+        # Its workers are not the service.
+        self.assertEqual(len([h for h in self.heard if "READY=1" in h]), 2)
+        self.assertNotIn(["WATCHDOG=1"], self.heard)
+
+    def test_worker(self):
+        """Ready without a coordinator; its status says when there is one."""
+        store = make_store.small_store(self.path("store"))
+        self.keys()
+        env = self.listen_for("@quarry-test-%d" % os.getpid())
+        worker = self.start(
+            "--connect", self.endpoint, "--server-key",
+            self.path("coordinator.pub"), "--key", self.path("worker"),
+            "--spool", self.path(), program=[quarrytest.WORKER], env=env)
+        self.hear("READY=1")
+        self.remote_build(
+            "--name", "x", "--closure", self.closure_file(store),
+            "--store-root", store.root, "--to", "none")
+        self.hear("STATUS=Works for the coordinator at " + self.endpoint)
+        self.hear("STATUS=Waits for a coordinator at " + self.endpoint)
+        worker.terminate()
+        self.hear("STOPPING=1")
+        self.assertEqual(self.finish(worker).status, 0)
+
+    def test_watchdog(self):
+        env = self.listen_for(self.path("notify"))
+        server = self.serve(dict(env, WATCHDOG_USEC="200000"))
+        for _ in range(3):
+            self.hear("WATCHDOG=1")
+        # One that hangs says nothing.
+        server.send_signal(signal.SIGSTOP)
+        self.finish_reading(server)
+        self.socket.settimeout(2)
+        with self.assertRaises(TimeoutError):
+            self.hear("WATCHDOG=1")
+        self.socket.settimeout(120)
+        server.send_signal(signal.SIGCONT)
+        self.hear("WATCHDOG=1")
+        server.terminate()
+        self.assertEqual(self.finish(server).status, 0)
+        worker = self.start(
+            "--connect", "tcp://127.0.0.1:9", "--connect-without-keys",
+            program=[quarrytest.WORKER],
+            env=dict(env, WATCHDOG_USEC="200000"))
+        for _ in range(3):
+            self.hear("WATCHDOG=1")
+        worker.terminate()
+        self.assertEqual(self.finish(worker).status, 0)
+
+    def finish_reading(self, p):
+        """What was said before it stood still."""
+        self.assertTrue(quarrytest.wait_for(lambda: read(
+            "/proc/%d/stat" % p.pid).rsplit(b") ", 1)[1][:1] == b"T", 120))
+        self.socket.setblocking(False)
+        try:
+            while self.socket.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def test_nobody_listens(self):
+        """Or there is no socket of that name, or it is another's watchdog."""
+        for name in self.path("nothing"), "vsock:2:1234", "/" + 200 * "x":
+            p = self.serve(dict(self.env, NOTIFY_SOCKET=name,
+                                WATCHDOG_USEC="1000000"))
+            self.assertTrue(quarrytest.wait_for(self.workers, 120))
+            p.terminate()
+            self.assertEqual(self.finish(p).status, 0)
+        p = self.serve(dict(self.listen_for(self.path("notify")),
+                            WATCHDOG_USEC="1000", WATCHDOG_PID="1"))
+        self.hear("READY=1")
+        p.terminate()
+        self.hear("STOPPING=1")
+        self.assertNotIn(["WATCHDOG=1"], self.heard)
+        self.assertEqual(self.finish(p).status, 0)
 
 
 def allowed(self, unit=NAME):
