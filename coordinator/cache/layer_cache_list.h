@@ -54,8 +54,9 @@ int layer_cache_prune(const char *folder,
     struct err *e);
 
 /*
- * Reads and hashes every blob; what is damaged is removed, record and blob.
- * told: of each, with its path.
+ * Looks whether each record has its blob, whole; deep: reads and hashes every
+ * blob, of which some have no record.  What is damaged is removed, record and
+ * blob, and counts.  told: of each, with its path.
  */
 int layer_cache_verify(const char *folder, bool deep,
     void (*told)(const char *path, const char *what), size_t *good, size_t *bad,

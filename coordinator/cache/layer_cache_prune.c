@@ -190,8 +190,10 @@ layer_cache_verify(const char *folder, bool deep,
 
 		digest_hex(&s.blob[i].digest, name);
 		what = damage(s.at.blobs, name, &s.blob[i].digest);
-		if (what != NULL)
-			condemn(&s, &s.blob[i], told, what);
+		if (what == NULL)
+			continue;
+		condemn(&s, &s.blob[i], told, what);
+		*bad += !s.blob[i].known; /* else its records count */
 	}
 	for (size_t i = 0; i < s.list.n; i++) {
 		const struct layer_cache_entry *l = &s.list.entry[i];

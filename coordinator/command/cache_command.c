@@ -42,7 +42,7 @@ print_json(
 	json_t *root;
 	int rc;
 
-	for (size_t i = 0; i < list->n; i++) {
+	for (size_t i = list->n; i-- > 0;) {
 		const struct layer_cache_entry *l = &list->entry[i];
 		char key[DIGEST_HEX_LEN + 1], digest[DIGEST_TEXT_SIZE];
 		char diff_id[DIGEST_TEXT_SIZE];

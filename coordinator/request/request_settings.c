@@ -68,16 +68,25 @@ set_config(struct request_in *in, const json_t *v, struct err *e)
 	return 0;
 }
 
+/* Digits, perhaps behind a '-': strtoll takes more than that. */
+static bool
+whole_number(const char *text, long long *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoll(text, &end, 10);
+	return (*text == '-' || (*text >= '0' && *text <= '9')) &&
+	    end != text && *end == '\0' && errno == 0;
+}
+
 static int
 parse_seconds(const char *text, struct iso_time *out, struct err *e)
 {
 	long long v;
-	char *end;
 
-	errno = 0;
-	v = strtoll(text + 1, &end, 10);
-	if (end == text + 1 || *end != '\0' || errno != 0 ||
-	    v < ISO_TIME_FIRST || v > ISO_TIME_LAST)
+	if (!whole_number(text + 1, &v) || v < ISO_TIME_FIRST ||
+	    v > ISO_TIME_LAST)
 		return err_set(e, ERR_USAGE, 0,
 		    "'%.80s': @ must be followed by seconds since 1970, in the "
 		    "years 1 to 9999",
@@ -139,15 +148,10 @@ request_settings_id(const json_t *value, uint64_t *out, struct err *e)
 {
 	const char *text = json_string_value(value);
 	long long v = json_integer_value(value);
-	char *end;
 
-	if (text != NULL) {
-		errno = 0;
-		v = strtoll(text, &end, 10);
-		if (end == text || *end != '\0' || errno != 0)
-			return err_set(e, ERR_USAGE, 0,
-			    "'%.40s' is not a whole number", text);
-	}
+	if (text != NULL && !whole_number(text, &v))
+		return err_set(
+		    e, ERR_USAGE, 0, "'%.40s' is not a whole number", text);
 	if (v < 0 || (unsigned long long)v > ID_MAX)
 		return err_set(e, ERR_USAGE, 0, "%lld is not in 0 to %llu", v,
 		    (unsigned long long)ID_MAX);
@@ -444,7 +448,6 @@ static json_t *
 text_value(unsigned types, const char *text)
 {
 	long long v;
-	char *end;
 
 	if (types & STRING)
 		return json_string_nocheck(text);
@@ -453,11 +456,7 @@ text_value(unsigned types, const char *text)
 			return json_true();
 		return strcmp(text, "false") == 0 ? json_false() : NULL;
 	}
-	errno = 0;
-	v = strtoll(text, &end, 10);
-	if (end == text || *end != '\0' || errno != 0)
-		return NULL;
-	return json_integer(v);
+	return whole_number(text, &v) ? json_integer(v) : NULL;
 }
 
 int

@@ -220,6 +220,20 @@ class TestDamage(CacheBase):
         _, made = self.made()
         self.assertEqual(len(made), 1)
 
+    def test_deep_without_a_record(self):
+        self.made()
+        blob = self.blobs()[0]
+        for name in self.names("layers"):
+            path = os.path.join(self.folder_of, "layers", name)
+            if os.path.basename(blob).encode() in read(path):
+                os.unlink(path)
+        self.quarry("cache", "verify", "--deep")
+        with open(blob, "r+b") as f:
+            f.seek(50)
+            f.write(b"?" * 8)
+        self.quarry("cache", "verify", "--deep", status=1)
+        self.assertFalse(os.path.exists(blob))
+
     def test_folder_that_cannot_be_used(self):
         with open(self.path("file"), "w"):
             pass
@@ -269,6 +283,8 @@ class TestPrune(CacheBase):
         listed = json.loads(r.stdout)
         self.assertEqual(len(listed["layers"]), n)
         self.assertTrue(all(l["good"] for l in listed["layers"]))
+        used = [l["used"] for l in listed["layers"]]
+        self.assertEqual(used, sorted(used, reverse=True))
         old = listed["layers"][0]["key"]
         temp = os.path.join(self.folder_of, "layers", ".half-written")
         with open(temp, "w"):

@@ -325,6 +325,9 @@ static const struct {
     {"{\"uid\": -1}", "uid: -1 is not in 0 to 4294967294"},
     {"{\"uid\": 4294967295}", "is not in 0 to 4294967294"},
     {"{\"gid\": \"x\"}", "gid: 'x' is not a whole number"},
+    {"{\"gid\": \" 5\"}", "gid: ' 5' is not a whole number"},
+    {"{\"gid\": \"+5\"}", "gid: '+5' is not a whole number"},
+    {"{\"created\": \"@ 5\"}", "must be followed by seconds"},
     {"{\"gid\": []}", "gid: a whole number is wanted, not an array"},
     {"{\"uname\": \"\"}", "uname: is empty"},
     {"{\"gname\": \"a\\nb\"}", "gname: holds a control character"},
@@ -392,6 +395,7 @@ bad_command_line(void **state)
 	    {{.max_layers = "ten"},
 		"--max-layers: a whole number is wanted, "
 		"not 'ten'"},
+	    {{.max_layers = "+5"}, "--max-layers: a whole number"},
 	    {{.max_layers = "0"}, "--max-layers: 0 is not in 1 to 65536"},
 	    {{.max_layers = "1000000000"}, "--max-layers: 1000000000 is not"},
 	    {{.max_layers = "99999999999999999999"}, "--max-layers"},
