@@ -439,6 +439,7 @@ run_start(struct dispatch *d, bool open, struct err *e)
 	};
 
 	d->open = open;
+	memset(d->postponed, 0, sizeof(d->postponed));
 	d->looked = dispatch_now(d);
 	return sched_new(&config, &d->sched, e);
 }

@@ -284,20 +284,19 @@ on_fail(struct dispatch *d, const struct peer *p, const struct msg_fail *m)
 }
 
 static void
-on_postpone(
-    struct dispatch *d, const struct peer *p, const struct msg_postpone *m)
+on_postpone(struct dispatch *d, struct peer *p, const struct msg_postpone *m)
 {
 	struct task *t = dispatch_task_of(d, m->job);
 
 	if (t == NULL)
 		return;
-	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu is handed back: %s",
-	    p->name, t->job->label, (unsigned long long)m->attempt, m->text);
+	if (sched_postpone(
+		d->sched, dispatch_now(d), p->worker, t->id, m->attempt))
+		dispatch_postponed(d, p, t, m->text);
 	job_ended(d, p->worker, t);
 	dispatch_audit_end(d, p->worker, t->id, m->attempt);
 	/* The next one that makes it again need not keep it. */
 	t->no_copy |= t->done;
-	sched_postpone(d->sched, dispatch_now(d), p->worker, t->id, m->attempt);
 }
 
 static void

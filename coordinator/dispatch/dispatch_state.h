@@ -8,8 +8,8 @@
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
  * command start them; dispatch_locality.c asks who has which store paths;
- * dispatch_status.c says how things are, dispatch_audit.c what differs where
- * two results do.  For these alone.
+ * dispatch_status.c says how things are, dispatch_postponed.c what is waited
+ * for, dispatch_audit.c what differs where two results do.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -61,6 +61,7 @@ struct peer {
 	pid_t local;		 /* its process if it is a local one, else 0 */
 	bool left;		 /* it said so */
 	uint64_t rate;		 /* bytes/s, in a run before; 0: none */
+	int64_t postponed;	 /* when it was said why it did, ms; or 0 */
 	uint64_t done, failures; /* in runs before */
 };
 
@@ -80,6 +81,14 @@ struct task {
 	 */
 	bool shared[SCHED_ATTEMPTS_KNOWN];
 };
+
+/* A job that workers had no room for. */
+struct postponed {
+	struct job_id job;
+	int64_t since, told; /* ms; told: 0: not yet */
+	unsigned times;	     /* 0: there is none */
+};
+#define DISPATCH_POSTPONED 64 /* of them at once are remembered */
 
 struct dispatch {
 	struct progress *progress;
@@ -140,6 +149,7 @@ struct dispatch {
 	size_t n_pulls;
 	size_t
 	    n_differ; /* pulls of results that differ: no end before theirs */
+	struct postponed postponed[DISPATCH_POSTPONED];
 	struct audit_copy *audit_copies;
 	char *audit_folder; /* for copies, or NULL: not made yet */
 	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
@@ -354,6 +364,13 @@ int64_t dispatch_status_tick(struct dispatch *d);
 void dispatch_status_run_ends(struct dispatch *d);
 /* What workers say adds up to no more than JSON can hold. */
 void dispatch_status_add(uint64_t *sum, uint64_t n);
+
+/*
+ * dispatch_postponed.c: tells why p handed the job back, and of jobs that
+ * nobody has room for.
+ */
+void dispatch_postponed(
+    struct dispatch *d, struct peer *p, const struct task *t, const char *why);
 
 /*
  * dispatch_load.c: entries of a job that has none, made before it is sent and

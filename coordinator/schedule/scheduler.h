@@ -280,7 +280,8 @@ enum sched_verdict sched_done(struct scheduler *s, int64_t now,
     const struct digest *fingerprint);
 void sched_fail(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt, enum err_kind kind, const char *text);
-void sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
+/* False: it does not have it. */
+bool sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt);
 
 /* The next thing to do at `now`, if any; call until it says false. */

@@ -307,7 +307,7 @@ sched_fail(struct scheduler *s, int64_t now, struct worker_id worker,
 	job_failed(s, now, job.v, w, kind, text);
 }
 
-void
+bool
 sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt)
 {
@@ -317,7 +317,7 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 	uint64_t limit;
 
 	if (lease == NULL || lease->attempt != attempt)
-		return;
+		return false;
 	w->silent_at = now + s->config.silent_ms;
 	j = job_at(s, job.v);
 	limit = j->weight;
@@ -334,4 +334,5 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 	job_again(s, now, job.v);
 	if (j->postponed % SCHED_POSTPONED_MAX == 0)
 		workers_use_all(s);
+	return true;
 }

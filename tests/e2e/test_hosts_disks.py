@@ -1,7 +1,9 @@
-"""Disks of workers that are full or broken, stores that lack or changed."""
+"""Disks and memory of workers that are full, disks that are broken, stores that
+lack or changed."""
 
 import os
 import random
+import re
 import shutil
 
 import hosts
@@ -34,6 +36,13 @@ class Noise(HostsBase):
         return store
 
 
+    def wait_said(self, pattern):
+        """By the coordinator."""
+        self.assertTrue(quarrytest.wait_for(
+            lambda: re.search(pattern, self.log(self.c)), hosts.PATIENCE, 0.05),
+            "never said %r:\n%s" % (pattern, self.log(self.c)))
+
+
 class SmallSpools(Noise):
     def small_spool(self, host, size):
         spool = self.path("spool-" + host.name)
@@ -64,16 +73,58 @@ class TestFull(SmallSpools):
         self.same(self.coordinate(out="again"), out="again")
 
     def test_on_all(self):
-        """Nobody has room: it waits until somebody has."""
+        """Nobody has room: it says so, and waits until somebody has."""
         for h in self.hosts:
             self.worker(h, spool=self.small_spool(h, "8m"))
         p = self.coordinate()
-        self.assertIsNone(quarrytest.wait_for(
-            lambda: p.poll() is not None, 5))
+        for h in self.hosts:
+            self.wait_said(r"worker %s/\d+ has no room for layer .*: spool .* "
+                           r"has \d+ MiB free, \d+ MiB are wanted" % h.name)
+        self.wait_said(r"layer .* has waited for room for \d+ s: workers have "
+                       r"handed it back \d+ times, the last was w\d/\d+: spool "
+                       r".* has \d+ MiB free")
+        self.assertIsNone(p.poll())
         for h in self.hosts:
             h.run("mount", "-o", "remount,size=2g", self.path(
                 "spool-" + h.name))
         self.same(p)
+
+
+class TestLittleMemory(Noise):
+    """Of three slots one has memory: what it cannot do beside goes back."""
+
+    layers, size, encoding = 8, 16 << 20, "gzip"
+
+    def small_worker(self, host, mib):
+        """The host alone sees that so much is left."""
+        meminfo = self.path("meminfo-" + host.name)
+        quarrytest.write(meminfo, "MemTotal: 8000000 kB\n"
+                         "MemAvailable: %d kB\n" % (mib << 10))
+        host.run("mount", "--bind", meminfo, "/proc/meminfo")
+        return self.worker(host, "--slots", "3")
+
+    def said(self, host, mib):
+        self.wait_said(r"worker %s/\d+ has no room for layer .*: %d MiB of "
+                       r"memory are left, \d+ MiB are wanted for this job and "
+                       r"\d others" % (host.name, mib))
+
+    def test_on_one(self):
+        self.small_worker(self.hosts[0], 36)
+        self.worker(self.hosts[1])
+        layers = self.same(self.coordinate())
+        self.said(self.hosts[0], 36)
+        self.assertIn("w1", layers)
+        self.assertIn("w2", layers)
+
+    def test_on_all(self):
+        """It goes on: what runs alone always may."""
+        for i, h in enumerate(self.hosts):
+            self.small_worker(h, 34 + i)
+        self.same(self.coordinate())
+        for i, h in enumerate(self.hosts):
+            self.said(h, 34 + i)
+        for h in self.hosts:
+            self.assertNotIn("failed", self.log(h))
 
 
 class TestFullWhileWriting(SmallSpools):
