@@ -70,6 +70,17 @@ build_cache_helps(const struct options *o)
 	    build_cache_encoding(o).kind == ENCODING_NONE;
 }
 
+/* Nobody asked for the default folder, and a build can do without. */
+static int
+go_without(const struct options *o, struct err *e)
+{
+	if (o->cache_dir != NULL || e->kind != ERR_USAGE)
+		return -1;
+	log_line(LOG_WARNING, "%s: no layer is kept", e->text);
+	err_clear(e);
+	return 0;
+}
+
 int
 build_cache_new(
     const struct options *options, struct build_cache **out, struct err *e)
@@ -84,7 +95,7 @@ build_cache_new(
 	c->look = build_cache_helps(options);
 	if (layer_cache_open(options->cache_dir, &c->cache, e) < 0) {
 		free(c);
-		return -1;
+		return go_without(options, e);
 	}
 	*out = c;
 	return 0;

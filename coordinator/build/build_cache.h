@@ -19,7 +19,7 @@ struct layer_result;
 struct layer_spec;
 struct options;
 
-/* *out NULL: this build has none. */
+/* *out NULL: this build has none, or the default one cannot be used. */
 int build_cache_new(
     const struct options *options, struct build_cache **out, struct err *e);
 void build_cache_free(struct build_cache *c);

@@ -245,6 +245,22 @@ class TestDamage(CacheBase):
         self.assertEqual(os.listdir(self.path("out")), [])
 
 
+    def test_default_folder_that_cannot_be_used(self):
+        """Nobody asked for it: the image is made all the same."""
+        self.made()
+        image = self.image()
+        for env in ({"HOME": "/proc/none"}, {"HOME": ""},
+                    {"XDG_CACHE_HOME": self.closure_file(self.store)}):
+            r = self.quarry(
+                "build", "--progress", "none", "--name", "x", "--closure",
+                self.closure_file(self.store), "--store-root",
+                self.store.root, "--to", "oci:out/j", "--encoding", "gzip",
+                env=dict(self.env, **env))
+            self.assertRegex(r.errors, "^quarry: warning: layer cache: "
+                             "[^\n]*: no layer is kept\n$")
+            self.assertEqual(self.image("out/j"), image)
+
+
 class TestKilled(CacheBase):
     def test_what_was_finished_is_kept(self):
         """SIGKILL at any moment: no layer is lost, none is believed early."""
