@@ -25,9 +25,11 @@ struct http {
 	/* Of the exchange that is on. */
 	const struct http_request *request;
 	struct http_answer *answer;
-	uint64_t sent; /* of the body */
-	int sys;       /* what failed here: errno */
+	uint64_t sent;	/* of the body */
+	int sys;	/* what failed here: errno */
+	size_t headers; /* bytes of its headers, and what follows its body */
 	bool too_large, no_memory, refused, cancelled;
+	bool enough;	/* of a refusal's body */
 	bool begun;	/* to write into the request's file */
 	bool misplaced; /* another part of it came than was asked for */
 };
@@ -79,6 +81,11 @@ take_header(char *data, size_t one, size_t len, void *arg)
 	const char *colon;
 
 	(void)one;
+	/* libcurl keeps them all, and what follows a body need not end. */
+	if ((h->headers += len) > HTTP_HEADERS_MAX) {
+		h->too_large = true;
+		return 0;
+	}
 	/* The answer that counts is the last one, after 100 or a proxy's. */
 	if (len > 5 && strncasecmp(data, "HTTP/", 5) == 0) {
 		forget_headers(h->answer);
@@ -172,8 +179,10 @@ take_body(char *data, size_t one, size_t len, void *arg)
 	}
 	if (take > room)
 		take = room;
-	if (take == 0)
-		return len;
+	if (room == 0) {
+		h->enough = true; /* it may have no end */
+		return 0;
+	}
 	if ((more = realloc(a->body, a->len + take + 1)) == NULL) {
 		h->no_memory = true;
 		return 0;
@@ -465,7 +474,9 @@ http_do(struct http *h, const struct http_request *r, struct http_answer *out,
 	h->answer = out;
 	h->sent = 0;
 	h->sys = 0;
+	h->headers = 0;
 	h->too_large = h->no_memory = h->refused = h->cancelled = false;
+	h->enough = false;
 	h->begun = h->misplaced = false;
 	h->why[0] = '\0';
 	code = set_request(h, &headers) ? curl_easy_perform(h->easy)
@@ -478,7 +489,8 @@ http_do(struct http *h, const struct http_request *r, struct http_answer *out,
 	 * An answer before all was sent is an answer: a refusal, or what was
 	 * there already.
 	 */
-	if (code != CURLE_OK && (code != CURLE_SEND_ERROR || out->status < 400))
+	if (code != CURLE_OK && !h->enough &&
+	    (code != CURLE_SEND_ERROR || out->status < 400))
 		return no_answer(h, code, e);
 	if (curl_easy_getinfo(
 		h->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &size) == CURLE_OK)

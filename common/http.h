@@ -22,8 +22,12 @@ struct sha256;
 #define HTTP_CONNECT_MS 10000
 /* So long without a byte either way, and the exchange has failed. */
 #define HTTP_STALL_S 60
-/* Bytes: of a header's value, of a body, and of one that says what is wrong. */
+/*
+ * Bytes: of a header's value, of all headers, of a body, and of one that says
+ * what is wrong (its rest is left).
+ */
 #define HTTP_HEADER_MAX ((size_t)16 << 10)
+#define HTTP_HEADERS_MAX ((size_t)256 << 10)
 #define HTTP_ANSWER_MAX ((size_t)8 << 20)
 #define HTTP_REFUSAL_MAX ((size_t)16 << 10)
 #define HTTP_URL_MAX ((size_t)16 << 10)

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,7 @@ add_file(struct http_tls *t, const char *path, struct err *e)
 	if (f == NULL || fstat(fileno(f), &st) < 0)
 		return err_set(e, ERR_USAGE, errno, "%s", path);
 	if (!S_ISREG(st.st_mode) ||
-	    (size_t)st.st_size > AUTHORITIES_MAX - t->len)
+	    (uint64_t)st.st_size + t->len > AUTHORITIES_MAX)
 		return err_set(
 		    e, ERR_USAGE, 0, "%s: no file of certificates", path);
 	more = realloc(t->authorities, t->len + (size_t)st.st_size + 2);
@@ -83,9 +84,14 @@ add_client(
 	if (t->client_cert != NULL)
 		return err_set(e, ERR_USAGE, 0,
 		    "%s: more than one client certificate", folder);
-	if (asprintf(&t->client_cert, "%s/%s", folder, name) < 0 ||
-	    asprintf(&t->client_key, "%s/%.*s.key", folder, stem, name) < 0)
-		return err_set(e, ERR_USAGE, errno, "%s", folder);
+	if (asprintf(&t->client_cert, "%s/%s", folder, name) < 0) {
+		t->client_cert = NULL;
+		return err_set(e, ERR_USAGE, ENOMEM, "%s", folder);
+	}
+	if (asprintf(&t->client_key, "%s/%.*s.key", folder, stem, name) < 0) {
+		t->client_key = NULL;
+		return err_set(e, ERR_USAGE, ENOMEM, "%s", folder);
+	}
 	if (access(t->client_key, R_OK) < 0)
 		return err_set(e, ERR_USAGE, errno, "%s, the key of %s",
 		    t->client_key, name);

@@ -15,6 +15,8 @@
 
 #define BUFFER_SIZE ((size_t)256 << 10)
 #define REDIRECTS_MAX 5L
+/* Bytes: of all headers of a try, and what may follow a body. */
+#define HEADERS_MAX ((size_t)256 << 10)
 /* Between tries: doubled each time; a server may ask for more. */
 #define BACKOFF_MS 250
 #define BACKOFF_MAX_MS 5000
@@ -37,10 +39,23 @@ struct http_get {
 	int resumes;
 	int64_t waited_ms;   /* since stall_bytes was last reached */
 	uint64_t wait_bytes; /* what came meanwhile */
+	size_t headers;	     /* bytes of this try's */
 	size_t fill;
 	uint8_t *buffer;
 	char why[CURL_ERROR_SIZE];
 };
+
+/* Only counted: libcurl keeps them all, and trailers without an end. */
+static size_t
+take_header(char *data, size_t one, size_t len, void *arg)
+{
+	struct http_get *h = arg;
+
+	(void)data;
+	(void)one;
+	h->headers += len;
+	return h->headers > HEADERS_MAX ? 0 : len;
+}
 
 /* Takes all or nothing of what came. */
 static size_t
@@ -74,6 +89,8 @@ set_options(struct http_get *h)
 #define SET(option, value)                                                     \
 	if (curl_easy_setopt(h->easy, option, value) != CURLE_OK)              \
 	return false
+	SET(CURLOPT_HEADERFUNCTION, take_header);
+	SET(CURLOPT_HEADERDATA, h);
 	SET(CURLOPT_WRITEFUNCTION, take_body);
 	SET(CURLOPT_WRITEDATA, h);
 	SET(CURLOPT_ERRORBUFFER, h->why);
@@ -176,11 +193,13 @@ perform(struct http_get *h, struct err *e)
 static int
 fill(struct http_get *h, struct err *e)
 {
-	for (;;) {
-		int64_t start;
+	/* What comes and is no body, for ever, is waited for as silence is. */
+	int64_t before = h->waited_ms, start = monotime_ms();
 
+	for (;;) {
 		if (check_cancel(h, e) < 0 || perform(h, e) < 0)
 			return -1;
+		h->waited_ms = before + monotime_ms() - start;
 		if (h->wait_bytes >= HTTP_GET_STALL_BYTES) {
 			h->wait_bytes = 0;
 			h->waited_ms = 0;
@@ -191,11 +210,9 @@ fill(struct http_get *h, struct err *e)
 			return err_set(e, ERR_RETRY, 0,
 			    "sent only %u bytes in %d s",
 			    (unsigned)h->wait_bytes, HTTP_GET_STALL_MS / 1000);
-		start = monotime_ms();
 		if (curl_multi_poll(h->multi, NULL, 0, POLL_MS, NULL) !=
 		    CURLM_OK)
 			return curl_failed(e);
-		h->waited_ms += monotime_ms() - start;
 	}
 }
 
@@ -203,6 +220,8 @@ fill(struct http_get *h, struct err *e)
 static int
 transfer_failed(const struct http_get *h, struct err *e)
 {
+	if (h->headers > HEADERS_MAX)
+		return err_set(e, ERR_RETRY, 0, "its headers do not end");
 	return err_set(e, ERR_RETRY, 0, "%.150s",
 	    h->why[0] != '\0' ? h->why : curl_easy_strerror(h->code));
 }
@@ -247,6 +266,7 @@ start(struct http_get *h, struct err *e)
 	h->done = h->paused = false;
 	h->code = CURLE_OK;
 	h->fill = 0;
+	h->headers = 0;
 	h->waited_ms = 0;
 	h->wait_bytes = 0;
 	h->why[0] = '\0';
