@@ -15,6 +15,7 @@
 #include "err.h"
 #include "http_get.h"
 #include "own.h"
+#include "xz_stream.h"
 
 #define BUFFER_SIZE ((size_t)256 << 10)
 
@@ -30,7 +31,7 @@ static const struct {
 	const char *name;
 } filters[] = {
     [NAR_NONE] = {NULL, ARCHIVE_FILTER_NONE, "none"},
-    [NAR_XZ] = {archive_read_support_filter_xz, ARCHIVE_FILTER_XZ, "xz"},
+    [NAR_XZ] = {NULL, ARCHIVE_FILTER_XZ, "xz"}, /* see xz_stream.h */
     [NAR_ZSTD] = {archive_read_support_filter_zstd, ARCHIVE_FILTER_ZSTD,
 	"zstd"},
     [NAR_GZIP] = {archive_read_support_filter_gzip, ARCHIVE_FILTER_GZIP,
@@ -44,11 +45,17 @@ struct cache_fetch {
 	struct http_get *http;	 /* made at the first use */
 	bool over_http;		 /* what is open now */
 	int fd;			 /* or this is */
-	struct archive *archive; /* decompresses; NULL for none */
+	struct archive *archive; /* decompresses, */
+	struct xz_stream *xz;	 /* or this does; NULL, both: nothing has to */
 	uint64_t raw, raw_max;	 /* bytes that came, and may come */
 	uint64_t size, nar_size; /* bytes decompressed, and of the NAR */
 	struct err err;		 /* what the archive's read failed with */
 	uint8_t *buffer;
+	/* With xz: what came and is not used yet, and what was made of it. */
+	const uint8_t *in;
+	size_t n_in, n_made;
+	bool in_ended, xz_ended;
+	uint8_t *made;
 };
 
 int
@@ -75,6 +82,7 @@ cache_fetch_free(struct cache_fetch *f)
 	cache_fetch_close(f);
 	http_get_free(f->http);
 	free(f->buffer);
+	free(f->made);
 	free(f);
 }
 
@@ -91,6 +99,8 @@ cache_fetch_close(struct cache_fetch *f)
 	if (f->archive != NULL)
 		archive_read_free(f->archive);
 	f->archive = NULL;
+	xz_stream_free(f->xz);
+	f->xz = NULL;
 	own_closep(&f->fd);
 	if (f->http != NULL)
 		http_get_close(f->http);
@@ -209,6 +219,49 @@ archive_failed(struct cache_fetch *f, struct err *e)
 	    why != NULL ? why : "damaged");
 }
 
+/* The next bytes that xz makes; n_made stays 0 at their end. */
+static int
+fill_from_xz(struct cache_fetch *f, struct err *e)
+{
+	size_t used;
+
+	while (f->n_made == 0 && !f->xz_ended) {
+		if (f->n_in == 0 && !f->in_ended) {
+			if (read_raw(f, &f->in, &f->n_in, e) < 0)
+				return -1;
+			f->in_ended = f->n_in == 0;
+		}
+		if (xz_stream_run(f->xz, f->in, f->n_in, &used, f->made,
+			BUFFER_SIZE, &f->n_made, &f->xz_ended, e) < 0)
+			return -1;
+		f->in += used;
+		f->n_in -= used;
+	}
+	return 0;
+}
+
+/* With its first bytes: what is no xz is found out here. */
+static int
+open_xz(struct cache_fetch *f, struct err *e)
+{
+	if (f->made == NULL && (f->made = malloc(BUFFER_SIZE)) == NULL)
+		return err_set(e, ERR_RETRY, errno, "cache");
+	f->n_in = f->n_made = 0;
+	f->in_ended = f->xz_ended = false;
+	return xz_stream_new(&f->xz, e) < 0 ? -1 : fill_from_xz(f, e);
+}
+
+static int
+read_xz(struct cache_fetch *f, const uint8_t **data, size_t *len, struct err *e)
+{
+	if (fill_from_xz(f, e) < 0)
+		return -1;
+	*data = f->made;
+	*len = f->n_made;
+	f->n_made = 0;
+	return 0;
+}
+
 int
 cache_fetch_open(struct cache_fetch *f, const char *url,
     enum nar_compression compression, uint64_t nar_size, bool *found,
@@ -223,6 +276,8 @@ cache_fetch_open(struct cache_fetch *f, const char *url,
 		return -1;
 	if (!*found || compression == NAR_NONE)
 		return 0;
+	if (compression == NAR_XZ)
+		return open_xz(f, e);
 	if ((f->archive = archive_read_new()) == NULL)
 		return err_set(e, ERR_RETRY, ENOMEM, "decompression");
 	/* A program of the system as a filter is not what is wanted. */
@@ -250,7 +305,10 @@ cache_fetch_read(
 	int rc;
 
 	*len = 0;
-	if (f->archive == NULL) {
+	if (f->xz != NULL) {
+		if (read_xz(f, data, len, e) < 0)
+			return -1;
+	} else if (f->archive == NULL) {
 		if (read_raw(f, data, len, e) < 0)
 			return -1;
 	} else {

@@ -43,6 +43,7 @@ let
       pkgs.libmicrohttpd
       pkgs.msgpack-c
       pkgs.openssl
+      pkgs.xz
       pkgs.zeromq
       pkgs.zstd
     ] ++ lib.optional tests pkgs.cmocka;

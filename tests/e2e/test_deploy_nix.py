@@ -19,7 +19,7 @@ PACKAGES = {"libzmq": "zeromq", "msgpack-c": "msgpack-c",
             "libarchive": "libarchive", "libcrypto": "openssl",
             "jansson": "jansson", "libzstd": "zstd",
             "libdeflate": "libdeflate", "libcurl": "curl",
-            "libmicrohttpd": "libmicrohttpd"}
+            "libmicrohttpd": "libmicrohttpd", "liblzma": "xz"}
 # Of the unit alone: what a NixOS module has by options of its own.
 UNIT_ONLY = {"Environment", "EnvironmentFile", "Description", "Documentation",
              "Wants", "After", "AssertPathExists", "StartLimitIntervalSec",
