@@ -49,6 +49,7 @@ batch_end(struct batch *b)
 		batch_paths_free(b->paths[i]);
 	free(b->paths);
 	batch_sources_free(b->sources);
+	batch_bases_free(b->bases);
 	blob_places_free(b->places);
 	output_free(b->to_cache);
 	layer_cache_free(b->cache);
@@ -86,7 +87,8 @@ open_all(struct batch *b, struct err *e)
 	if (metadata != NULL && metadata_check(metadata, e) < 0)
 		return -1;
 	if (blob_places_new(&b->places, e) < 0 ||
-	    batch_sources_new(&b->sources, e) < 0)
+	    batch_sources_new(&b->sources, e) < 0 ||
+	    batch_bases_new(&b->bases, e) < 0)
 		return -1;
 	b->push = b->options->registry;
 	b->push.places = b->places;
@@ -112,6 +114,7 @@ find_encoding(struct batch *b)
 static int
 make_images(struct batch *b, struct err *e)
 {
+	batch_bases_fetch(b);
 	if (!find_encoding(b))
 		return 0;
 	if (batch_jobs_make(b, e) < 0 ||

@@ -227,12 +227,12 @@ plan_one(struct batch *b, uint32_t i, struct err *e)
 	const struct base_source base = {
 	    .name = image->request->from_image,
 	    .architecture = image->request->architecture,
+	    .push = &b->push,
 	};
 	int rc;
 
 	if (base.name != NULL &&
-	    batch_sources_base(b->sources, &base, b->scratch, &image->base, e) <
-		0)
+	    batch_bases_open(b->bases, &base, b->scratch, &image->base, e) < 0)
 		return -1;
 	if (batch_sources_closure(b->sources, b->options, image, &c, e) < 0)
 		return -1;

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "image/base_image.h"
 #include "closure/closure.h"
 #include "closure/closure_file.h"
 #include "build/image_closure.h"
@@ -19,19 +18,11 @@ struct graph {
 	struct err err;
 };
 
-struct base {
-	char *name, *architecture; /* or NULL: this machine's */
-	struct base_image *image;
-	struct err err;
-};
-
 struct batch_sources {
 	/* --closure's, one a store directory; and the last of a request's. */
 	struct graph *common;
 	size_t n_common;
 	struct graph own;
-	struct base *base;
-	size_t n_bases;
 };
 
 static void
@@ -68,76 +59,7 @@ batch_sources_free(struct batch_sources *s)
 	if (s == NULL)
 		return;
 	batch_sources_drop_graphs(s);
-	for (size_t i = 0; i < s->n_bases; i++) {
-		free(s->base[i].name);
-		free(s->base[i].architecture);
-		base_image_free(s->base[i].image);
-	}
-	free(s->base);
 	free(s);
-}
-
-static void
-open_base(
-    const struct base_source *from, struct scratch *scratch, struct base *base)
-{
-	if (strncmp(from->name, "docker://", 9) == 0)
-		err_set(&base->err, ERR_USAGE, 0,
-		    "fromImage %.200s: a batch takes base images from files "
-		    "only",
-		    from->name);
-	else
-		base_image_open(from, scratch, &base->image, &base->err);
-}
-
-static bool
-same_base(const struct base *base, const struct base_source *from)
-{
-	const char *a = base->architecture, *b = from->architecture;
-
-	return strcmp(base->name, from->name) == 0 &&
-	    (a == NULL || b == NULL ? a == b : strcmp(a, b) == 0);
-}
-
-static int
-new_base(struct batch_sources *s, const struct base_source *from, struct err *e)
-{
-	struct base *base;
-
-	base = reallocarray(s->base, s->n_bases + 1, sizeof(*base));
-	if (base == NULL)
-		return err_set(e, ERR_FATAL, errno, "base images");
-	s->base = base;
-	base = &s->base[s->n_bases++];
-	*base = (struct base){.err = ERR_INIT};
-	if ((base->name = strdup(from->name)) == NULL ||
-	    (from->architecture != NULL &&
-		(base->architecture = strdup(from->architecture)) == NULL))
-		return err_set(e, ERR_FATAL, errno, "base images");
-	return 0;
-}
-
-int
-batch_sources_base(struct batch_sources *s, const struct base_source *from,
-    struct scratch *scratch, const struct base_image **out, struct err *e)
-{
-	struct base *base;
-	size_t i = 0;
-
-	while (i < s->n_bases && !same_base(&s->base[i], from))
-		i++;
-	if (i == s->n_bases) {
-		if (new_base(s, from, e) < 0)
-			return -1;
-		open_base(from, scratch, &s->base[i]);
-	}
-	base = &s->base[i];
-	if (base->err.kind != ERR_NONE) {
-		*e = base->err;
-		return -1;
-	}
-	*out = base->image;
-	return 0;
 }
 
 /* Reads it, which may fail; -1 only where there is no memory. */

@@ -2,9 +2,9 @@
  * Inside of a batch: its state, and what its files call of each other.
  * batch.c runs it from its beginning to its end; batch_requests.c reads what
  * is wanted, batch_places.c where it goes; batch_plan.c plans image by image,
- * out of batch_sources.c's graphs and base images; batch_jobs.c has the layers
- * made; batch_publish.c puts images where they go, in threads of its own;
- * batch_summary.c says what came of it.  For these alone.
+ * out of batch_sources.c's graphs and batch_bases.c's base images; batch_jobs.c
+ * has the layers made; batch_publish.c puts images where they go, in threads of
+ * its own; batch_summary.c says what came of it.  For these alone.
  */
 #ifndef BATCH_STATE_H
 #define BATCH_STATE_H
@@ -24,6 +24,7 @@
 
 struct base_image;
 struct base_source;
+struct batch_bases;
 struct batch_paths;
 struct batch_publisher;
 struct batch_sources;
@@ -90,6 +91,7 @@ struct batch {
 
 	/* Planned. */
 	struct batch_sources *sources;
+	struct batch_bases *bases;
 	struct batch_paths **paths; /* one a store directory */
 	size_t n_paths;
 	struct batch_spec *spec;
@@ -145,16 +147,30 @@ bool batch_place_is_file(const struct output_target *t);
 int batch_place_inside(
     const char *template, const struct output_target *t, struct err *e);
 
-/* Graphs and base images, each read once; valid until freed. */
+/* Graphs, each read once. */
 int batch_sources_new(struct batch_sources **out, struct err *e);
 void batch_sources_free(struct batch_sources *s);
-int batch_sources_base(struct batch_sources *s, const struct base_source *from,
-    struct scratch *scratch, const struct base_image **out, struct err *e);
 /* Graphs are of no use once all is planned. */
 void batch_sources_drop_graphs(struct batch_sources *s);
 /* The image's closure, the caller's, with strings of a graph that stays. */
 int batch_sources_closure(struct batch_sources *s, const struct options *o,
     const struct batch_image *image, struct closure **out, struct err *e);
+
+/*
+ * Base images, each opened once; valid until freed.  One of a registry has its
+ * layers there only, until they are fetched.
+ */
+int batch_bases_new(struct batch_bases **out, struct err *e);
+void batch_bases_free(struct batch_bases *all);
+int batch_bases_open(struct batch_bases *all, const struct base_source *from,
+    struct scratch *scratch, const struct base_image **out, struct err *e);
+/* Fetches what images need; those whose base is not to be had have failed. */
+void batch_bases_fetch(struct batch *b);
+
+/* Whether no output of the image needs the bytes of what is in this registry
+ * ("https://HOST[:PORT]"). */
+bool batch_image_stays(const struct batch *b, const struct batch_image *image,
+    const char *registry);
 
 /* Plans all images.  ERR_FATAL only: what is wrong with one is its own. */
 int batch_plan(struct batch *b, struct err *e);

@@ -115,7 +115,7 @@ build_cache_free(struct build_cache *c)
 	free(c);
 }
 
-const struct layer_cache *
+struct layer_cache *
 build_cache_folder(const struct build_cache *c)
 {
 	return c->cache;
@@ -215,14 +215,14 @@ base_key(const struct layer_result *r, struct digest *out, struct err *e)
 
 bool
 build_cache_find_base(
-    struct build_cache *c, struct layer_result *r, char **file)
+    struct layer_cache *c, struct layer_result *r, char **file)
 {
 	struct err e = ERR_INIT;
 	struct layer_result found;
 	struct digest key;
 
 	if (base_key(r, &key, &e) < 0 ||
-	    !layer_cache_find(c->cache, &key, false, &found, file))
+	    !layer_cache_find(c, &key, false, &found, file))
 		return false;
 	if (!digest_equal(&found.digest, &r->digest) ||
 	    !digest_equal(&found.diff_id, &r->diff_id) ||
@@ -235,7 +235,7 @@ build_cache_find_base(
 }
 
 int
-build_cache_add_base(struct build_cache *c, const struct layer_result *r,
+build_cache_add_base(struct layer_cache *c, const struct layer_result *r,
     char **file, struct err *e)
 {
 	struct digest key;
@@ -246,15 +246,14 @@ build_cache_add_base(struct build_cache *c, const struct layer_result *r,
 }
 
 int
-build_cache_take(struct build_cache *c, const struct digest *key,
+build_cache_take(struct layer_cache *c, const struct digest *key,
     const struct layer_result *r, bool verified, char **file, struct err *e)
 {
 	const struct layer_record record = {.result = r, .verified = verified};
 	char *pinned = NULL;
 
-	if (layer_cache_put(c->cache, key, &record, e) < 0 ||
-	    oci_blobs_path(layer_cache_pins(c->cache), &r->digest, &pinned, e) <
-		0)
+	if (layer_cache_put(c, key, &record, e) < 0 ||
+	    oci_blobs_path(layer_cache_pins(c), &r->digest, &pinned, e) < 0)
 		return -1;
 	free(*file);
 	*file = pinned;

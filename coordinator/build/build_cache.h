@@ -24,7 +24,7 @@ int build_cache_new(
     const struct options *options, struct build_cache **out, struct err *e);
 void build_cache_free(struct build_cache *c);
 
-const struct layer_cache *build_cache_folder(const struct build_cache *c);
+struct layer_cache *build_cache_folder(const struct build_cache *c);
 
 /* What blobs are encoded with: by the outputs, of which it may be no one's. */
 struct encoding build_cache_encoding(const struct options *options);
@@ -51,7 +51,7 @@ bool build_cache_helps(const struct options *options);
  * A blob has come into the cache's folder: it is recorded under key, and *file
  * becomes a file that holds it as long as c.
  */
-int build_cache_take(struct build_cache *c, const struct digest *key,
+int build_cache_take(struct layer_cache *c, const struct digest *key,
     const struct layer_result *r, bool verified, char **file, struct err *e);
 
 /*
@@ -59,9 +59,9 @@ int build_cache_take(struct build_cache *c, const struct digest *key,
  * for, the rest is filled in; *file (the caller's) is good as long as c.
  */
 bool build_cache_find_base(
-    struct build_cache *c, struct layer_result *r, char **file);
+    struct layer_cache *c, struct layer_result *r, char **file);
 /* Of one that is in the cache's blobs; *file becomes such a file. */
-int build_cache_add_base(struct build_cache *c, const struct layer_result *r,
+int build_cache_add_base(struct layer_cache *c, const struct layer_result *r,
     char **file, struct err *e);
 
 /*

@@ -145,8 +145,8 @@ take_one(struct build *b, struct build_shared *s, size_t k, bool fetched,
 	struct image_layer *l = layer_at(b, i);
 
 	if (fetched && b->cache != NULL &&
-	    build_cache_take(b->cache, &from->key, &from->result, spec->verify,
-		&s->file[i], e) < 0)
+	    build_cache_take(build_cache_folder(b->cache), &from->key,
+		&from->result, spec->verify, &s->file[i], e) < 0)
 		return -1;
 	if (fetched && b->cache == NULL &&
 	    oci_blobs_path(s->blobs, &from->result.digest, &s->file[i], e) < 0)

@@ -6,6 +6,7 @@ import signal
 
 import fake_registry
 import quarrytest
+import test_base_registry
 from quarrytest import Base, file_sha256, make_store, read, wait_for, write
 from remote import Remote
 from test_registry import RegistryBase
@@ -676,6 +677,127 @@ class TestRegistry(RegistryBase, BatchBase):
         self.assertEqual([i["status"] for i in summary["images"]],
                          ["failed", "done"])
         self.assertIn("registry", summary["images"][0]["error"])
+
+
+class TestBases(test_base_registry.RegistryBase, BatchBase):
+    """fromImage docker://..., for many images."""
+
+    @classmethod
+    def setUpClass(cls):
+        BatchBase.setUpClass.__func__(cls)
+
+    def run_batch(self, r, to, n=4, status=0, args=()):
+        docs = [{"name": "i%d" % i, "tag": "1", "contents": [self.paths[i]],
+                 "fromImage": "docker://%s/b/base:1" % r.name, "to": to(i)}
+                for i in range(n)]
+        docs.append({"name": "none", "paths": [self.paths[0]], "to": "none"})
+        summary, _ = self.batch(
+            self.requests(docs), "--registry-timeout", "3", "--encoding",
+            "gzip", *args, status=status)
+        self.assertEqual(summary["images"][-1]["status"], "done")
+        return docs, summary["images"][:-1]
+
+    def check_same(self, docs, images):
+        for doc, image in zip(docs, images):
+            one = {k: v for k, v in doc.items() if k != "to"}
+            meta = self.alone(one, "oci:out/alone", "--encoding", "gzip")
+            self.assertEqual(image["image_id"], meta["image_id"])
+            # A docker-archive's layers are plain tars.
+            if not doc["to"].startswith("docker-archive:"):
+                self.assertEqual(image["manifest_digest"],
+                                 meta["manifest_digest"])
+
+    def test_stays(self):
+        """To its own registry nothing is fetched; layers are mounted."""
+        r = self.registry()
+        self.put(r)
+        docs, images = self.run_batch(
+            r, lambda i: "docker://%s/t/%d:1" % (r.name, i))
+        self.assertEqual(self.layer_requests(r), [])
+        # It was looked at once.
+        self.assertEqual(sum(q["step"] == "GET manifest"
+                             for q in r.requests), 1)
+        mounts = [q for q in r.requests if "mount=" in q["path"] and
+                  "from=b/base" in q["path"]]
+        self.assertEqual(len(mounts), 8)
+        for i, image in enumerate(images):
+            self.assertEqual("sha256:" + quarrytest.sha256(
+                self.pushed(r, "t/%d" % i)), image["manifest_digest"])
+        self.check_same(docs, images)
+
+    def test_fetched_once(self):
+        """For all images that need it; those that do not mount still."""
+        r = self.registry()
+        self.put(r)
+        to = ["oci:out/0", "docker-archive:out/1.tar", "oci-archive:out/2",
+              "docker://%s/t/x:1" % r.name]
+        for args in (("--no-cache",), ()):
+            r.requests.clear()
+            r.repos.pop("t/x", None)
+            docs, images = self.run_batch(r, lambda i: to[i], args=args)
+            self.assertEqual(len(self.layer_requests(r)), 2)
+            self.assertEqual(sum("from=b/base" in q["path"]
+                                 for q in r.requests), 2)
+            self.check_same(docs, images)
+        # Another batch finds them in the cache.
+        r.requests.clear()
+        self.run_batch(r, lambda i: "oci:out/again%d" % i)
+        self.assertEqual(self.layer_requests(r), [])
+
+    def test_fails_in_the_middle(self):
+        """Truncated, other bytes, gone: who needs it fails, each by its
+        name; who needs only the registry does not."""
+        def other(r):
+            digest = fake_registry.sha256(
+                test_base_registry.zipped(self.layers[1]))
+            r.blobs[digest] = r.blobs[digest][:-1] + b"?"
+
+        def shorter(r):
+            digest = fake_registry.sha256(
+                test_base_registry.zipped(self.layers[1]))
+            r.blobs[digest] = r.blobs[digest][:100]
+
+        def cut(r):
+            r.rule("GET stored", fake_registry.cut_after(0), times=1000,
+                   skip=1)
+
+        def gone(r):
+            r.rule("GET stored", fake_registry.status(404), times=1000,
+                   skip=1)
+        for damage in (other, shorter, cut, gone):
+            with self.subTest(damage.__name__):
+                r = self.registry()
+                self.put(r)
+                damage(r)
+                _, images = self.run_batch(
+                    r, lambda i: "oci:out/%s%d" % (damage.__name__, i)
+                    if i else "docker://%s/t/x:1" % r.name, status=1,
+                    args=("--cache", self.path(damage.__name__)))
+                stays = damage is not shorter  # HEAD tells its size
+                self.assertEqual([i["status"] for i in images],
+                                 ["done" if stays else "failed"] +
+                                 3 * ["failed"])
+                for i, image in enumerate(images[1:], 2):
+                    self.assertIn("line %d: " % i, image["error"])
+                    self.assertIn("base image", image["error"])
+                self.assertEqual(os.listdir(self.path("out")), [])
+                doc = {"name": "x", "contents": [self.paths[0]],
+                       "fromImage": "docker://%s/b/base:1" % r.name}
+                got = self.quarry(
+                    "build", write(self.path("one.json"), json.dumps(doc)),
+                    *self.graph(), "--registry-timeout", "3", "--encoding",
+                    "gzip", "--to", "oci:out/x", status=None)
+                self.assertIn(got.status, (1, 2))
+                self.assertIn("base image", got.errors)
+                self.assertEqual(os.listdir(self.path("out")), [])
+
+    def test_no_such_base(self):
+        r = self.registry()
+        _, images = self.run_batch(r, lambda i: "none", n=3, status=1)
+        for image in images:
+            self.assertIn("no manifest 1 there", image["error"])
+        self.assertEqual(sum(q["step"] == "GET manifest"
+                             for q in r.requests), 1)
 
 
 if __name__ == "__main__":
