@@ -61,10 +61,15 @@ static int
 take_entry(const char *file, const char *key, const json_t *entry,
     struct auth *out, struct err *e)
 {
-	const char *coded = json_string_value(json_object_get(entry, "auth"));
+	const json_t *auth = json_object_get(entry, "auth");
+	const char *coded = json_string_value(auth);
 	const char *token =
 	    json_string_value(json_object_get(entry, "identitytoken"));
 
+	if (coded == NULL && auth != NULL && !json_is_null(auth))
+		return err_set(e, ERR_USAGE, 0,
+		    "%s: \"auth\" of \"%.200s\" is %s", file, key,
+		    json_file_type_name(auth));
 	if (token != NULL && *token != '\0' &&
 	    (out->identity = strdup(token)) == NULL)
 		return err_set(e, ERR_FATAL, errno, "%s", file);

@@ -162,6 +162,7 @@ test_broken(void **state)
 	breaks("{", "bad.json");
 	breaks("{\"auths\": {\"h.x\": {\"auth\": \"c2VjcmV0\"}}}", "base 64");
 	breaks("{\"auths\": {\"h.x\": {\"auth\": \"c2Vj?\"}}}", "base 64");
+	breaks("{\"auths\": {\"h.x\": {\"auth\": 5}}}", "a whole number");
 	breaks("{\"credsStore\": \"../../bin/sh\"}", "no name");
 	breaks(
 	    "{\"credsStore\": \"not-there\"}", "docker-credential-not-there");
