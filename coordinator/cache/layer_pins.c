@@ -63,6 +63,13 @@ layer_cache_pin_new(const struct layer_cache_folders *f,
 		 f->pins, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
 		return err_set(
 		    e, ERR_USAGE, errno, "layer cache: %s/pins", f->folder);
+	/* Pins are second names of blobs: known before there is one to pin. */
+	if (linkat(f->pins, last, *folder, last, 0) < 0)
+		return err_set(e, ERR_USAGE, errno,
+		    "layer cache: %s: no file can have a second name there "
+		    "(hard link)",
+		    f->folder);
+	unlinkat(*folder, last, 0);
 	return 0;
 }
 
