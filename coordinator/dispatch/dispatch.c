@@ -363,7 +363,8 @@ catch_up(struct dispatch *d, int64_t *until, struct err *e)
 	int64_t probe, answer, shown;
 
 	come_round(d);
-	if (dispatch_locality_tick(d, &answer, e) < 0 || settle(d, e) < 0)
+	if (dispatch_locality_tick(d, &answer, e) < 0 ||
+	    dispatch_audit_collect(d, e) < 0 || settle(d, e) < 0)
 		return -1;
 	shown = dispatch_status_tick(d);
 	probe = dispatch_shared_tick(d);

@@ -2,6 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,12 +19,16 @@
 #include "log.h"
 #include "own.h"
 #include "process/scratch.h"
+#include "quiet_thread.h"
 
 /* Disk space of temporary files that is left to others. */
 #define KEEP_FREE ((uint64_t)1 << 30)
 /* A copy may be so much larger than the other one, and is read to its end. */
 #define LARGER 2
 #define PATH_SIZE 4096
+#define NAME 64
+/* Bytes of each of two layers that a coordinator that stays up compares. */
+#define COMPARED_MAX ((uint64_t)512 << 20)
 
 /* What a worker of this machine writes for an audit: only this tells why. */
 struct audit_copy {
@@ -30,6 +37,20 @@ struct audit_copy {
 	struct job_id job;
 	uint64_t attempt, bytes;
 	char path[];
+};
+
+/* What differs between two copies, being found out. */
+struct audit_fault {
+	struct audit_fault *next;
+	pthread_t thread;
+	atomic_bool over; /* the thread is, and what follows is ours again */
+	struct job_id job;
+	struct layer_place first, second; /* their strings are here */
+	char first_path[PATH_SIZE], second_path[PATH_SIZE];
+	char first_worker[NAME], second_worker[NAME];
+	char what[LAYER_COMPARE_MAX];
+	bool both; /* copies are there */
+	bool ours; /* the second one: to be removed */
 };
 
 /* Made when it is first needed; false: it cannot be. */
@@ -56,7 +77,8 @@ have_room(const struct dispatch *d, uint64_t bytes)
 
 	for (const struct audit_copy *c = d->audit_copies; c != NULL;
 	     c = c->next)
-		want += c->bytes;
+		if (__builtin_add_overflow(want, c->bytes, &want))
+			return false;
 	return statvfs(d->audit_folder, &vfs) == 0 &&
 	    (uint64_t)vfs.f_bavail * vfs.f_frsize >= want;
 }
@@ -156,6 +178,13 @@ dispatch_audit_gone(struct dispatch *d, struct worker_id worker)
 void
 dispatch_audit_forget(struct dispatch *d)
 {
+	while (d->audit_faults != NULL) {
+		struct audit_fault *f = d->audit_faults;
+
+		d->audit_faults = f->next;
+		pthread_join(f->thread, NULL);
+		free(f);
+	}
 	while (d->audit_copies != NULL)
 		remove_copy(&d->audit_copies);
 	if (d->audit_folder != NULL)
@@ -210,51 +239,153 @@ in_outputs(const struct layer_spec *spec, const struct layer_result *r,
 	return false;
 }
 
+/* It stays until it was compared, whatever becomes of its worker. */
 static bool
-second_copy(const struct dispatch *d, struct worker_id worker,
-    const struct task *t, uint64_t attempt, const struct layer_result *r,
-    char path[static PATH_SIZE], struct layer_place *out)
+take_copy(struct dispatch *d, struct worker_id worker, const struct task *t,
+    uint64_t attempt, struct audit_fault *f)
+{
+	struct audit_copy **at = &d->audit_copies, *c;
+
+	while ((c = *at) != NULL &&
+	    (c->worker.v != worker.v || c->job.v != t->id.v ||
+		c->attempt != attempt))
+		at = &c->next;
+	if (c == NULL)
+		return false;
+	*at = c->next;
+	memcpy(f->second_path, c->path, PATH_SIZE);
+	free(c);
+	f->ours = true;
+	return true;
+}
+
+static bool
+second_copy(struct dispatch *d, struct worker_id worker, const struct task *t,
+    uint64_t attempt, const struct layer_result *r, struct audit_fault *f)
 {
 	const struct layer_spec *spec = t->job->spec;
 
-	for (const struct audit_copy *c = d->audit_copies; c != NULL;
-	     c = c->next)
-		if (c->worker.v == worker.v && c->job.v == t->id.v &&
-		    c->attempt == attempt) {
-			out->path = c->path;
-			out->size = r->tar_size;
-			return true;
-		}
+	if (take_copy(d, worker, t, attempt, f)) {
+		f->second.path = f->second_path;
+		f->second.size = r->tar_size;
+		return true;
+	}
 	return (d->audit_folder != NULL &&
-		   blob_in(d->audit_folder, r, spec, path, out)) ||
-	    in_outputs(spec, r, false, path, out);
+		   blob_in(
+		       d->audit_folder, r, spec, f->second_path, &f->second)) ||
+	    in_outputs(spec, r, false, f->second_path, &f->second);
+}
+
+static void
+compare(struct audit_fault *f)
+{
+	struct err bad = ERR_INIT;
+
+	if (!f->both)
+		snprintf(f->what, sizeof(f->what),
+		    "which ones cannot be said, there are not two copies");
+	else if (layer_compare(&f->first, &f->second, f->what, &bad) < 0)
+		snprintf(f->what, sizeof(f->what), "%.600s", bad.text);
+	if (f->ours)
+		unlink(f->second_path);
+}
+
+static void *
+compare_thread(void *arg)
+{
+	struct audit_fault *f = arg;
+
+	compare(f);
+	atomic_store(&f->over, true);
+	return NULL;
+}
+
+/* Frees it; the error that it is, for the task that it is of. */
+static void
+tell_fault(struct audit_fault *f, const struct dispatch_job *job, struct err *e)
+{
+	err_set(e, ERR_FATAL, 0,
+	    "%s is not reproducible: worker %s made other bytes than worker "
+	    "%s: %s",
+	    job->label, f->second_worker, f->first_worker, f->what);
+	free(f);
+}
+
+static struct audit_fault *
+fault_new(struct dispatch *d, struct worker_id worker, const char *name,
+    const struct task *t, uint64_t attempt, const struct layer_result *r)
+{
+	const struct dispatch_job *job = t->job;
+	uint64_t most = r->tar_size < job->result.tar_size
+	    ? r->tar_size
+	    : job->result.tar_size;
+	struct audit_fault *f = calloc(1, sizeof(*f));
+
+	if (f == NULL)
+		return NULL;
+	most = most > UINT64_MAX / LARGER ? UINT64_MAX : LARGER * most;
+	/* Others' jobs have the disk, too. */
+	if (d->open && most > COMPARED_MAX)
+		most = COMPARED_MAX;
+	f->job = t->id;
+	f->first.most = f->second.most = most;
+	snprintf(f->first_worker, NAME, "%s", job->worker);
+	snprintf(f->second_worker, NAME, "%s", name);
+	f->first.worker = f->first_worker;
+	f->second.worker = f->second_worker;
+	f->both =
+	    in_outputs(job->spec, &job->result, true, f->first_path, &f->first);
+	f->both = second_copy(d, worker, t, attempt, r, f) && f->both;
+	if (f->first.path != NULL && f->first.path != f->first_path)
+		f->first.path =
+		    strncpy(f->first_path, f->first.path, PATH_SIZE - 1);
+	return f;
 }
 
 int
 dispatch_audit_fault(struct dispatch *d, struct worker_id worker,
-    const char *name, const struct task *t, uint64_t attempt,
+    const char *name, struct task *t, uint64_t attempt,
     const struct layer_result *r, struct err *e)
 {
-	const struct dispatch_job *job = t->job;
-	uint64_t least = r->tar_size < job->result.tar_size
-	    ? r->tar_size
-	    : job->result.tar_size;
-	struct layer_place first = {.worker = job->worker},
-			   second = {.worker = name};
-	char first_path[PATH_SIZE], second_path[PATH_SIZE];
-	char what[LAYER_COMPARE_MAX];
-	struct err bad = ERR_INIT;
+	struct audit_fault *f;
+	struct err why = ERR_INIT;
 
-	first.most = second.most =
-	    least > UINT64_MAX / LARGER ? UINT64_MAX : LARGER * least;
-	if (!in_outputs(job->spec, &job->result, true, first_path, &first) ||
-	    !second_copy(d, worker, t, attempt, r, second_path, &second))
-		snprintf(what, sizeof(what),
-		    "which ones cannot be said, there are not two copies");
-	else if (layer_compare(&first, &second, what, &bad) < 0)
-		snprintf(what, sizeof(what), "%.600s", bad.text);
-	return err_set(e, ERR_FATAL, 0,
-	    "%s is not reproducible: worker %s made other bytes than worker "
-	    "%s: %s",
-	    job->label, name, job->worker, what);
+	if (t->differs)
+		return 0; /* that is being found out */
+	if ((f = fault_new(d, worker, name, t, attempt, r)) == NULL)
+		return err_set(e, ERR_FATAL, errno, "audit");
+	if (d->open && quiet_thread(&f->thread, compare_thread, f) == 0) {
+		t->differs = true;
+		f->next = d->audit_faults;
+		d->audit_faults = f;
+		return 0;
+	}
+	compare(f);
+	tell_fault(f, t->job, &why);
+	return task_failed(d, t, &why, e);
+}
+
+int
+dispatch_audit_collect(struct dispatch *d, struct err *e)
+{
+	for (struct audit_fault **at = &d->audit_faults, *f;
+	     (f = *at) != NULL;) {
+		struct task *t = task_find(d, f->job);
+		struct err why = ERR_INIT;
+
+		if (!atomic_load(&f->over)) {
+			at = &f->next;
+			continue;
+		}
+		*at = f->next;
+		pthread_join(f->thread, NULL);
+		if (t == NULL) {
+			free(f); /* nobody wants it any more */
+			continue;
+		}
+		tell_fault(f, t->job, &why);
+		if (task_failed(d, t, &why, e) < 0)
+			return -1;
+	}
+	return 0;
 }

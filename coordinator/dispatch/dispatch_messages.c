@@ -143,8 +143,6 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
     struct task *t, uint64_t attempt, const struct digest *fingerprint,
     const struct layer_result *r, struct err *e)
 {
-	struct err differs = ERR_INIT;
-
 	switch (sched_done(
 	    d->sched, dispatch_now(d), worker, t->id, attempt, fingerprint)) {
 	case SCHED_ACCEPTED:
@@ -152,8 +150,7 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 		job_done(d, worker, name, t, r);
 		return t->audited ? 0 : task_done(d, t, e);
 	case SCHED_DIFFERS:
-		dispatch_audit_fault(d, worker, name, t, attempt, r, &differs);
-		return task_failed(d, t, &differs, e);
+		return dispatch_audit_fault(d, worker, name, t, attempt, r, e);
 	case SCHED_CONFIRMED:
 		job_ended(d, worker, t);
 		progress_audit(d->progress, t->job->label, true);

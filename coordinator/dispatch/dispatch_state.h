@@ -29,6 +29,7 @@
 #include "progress/status.h"
 
 struct audit_copy;
+struct audit_fault;
 struct blob_fetch;
 struct dispatch_pull;
 struct err;
@@ -75,6 +76,7 @@ struct task {
 	bool done;		    /* by any result; open: an audit is not */
 	bool audited;
 	bool no_copy; /* there is no room for the audit's */
+	bool differs; /* it did, and how is being found out */
 	/*
 	 * Attempts, by their number % so many, that were sent to one that
 	 * writes into the outputs itself.
@@ -151,6 +153,7 @@ struct dispatch {
 	    n_differ; /* pulls of results that differ: no end before theirs */
 	struct postponed postponed[DISPATCH_POSTPONED];
 	struct audit_copy *audit_copies;
+	struct audit_fault *audit_faults; /* that are being looked into */
 	char *audit_folder; /* for copies, or NULL: not made yet */
 	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
 	size_t n_folders;
@@ -303,10 +306,15 @@ void dispatch_audit_gone(struct dispatch *d, struct worker_id worker);
 void dispatch_audit_forget(struct dispatch *d);
 /* Where copies are pulled to, or NULL. */
 const char *dispatch_audit_folder(struct dispatch *d);
-/* r is not the job's result: the error that names what differs. */
+/*
+ * r is not the job's result: it has failed, by the error that names what
+ * differs.  Where jobs are added for ever that is found out by a thread, and
+ * told by dispatch_audit_collect.
+ */
 int dispatch_audit_fault(struct dispatch *d, struct worker_id worker,
-    const char *name, const struct task *t, uint64_t attempt,
+    const char *name, struct task *t, uint64_t attempt,
     const struct layer_result *r, struct err *e);
+int dispatch_audit_collect(struct dispatch *d, struct err *e);
 
 /*
  * dispatch_shared.c: finds out which workers of other machines see the folders

@@ -27,6 +27,7 @@ struct side {
 
 struct pair {
 	struct side a, b;
+	uint64_t most; /* bytes of each that are read */
 	char *out;
 	char of_a[SHOWN], of_b[SHOWN]; /* names, as they are shown */
 };
@@ -59,6 +60,23 @@ show(const char *text, char out[static SHOWN])
 		    text + len - half);
 	log_clean(out);
 	return out;
+}
+
+/* What was compared is the same, and `most` forbids to read on. */
+static bool
+is_cut(const struct pair *p)
+{
+	return layer_copy_at(p->a.copy) >= p->most ||
+	    layer_copy_at(p->b.copy) >= p->most;
+}
+
+static int
+say_cut(struct pair *p)
+{
+	return say(p,
+	    "the first %" PRIu64 " MiB do not differ, and more was not "
+	    "compared",
+	    p->most >> 20);
 }
 
 static int
@@ -109,10 +127,11 @@ compare_names(struct pair *p, struct err *e)
 	free(name);
 	if (rc < 0)
 		return -1;
-	if (a_later && b_later)
-		return say(p,
-		    "the order: worker %.*s has %s where worker %.*s has %s",
-		    WORKER, p->a.worker, p->of_a, WORKER, p->b.worker, p->of_b);
+	/* What was not found may come where nothing was read. */
+	if ((a_later && b_later) || is_cut(p))
+		return say(p, "%sworker %.*s has %s where worker %.*s has %s",
+		    a_later && b_later ? "the order: " : "", WORKER,
+		    p->a.worker, p->of_a, WORKER, p->b.worker, p->of_b);
 	if (b_later)
 		return say(p, "%s is not in the copy of worker %.*s", p->of_a,
 		    WORKER, p->b.worker);
@@ -174,6 +193,8 @@ compare_content(struct pair *p, struct err *e)
 
 		if ((rc = compare_bytes(p, want, &n, &differ, e)) < 0)
 			return -1;
+		if (rc == 0 && n < want && is_cut(p))
+			return say_cut(p);
 		if (rc == 0 && n < want)
 			return say(p, "both copies end in %s",
 			    show(p->a.head.name, p->of_a));
@@ -203,6 +224,8 @@ compare_rest(struct pair *p, struct err *e)
 		return -1;
 	if (rc > 0)
 		return say(p, "what follows the last entry differs");
+	if (is_cut(p))
+		return say_cut(p);
 	return say(p,
 	    "the tars are the same, but not what they were "
 	    "compressed to");
@@ -217,6 +240,8 @@ compare_entry(struct pair *p, struct err *e)
 	if (layer_copy_head(p->a.copy, &p->a.head, e) < 0 ||
 	    layer_copy_head(p->b.copy, &p->b.head, e) < 0)
 		return -1;
+	if (is_cut(p))
+		return say_cut(p);
 	if (a->broken != NULL)
 		return say_broken(p, &p->a);
 	if (b->broken != NULL)
@@ -248,6 +273,7 @@ layer_compare(const struct layer_place *a, const struct layer_place *b,
 	p->a.copy = of_a;
 	p->b.worker = b->worker;
 	p->b.copy = of_b;
+	p->most = a->most < b->most ? a->most : b->most;
 	p->out = out;
 	do {
 		rc = compare_entry(p, e);

@@ -2,7 +2,7 @@
  * What differs between two copies of a layer that ought to be the same: the
  * first entry of the tar that does, and how.  Both are read once, side by side;
  * memory is that of two entries' headers.  One thread; it reads until it is
- * done.
+ * done, or has read what the places allow, and says so.
  */
 #ifndef LAYER_COMPARE_H
 #define LAYER_COMPARE_H

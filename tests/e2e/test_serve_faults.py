@@ -2,6 +2,7 @@
 and whose turn it is while all is busy."""
 
 import os
+import shutil
 import signal
 import time
 
@@ -151,6 +152,42 @@ class TestFaults(Slow):
         p = self.serve("--workers", "2", "--audit", "100")
         self.quarry(*self.client_args("a", infos=self.store.infos[4:]))
         self.same("a", self.wanted("a", infos=self.store.infos[4:]))
+        self.stop(p)
+
+    @need_root()
+    def test_audit_that_differs(self):
+        """The first worker sees another store: it says what is not the same
+        there, and goes on with the rest."""
+        self.slots = "2"
+        other, program = self.path("other"), self.path("worker")
+        shutil.copytree(self.store.root, other, symlinks=True,
+                        ignore=shutil.ignore_patterns("*-big-*"))
+        name = self.store.infos[7]["path"]
+        os.chmod(other + name + "/f", 0o644)
+        with open(other + name + "/f", "r+b") as f:
+            byte = f.read(501)[500]
+            f.seek(500)
+            f.write(bytes([byte ^ 1]))
+        os.chmod(other + name + "/f", 0o444)
+        quarrytest.write(program, """#!/bin/sh
+mkdir %s 2>/dev/null || exec %s "$@"
+exec unshare --mount sh -ec 'mount --bind %s %s; exec "$@"' sh %s "$@"
+""" % (self.path("first"), quarrytest.WORKER, other, self.store.root,
+            quarrytest.WORKER))
+        os.chmod(program, 0o755)
+        p = self.serve("--workers", "2", "--audit", "100",
+                       "--worker-program", program)
+        r = self.quarry(*self.client_args("a", infos=self.store.infos[7:8]),
+                        status=1)
+        self.assertRegex(r.stderr.decode(), r"is not reproducible: worker "
+                         r"\S+ made other bytes than worker \S+: .*small-1/f:"
+                         r" content differs from byte 500 on")
+        self.quarry(*self.client_args("b", infos=self.store.infos[8:]))
+        self.same("b", self.wanted("b", infos=self.store.infos[8:]))
+        c = Client(self.clients_port, hello=False)
+        jobs = c.status()["jobs"]
+        c.close()
+        self.assertEqual((jobs["failed"], jobs["differs"]), (1, 1))
         self.stop(p)
 
     def test_frozen_server_loses_nobody(self):

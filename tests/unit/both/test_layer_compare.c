@@ -203,6 +203,40 @@ test_contents(void **state)
 	said(f, "what follows the last entry differs");
 }
 
+/* What lies behind the limit is no difference, and not called the same. */
+static void
+test_limits(void **state)
+{
+	static const struct {
+		uint64_t most;
+		const char *want;
+	} cases[] = {
+	    {512, "the first 0 MiB do not differ, and more was not compared"},
+	    {1024, "the first 0 MiB do not differ, and more was not compared"},
+	    {61024, "the first 0 MiB do not differ, and more was not compared"},
+	    {61025, "store/a/f: content differs from byte 60000 on"}};
+	struct fixture *f = *state;
+
+	fill(f, &file, "abc");
+	f->second->bytes[1024 + 60000] ^= 1;
+	write_at(f->a, 0, f->first->bytes, f->first->n);
+	write_at(f->b, 0, f->second->bytes, f->second->n);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct layer_place a = {.worker = "ant",
+		    .path = f->a,
+		    .size = f->first->n,
+		    .most = cases[i].most};
+		struct layer_place b = a;
+		char out[LAYER_COMPARE_MAX];
+		struct err e = ERR_INIT;
+
+		b.worker = "bee";
+		b.path = f->b;
+		assert_int_equal(layer_compare(&a, &b, out, &e), 0);
+		assert_string_equal(out, cases[i].want);
+	}
+}
+
 static void
 test_headers(void **state)
 {
@@ -376,6 +410,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_contents, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_headers, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_long_names, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
