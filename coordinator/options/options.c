@@ -131,6 +131,15 @@ add_output(struct options *o, const char *arg, struct err *e)
 }
 
 static int
+set_metadata_file(struct options *o, const char *arg, struct err *e)
+{
+	if (*arg == '\0')
+		return err_set(e, ERR_USAGE, 0, "--metadata-file: is empty");
+	o->metadata_file = strcmp(arg, "/dev/stdout") == 0 ? "-" : arg;
+	return 0;
+}
+
+static int
 set_max_size(struct options *o, const char *arg, struct err *e)
 {
 	return options_size(arg, "cache-size", &o->max_size, e);
@@ -300,7 +309,7 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "format", required_argument, options_set_format),
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
-    TEXT(FOR_BUILD, "metadata-file", metadata_file),
+    CALL(FOR_BUILD, "metadata-file", required_argument, set_metadata_file),
     TEXT(FOR_WORK | NOT_BATCH, "metrics", metrics),
     CALL(FOR_WORK, "progress", required_argument, set_progress),
     FLAG(FOR_PLAN | FOR_CACHE | FOR_STATUS | FOR_BATCH, "json", json),

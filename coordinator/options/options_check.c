@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "endpoint.h"
 #include "err.h"
@@ -154,6 +155,25 @@ check_nested(
 	return 0;
 }
 
+/* What standard output goes to may have a name, too. */
+static bool
+is_standard_output(const char *path)
+{
+	struct stat out, st;
+
+	return fstat(STDOUT_FILENO, &out) == 0 && S_ISREG(out.st_mode) &&
+	    stat(path, &st) == 0 && st.st_dev == out.st_dev &&
+	    st.st_ino == out.st_ino;
+}
+
+static bool
+same_place(const char *a, const char *b)
+{
+	if (is_dash(a) != is_dash(b))
+		return is_standard_output(is_dash(a) ? b : a);
+	return file_place_same(a, b);
+}
+
 /* Two outputs in one place: the second would replace the first. */
 static int
 check_places(const struct options *o, struct err *e)
@@ -161,13 +181,14 @@ check_places(const struct options *o, struct err *e)
 	for (size_t i = 0; i < o->n_outputs; i++) {
 		const char *path = o->outputs[i].path;
 		bool twice = o->metadata_file != NULL &&
-		    file_place_same(o->metadata_file, path);
+		    same_place(o->metadata_file, path);
 
 		for (size_t j = 0; j < i; j++)
-			twice |= file_place_same(o->outputs[j].path, path);
-		if (twice && *path != '\0' && !is_dash(path))
+			twice |= same_place(o->outputs[j].path, path);
+		if (twice && *path != '\0')
 			return err_set(e, ERR_USAGE, 0,
-			    "%s: two outputs cannot have the same place", path);
+			    "%s: two outputs cannot have the same place",
+			    is_dash(path) ? "standard output" : path);
 		if (check_nested(o, &o->outputs[i], e) < 0)
 			return -1;
 	}

@@ -146,6 +146,10 @@ output_target_parse(const char *text, struct output_target *out, struct err *e)
 			return -1;
 		if (k == OUTPUT_REGISTRY && check_registry(text, path, e) < 0)
 			return -1;
+		/* Whatever it is: it is written on where it stands. */
+		if ((k == OUTPUT_DOCKER_ARCHIVE || k == OUTPUT_OCI_ARCHIVE) &&
+		    strcmp(path, "/dev/stdout") == 0)
+			path = "-";
 		out->kind = (enum output_kind)k;
 		out->path = path;
 		return 0;

@@ -955,6 +955,31 @@ class TestOutputs(Bad):
         self.assertEqual(r.status, 1, r.errors)
         self.assertEqual(len(r.errors.splitlines()), 1)
 
+    def test_standard_output_by_another_name(self):
+        """It is written on where it stands, and nothing else is there."""
+        words = self.store_words()
+        file = self.path("both")
+        self.build(*words, "--to", "docker-archive:image.tar")
+        image = quarrytest.read(self.path("image.tar"))
+        with open(file, "ab") as f:
+            for to in ("docker-archive:/dev/stdout", "docker-archive:-"):
+                self.build(*words, "--to", to, stdout=f)
+            self.build(*words, "--to", "none", "--metadata-file",
+                       "/dev/stdout", stdout=f)
+        data = quarrytest.read(file)
+        self.assertTrue(data.startswith(2 * image))
+        self.assertIn("image_id", json.loads(data[2 * len(image):]))
+        archive = ["--to", "docker-archive:-"]
+        for args in (archive + ["--metadata-file", file],
+                     archive + ["--to", "oci-archive:" + file],
+                     ["--to", "docker-archive:" + file,
+                      "--metadata-file", "-"],
+                     archive + ["--metadata-file", "/dev/stdout"]):
+            with self.subTest(args), open(file, "ab") as f:
+                self.with_store(*args, to=None, stdout=f,
+                                words="standard output|same place")
+        self.assertEqual(quarrytest.read(file), data)
+
     def test_no_standard_output(self):
         self.with_store("--to", "docker-archive:-", to=None, words="out",
                         status=(1, 2), preexec_fn=lambda: os.close(1))
