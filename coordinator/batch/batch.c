@@ -8,7 +8,10 @@
 #include "build/build_cache.h"
 #include "cache/layer_cache.h"
 #include "image/metadata.h"
+#include "cache/shared_cache.h"
+#include "log.h"
 #include "monotime.h"
+#include "progress/metrics.h"
 #include "options/options.h"
 #include "progress/progress.h"
 #include "request/request.h"
@@ -50,12 +53,14 @@ batch_end(struct batch *b)
 	free(b->paths);
 	batch_sources_free(b->sources);
 	batch_bases_free(b->bases);
+	shared_cache_free(b->shared);
 	blob_places_free(b->places);
 	output_free(b->to_cache);
 	layer_cache_free(b->cache);
 	if (b->temp != NULL)
 		scratch_remove(b->scratch, b->temp);
 	free(b->temp);
+	metrics_stop(b->metrics);
 	progress_free(b->progress);
 	scratch_free(b->scratch);
 }
@@ -76,13 +81,25 @@ open_cache(struct batch *b, struct err *e)
 }
 
 static int
+start_metrics(struct batch *b, struct err *e)
+{
+	if (b->options->metrics == NULL)
+		return 0;
+	if (metrics_start(b->options->metrics, "batch", &b->metrics, e) < 0)
+		return -1;
+	log_line(LOG_INFO, "metrics are at %s", metrics_url(b->metrics));
+	return 0;
+}
+
+static int
 open_all(struct batch *b, struct err *e)
 {
 	const char *metadata = b->options->metadata_file;
 
 	if (build_workers_check(b->options, e) < 0 ||
 	    scratch_new(&b->scratch, e) < 0 ||
-	    progress_new(b->options->progress, &b->progress, e) < 0)
+	    progress_new(b->options->progress, &b->progress, e) < 0 ||
+	    start_metrics(b, e) < 0)
 		return -1;
 	if (metadata != NULL && metadata_check(metadata, e) < 0)
 		return -1;
@@ -92,7 +109,7 @@ open_all(struct batch *b, struct err *e)
 		return -1;
 	b->push = b->options->registry;
 	b->push.places = b->places;
-	return 0;
+	return batch_shared_open(b, e);
 }
 
 /* Whether there is anything to be made; and how it is encoded. */
@@ -117,6 +134,8 @@ make_images(struct batch *b, struct err *e)
 	batch_bases_fetch(b);
 	if (!find_encoding(b))
 		return 0;
+	if (batch_shared_look_up(b, e) < 0)
+		return -1;
 	if (batch_jobs_make(b, e) < 0 ||
 	    batch_publisher_new(b, &b->publisher, e) < 0)
 		return -1;
@@ -124,6 +143,7 @@ make_images(struct batch *b, struct err *e)
 		return -1;
 	progress_phase(b->progress, "publishing images");
 	batch_publisher_finish(b->publisher, b->progress);
+	batch_shared_put(b);
 	return 0;
 }
 

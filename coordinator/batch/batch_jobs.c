@@ -268,9 +268,14 @@ batch_jobs_run(struct batch *b, struct err *e)
 		.load = on_load,
 		.unload = on_unload},
 	};
+	struct batch_counts counts;
 	struct err why = ERR_INIT;
 	int rc;
 
+	batch_layers_count(&b->layers, &counts);
+	config.cached = counts.known;
+	config.command = "batch";
+	config.metrics = b->metrics;
 	/* Keys have been taken for this program's own library. */
 	if (b->encoding.kind != ENCODING_NONE)
 		config.encoder = encoder_version(b->encoding.kind);

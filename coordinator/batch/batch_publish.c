@@ -14,6 +14,7 @@
 #include "image/image_json.h"
 #include "build/image_layers.h"
 #include "cache/layer_cache.h"
+#include "cache/shared_cache.h"
 #include "monotime.h"
 #include "output/oci_blobs.h"
 #include "options/options.h"
@@ -85,6 +86,13 @@ add_layer(
 	to->result = l->result;
 	to->media_type = encoding_media_type(spec->spec.encoding.kind);
 	to->cached = true;
+	if (l->shared) {
+		to->registry = shared_cache_base(b->shared);
+		to->repository = shared_cache_repo(b->shared);
+		to->remote = l->remote;
+	}
+	if (to->remote)
+		return 0;
 	if (oci_blobs_path(layer_cache_pins(b->cache), &l->result.digest,
 		&p->file[p->n_files], e) < 0)
 		return -1;

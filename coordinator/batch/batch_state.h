@@ -2,7 +2,8 @@
  * Inside of a batch: its state, and what its files call of each other.
  * batch.c runs it from its beginning to its end; batch_requests.c reads what
  * is wanted, batch_places.c where it goes; batch_plan.c plans image by image,
- * out of batch_sources.c's graphs and batch_bases.c's base images; batch_jobs.c
+ * out of batch_sources.c's graphs and batch_bases.c's base images, and
+ * batch_shared.c looks for what others have made; batch_jobs.c
  * has the layers made; batch_publish.c puts images where they go, in threads of
  * its own; batch_summary.c says what came of it.  For these alone.
  */
@@ -32,12 +33,14 @@ struct blob_places;
 struct closure;
 struct dispatch_job;
 struct layer_cache;
+struct metrics;
 struct options;
 struct output;
 struct progress;
 struct request;
 struct root_layer;
 struct scratch;
+struct shared_cache;
 
 /*
  * An image belongs to the main thread until its last layer is there, then to
@@ -88,6 +91,10 @@ struct batch {
 	struct output *to_cache;
 	struct registry_options push; /* the options', and: */
 	struct blob_places *places;
+	struct metrics *metrics; /* or NULL */
+	/* Or NULL; layers that were found, and put there. */
+	struct shared_cache *shared;
+	size_t shared_found, shared_put;
 
 	/* Planned. */
 	struct batch_sources *sources;
@@ -174,6 +181,16 @@ bool batch_image_stays(const struct batch *b, const struct batch_image *image,
 
 /* Plans all images.  ERR_FATAL only: what is wrong with one is its own. */
 int batch_plan(struct batch *b, struct err *e);
+
+/*
+ * The shared cache: which layers others have made, and which are put there when
+ * all is published.  That it cannot help is a warning; ERR_USAGE: the way there
+ * is no good.  _look_up: what is found is known then, and fetched where an
+ * image needs its bytes.
+ */
+int batch_shared_open(struct batch *b, struct err *e);
+int batch_shared_look_up(struct batch *b, struct err *e);
+void batch_shared_put(struct batch *b);
 
 void batch_spec_clear(struct batch_spec *s);
 

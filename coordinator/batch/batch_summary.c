@@ -133,15 +133,16 @@ totals_value(const struct batch *b, const struct totals *t)
 	const struct batch_counts *c = &t->layers;
 
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-			 "s:o, s:o}",
+			 "s:I, s:I, s:o, s:o}",
 	    "images", (json_int_t)b->n, "done", (json_int_t)t->done, "failed",
 	    (json_int_t)t->failed, "wanted_layers", (json_int_t)c->wanted,
 	    "distinct_layers", (json_int_t)c->distinct, "cached_layers",
 	    (json_int_t)c->known, "made_layers", (json_int_t)c->made,
 	    "failed_layers", (json_int_t)c->failed, "wanted_bytes",
 	    (json_int_t)t->bytes, "made_bytes", (json_int_t)c->made_bytes,
-	    "pushed", pushed_value(&t->pushed), "seconds",
-	    seconds_value(t->seconds));
+	    "shared_found", (json_int_t)b->shared_found, "shared_put",
+	    (json_int_t)b->shared_put, "pushed", pushed_value(&t->pushed),
+	    "seconds", seconds_value(t->seconds));
 }
 
 static int
@@ -225,6 +226,10 @@ print_totals(FILE *f, const struct batch *b, const struct totals *t)
 		    "there\n",
 		    t->pushed.uploaded, up, t->pushed.mounted, mounted,
 		    t->pushed.there);
+	if (b->shared != NULL)
+		fprintf(f,
+		    "%zu layers found in the shared cache, %zu put there\n",
+		    b->shared_found, b->shared_put);
 }
 
 static int

@@ -253,7 +253,10 @@ put(struct run *run, struct registry *r, struct shared_layer *l, struct err *e)
 {
 	struct layer_result is = l->result;
 	struct registry_blob blob = {
-	    .digest = &is.digest, .size = is.size, .from = run->from};
+	    .digest = &is.digest,
+	    .size = is.size,
+	    .from = l->from != NULL ? l->from : run->from,
+	};
 	AUTO(own_closep) int fd = -1;
 	enum registry_way way;
 

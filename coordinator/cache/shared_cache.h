@@ -45,8 +45,10 @@ struct shared_layer {
 	bool found; /* result is what came of it */
 	struct layer_result result;
 	const char *file; /* to be put: holds the blob; borrowed */
-	bool verified;	  /* to be put: by the closure's narHashes */
-	bool known;	  /* to be put: look first whether it is there */
+	/* To be put: a repository of the registry that has it, or NULL. */
+	const char *from;
+	bool verified; /* to be put: by the closure's narHashes */
+	bool known;    /* to be put: look first whether it is there */
 };
 
 struct shared_search {
@@ -61,7 +63,8 @@ int shared_cache_find(struct shared_cache *c, const struct shared_search *how,
 
 /*
  * Puts layers there; found then says which are there.  from: another
- * repository of the registry that may have their blobs, or NULL.  -1: not all.
+ * repository of the registry that may have the blobs of those that do not name
+ * one, or NULL.  -1: not all.
  */
 int shared_cache_put(struct shared_cache *c, const char *media_type,
     const char *from, struct shared_layer *layer, size_t n, struct err *e);

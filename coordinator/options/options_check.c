@@ -448,5 +448,7 @@ options_take_batch(struct options *o, struct err *e)
 		    "--json and --metadata-file -: one of them is enough");
 	if (options_check_listen(o, e) < 0)
 		return -1;
+	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
+		return -1;
 	return cache_list_check(&o->caches, e);
 }

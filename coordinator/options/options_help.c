@@ -220,8 +220,8 @@ static const char batch[] =
 "  --metadata-file FILE    the same JSON, to a file\n"
 "\n"
 "All other options of quarry build, for all images (see quarry help build), but\n"
-"--name, --coordinator, --server-key, --cache-repo and --metrics.  One for the\n"
-"image (--tag, --created, --max-layers, ...) wins over the requests.\n"
+"--name, --coordinator and --server-key.  One for the image (--tag, --created,\n"
+"--max-layers, ...) wins over the requests.\n"
 "\n"
 GENERAL
 "\n"

@@ -214,3 +214,18 @@ blob_places_lost(struct blob_places *p, const char *base, const char *repo,
 		place->state = PLACE_FREE;
 	pthread_mutex_unlock(&p->lock);
 }
+
+const char *
+blob_places_find(
+    struct blob_places *p, const char *base, const struct digest *blob)
+{
+	const struct blob_place *place;
+	const char *name = NULL;
+
+	pthread_mutex_lock(&p->lock);
+	place = find(p, base, blob);
+	if (place != NULL && place->state == PLACE_THERE)
+		name = p->repository[place->repository].name;
+	pthread_mutex_unlock(&p->lock);
+	return name;
+}

@@ -26,6 +26,10 @@ void blob_places_free(struct blob_places *p);
 bool blob_places_begin(struct blob_places *p, const char *base,
     const char *repo, const struct digest *blob, const char **from);
 
+/* A repository that has it, or NULL; valid as long as p. */
+const char *blob_places_find(
+    struct blob_places *p, const char *base, const struct digest *blob);
+
 /*
  * The blob is not, or no more, in repo, though it was said to be: nobody is
  * sent there for it any more.  p may be NULL.

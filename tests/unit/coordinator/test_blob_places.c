@@ -44,8 +44,12 @@ another_repository_of_the_same_registry(void **state)
 	digest_of("a", 1, &a);
 	digest_of("b", 1, &b);
 	assert_int_equal(blob_places_new(&p, &e), 0);
+	assert_null(blob_places_find(p, HERE, &a));
 	assert_string_equal(begin(p, HERE, "x", &a), "");
+	assert_null(blob_places_find(p, HERE, &a));
 	blob_places_end(p, HERE, &a, true);
+	assert_string_equal(blob_places_find(p, HERE, &a), "x");
+	assert_null(blob_places_find(p, THERE, &a));
 	assert_null(begin(p, HERE, "x", &a));
 	assert_string_equal(begin(p, HERE, "y", &a), "x");
 	assert_string_equal(begin(p, HERE, "y", &b), "");
