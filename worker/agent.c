@@ -23,6 +23,7 @@
 #include "monotime.h"
 #include "own.h"
 #include "protocol.h"
+#include "sent_answers.h"
 #include "shared_answer.h"
 #include "store_answer.h"
 #include "supervisor.h"
@@ -402,7 +403,8 @@ drain(struct agent *a, struct err *e)
 	over = monotime_ms() >= a->drain_until;
 	/* What is finished, but not pulled yet, would go with this worker. */
 	if (a->state != AGENT_READY ||
-	    (a->n_jobs == 0 && (over || !handover_holds(a->handover))))
+	    (a->n_jobs == 0 && sent_answers_due(a->sent) == NULL &&
+		(over || !handover_holds(a->handover))))
 		return leave(a, e);
 	if (over)
 		agent_stop_jobs(a);
@@ -430,7 +432,8 @@ patience(const struct agent *a)
 		sooner(&until, now + RETRY_MS);
 	if (a->state == AGENT_GREETED)
 		sooner(&until, a->hello_at);
-	if (a->draining || a->answer != NULL)
+	if (a->draining || a->answer != NULL ||
+	    sent_answers_due(a->sent) != NULL)
 		sooner(&until, now + RETRY_MS);
 	for (const struct job *job = a->jobs; job != NULL; job = job->next)
 		if (job->state == JOB_FINISHED)
@@ -545,7 +548,8 @@ agent_open(struct agent *a, struct err *e)
 	a->progress = calloc(a->options->slots, sizeof(*a->progress));
 	if (a->progress == NULL || (a->ctx = zmq_ctx_new()) == NULL)
 		return err_set(e, ERR_FATAL, errno, "worker");
-	if (store_answer_new(&a->store, e) < 0)
+	if (sent_answers_new(&a->sent, e) < 0 ||
+	    store_answer_new(&a->store, e) < 0)
 		return -1;
 	if (job_pool_new(a->options->slots, &a->pool, e) < 0)
 		return -1;
@@ -569,6 +573,7 @@ agent_close(struct agent *a)
 	/* It waits for every socket, so also for one that a thread is at. */
 	if (a->ctx != NULL && closed)
 		zmq_ctx_term(a->ctx);
+	sent_answers_free(a->sent);
 	free(a->progress);
 	if (a->signal_fd >= 0)
 		close(a->signal_fd);

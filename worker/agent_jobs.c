@@ -13,9 +13,12 @@
 #include "log.h"
 #include "monotime.h"
 #include "protocol.h"
+#include "sent_answers.h"
 
 /* How long an answer that was sent is kept: as long as it may be asked for. */
 #define KEEP_MS 15000
+
+_Static_assert(SENT_ANSWERS_MAX <= MSG_HELD_MAX, "HELLO holds them all");
 
 static struct job *
 find_job(struct agent *a, uint64_t id, uint64_t attempt)
@@ -37,22 +40,42 @@ remove_job(struct agent *a, struct job *job)
 	while (*at != job)
 		at = &(*at)->next;
 	*at = job->next;
-	if (job->state != JOB_ANSWERED)
-		a->n_jobs--;
+	a->n_jobs--;
 	job_free(job);
 }
 
-/* Only a connection that can break may lose what was sent on it. */
-static void
-answered(struct agent *a, struct job *job, int64_t now)
+/* What a new connection has to hear again comes first. */
+static int
+send_again(struct agent *a, int64_t now, struct err *e)
 {
-	if (!a->options->stays) {
-		remove_job(a, job);
-		return;
+	const struct msg *m;
+	int rc;
+
+	while (a->state == AGENT_READY &&
+	    (m = sent_answers_due(a->sent)) != NULL) {
+		if ((rc = agent_try_send(a, m, e)) != 0)
+			return rc;
+		sent_answers_said(a->sent, now + KEEP_MS);
 	}
-	job->state = JOB_ANSWERED;
-	job->keep_until = now + KEEP_MS;
-	a->n_jobs--;
+	return 0;
+}
+
+/* 0: sent; 1: not now; -1: *e says why never. */
+static int
+send_answer(struct agent *a, struct job *job, int64_t now, struct err *e)
+{
+	const struct msg_attempt id = {job->id, job->attempt};
+	struct msg m;
+	int rc;
+
+	job_answer(job, &m);
+	if ((rc = agent_try_send(a, &m, e)) != 0)
+		return rc;
+	/* Only a connection that can break may lose what was sent on it. */
+	if (a->options->stays)
+		sent_answers_keep(a->sent, &id, &m, now + KEEP_MS);
+	remove_job(a, job);
+	return 0;
 }
 
 int
@@ -60,22 +83,19 @@ agent_send_answers(struct agent *a, struct err *e)
 {
 	int64_t now = monotime_ms();
 	struct job *job, *next;
-	struct msg m;
 	int rc;
 
+	sent_answers_expire(a->sent, now);
+	if ((rc = send_again(a, now, e)) != 0)
+		return rc < 0 ? -1 : 0;
 	for (job = a->jobs; job != NULL; job = next) {
 		next = job->next;
-		if (job->state == JOB_ANSWERED && now >= job->keep_until)
-			remove_job(a, job);
-		else if (job->state == JOB_FINISHED && job->unwanted)
+		if (job->state == JOB_FINISHED && job->unwanted)
 			remove_job(a, job);
 		else if (job->state == JOB_FINISHED &&
-		    a->state == AGENT_READY) {
-			job_answer(job, &m);
-			if ((rc = agent_try_send(a, &m, e)) != 0)
-				return rc < 0 ? -1 : 0;
-			answered(a, job, now);
-		}
+		    a->state == AGENT_READY &&
+		    (rc = send_answer(a, job, now, e)) != 0)
+			return rc < 0 ? -1 : 0;
 	}
 	return 0;
 }
@@ -95,16 +115,17 @@ remove_assembling(struct agent *a)
 int
 agent_held(struct agent *a, struct msg_attempt **out, size_t *n, struct err *e)
 {
-	size_t room = 0;
+	size_t sent = sent_answers_count(a->sent), room = sent;
 
 	remove_assembling(a);
 	for (struct job *job = a->jobs; job != NULL; job = job->next)
 		room += !job->unwanted;
 	if (room > MSG_HELD_MAX)
 		room = MSG_HELD_MAX; /* the others are done again */
-	*n = 0;
 	if ((*out = calloc(room + 1, sizeof(**out))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
+	sent_answers_list(a->sent, *out);
+	*n = sent;
 	for (struct job *job = a->jobs; job != NULL && *n < room;
 	     job = job->next)
 		if (!job->unwanted)
@@ -116,11 +137,7 @@ agent_held(struct agent *a, struct msg_attempt **out, size_t *n, struct err *e)
 void
 agent_answer_again(struct agent *a)
 {
-	for (struct job *job = a->jobs; job != NULL; job = job->next)
-		if (job->state == JOB_ANSWERED) {
-			job->state = JOB_FINISHED;
-			a->n_jobs++;
-		}
+	sent_answers_again(a->sent);
 }
 
 /* The spool's disk is full: others may have room. */
@@ -190,10 +207,12 @@ decline(
 int
 agent_take_job(struct agent *a, struct msg *m, struct err *e)
 {
+	const struct msg_attempt id = {m->job.job, m->job.attempt};
 	struct err why = ERR_INIT;
 	struct job *job, *next;
 
-	if (find_job(a, m->job.job, m->job.attempt) != NULL)
+	if (find_job(a, id.job, id.attempt) != NULL ||
+	    sent_answers_know(a->sent, &id))
 		return 0;
 	/* A new attempt: the parts of an older one will not come. */
 	for (job = a->jobs; job != NULL; job = next) {
@@ -240,7 +259,7 @@ agent_take_part(struct agent *a, const struct msg *m, struct err *e)
 static void
 stop_job(struct agent *a, struct job *job, const char *why)
 {
-	if (job->state == JOB_FINISHED || job->state == JOB_ANSWERED)
+	if (job->state == JOB_FINISHED)
 		return;
 	if (job->state == JOB_SUBMITTED && !job_pool_withdraw(a->pool, job)) {
 		atomic_store(&job->progress.cancel, true);
@@ -278,8 +297,8 @@ agent_forget_jobs(struct agent *a)
 	for (struct job *job = a->jobs; job != NULL; job = job->next) {
 		stop_job(a, job, "nobody waits for it");
 		job->unwanted = true;
-		job->keep_until = 0;
 	}
+	sent_answers_forget(a->sent);
 	handover_forget(a->handover);
 }
 

@@ -18,6 +18,7 @@ struct handover;
 struct job;
 struct job_pool;
 struct link;
+struct sent_answers;
 struct shared_answer;
 struct store_answer;
 
@@ -40,7 +41,8 @@ struct agent {
 	int signal_fd;
 	sigset_t old_mask;
 	struct job *jobs;
-	size_t n_jobs; /* that are not answered */
+	size_t n_jobs;
+	struct sent_answers *sent; /* of jobs that are no more */
 	uint8_t instance[MSG_INSTANCE_SIZE];
 	uint64_t session; /* the coordinator's; 0: none yet */
 	bool draining;

@@ -24,8 +24,7 @@ struct msg_items;
 enum job_state {
 	JOB_ASSEMBLING, /* parts are still to come */
 	JOB_SUBMITTED,	/* the pool has it */
-	JOB_FINISHED,	/* its answer is to be sent */
-	JOB_ANSWERED	/* it was sent, and may have to be sent again */
+	JOB_FINISHED	/* its answer is to be sent */
 };
 
 struct job {
@@ -35,9 +34,8 @@ struct job {
 	uint64_t n_items; /* that were announced; layer.n have come */
 	struct layer_progress progress;
 	atomic_bool running;
-	bool unwanted;	    /* no answer is waited for */
-	bool leaving;	    /* stopped to be handed back: no failure */
-	int64_t keep_until; /* answered: ms */
+	bool unwanted; /* no answer is waited for */
+	bool leaving;  /* stopped to be handed back: no failure */
 
 	/* What came of it: an error, or a result. */
 	struct err err;
