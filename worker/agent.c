@@ -28,7 +28,7 @@
 #include "store_answer.h"
 #include "supervisor.h"
 
-/* The ends of jobs and of the last message, together within a second. */
+/* For each of the threads that a disk may hold up; for the last message. */
 #define STOP_MS 500
 #define LINGER_MS 200
 /* Between attempts to send what could not be sent. */

@@ -40,9 +40,10 @@ struct agent_options {
 /*
  * Works until the coordinator says BYE (unless it stays), or until SIGTERM or
  * SIGINT and what comes of it: 0.  -1: the coordinator refused this worker,
- * does not answer, or is gone.  Returns
- * within a second of its end even if a job's thread is stuck in a read; such
- * a thread is left behind, and the caller must then leave by _exit(2).
+ * does not answer, or is gone.  Returns within a second of its end even if a
+ * job's thread is stuck in a read, and within three where all that looks at a
+ * disk is; such threads are left behind, and the caller must then leave by
+ * _exit(2).
  */
 int agent_run(const struct agent_options *options, struct err *e);
 
