@@ -21,8 +21,8 @@
 
 /* Keys that are hashed at a time. */
 #define BATCH 1024
-/* What a list costs besides its paths, in paths. */
-#define LIST_WEIGHT 16
+/* What a list costs besides its paths, in paths: all are gone through. */
+#define LIST_WEIGHT (STORE_ANSWER_KEPT / STORE_ANSWER_LISTS)
 
 struct path_list {
 	struct digest digest;

@@ -3,8 +3,9 @@
  * agent's thread calls; the store is looked at in a thread of its own, since
  * that may take long, or for ever where a network's store is away.
  *
- * Lists are kept by their digest, as long as all together have no more than
- * STORE_ANSWER_KEPT paths: the next build may ask for the same one.
+ * Lists are kept by their digest, as long as they are no more than
+ * STORE_ANSWER_LISTS and all together have no more than STORE_ANSWER_KEPT
+ * paths: the next build may ask for the same one.
  */
 #ifndef STORE_ANSWER_H
 #define STORE_ANSWER_H
@@ -18,6 +19,7 @@ struct msg_paths;
 struct store_answer;
 
 #define STORE_ANSWER_KEPT ((size_t)4 << 20)
+#define STORE_ANSWER_LISTS ((size_t)1024)
 
 /* ERR_FATAL. */
 int store_answer_new(struct store_answer **out, struct err *e);

@@ -271,6 +271,75 @@ test_several_answers(void **state)
 	free(data);
 }
 
+/* Nobody asked, or not for that; and it is said once. */
+static void
+test_out_of_the_blue(void **state)
+{
+	struct store_answer *a = *state;
+	struct msg m;
+
+	part(a, 0, 0, 500);
+	part(a, 1, 0, N);
+	assert_false(store_answer_next(a, &m));
+	store_answer_forget(a);
+	store_answer_forget(a);
+	put(7);
+	ask(a, 1);
+	wants(a, 1, 0);
+	for (size_t i = 0; i < 3; i++) {
+		const struct msg_paths odd[] = {
+		    {1, UINT64_MAX - 100, keys, 200}, {1, 1, keys, SIZE_MAX},
+		    {1, 0, keys, SIZE_MAX}};
+
+		store_answer_paths(a, &odd[i]);
+	}
+	part(a, 1, 0, N);
+	/* What comes while the store is looked at changes nothing. */
+	part(a, 1, 0, N);
+	part(a, 1, N, 1);
+	has(a, 1, 7, 7);
+	part(a, 1, 0, N);
+	assert_false(store_answer_next(a, &m));
+}
+
+static void
+ask_other(struct store_answer *a, uint64_t number)
+{
+	struct msg_ask m = {number, list, N, "/nix/store", root};
+
+	memcpy(m.list.b, &number, sizeof(number));
+	store_answer_ask(a, &m);
+	wants(a, number, 0);
+}
+
+/* Lists that never come are forgotten, the oldest first. */
+static void
+test_many_lists(void **state)
+{
+	struct store_answer *a = *state;
+
+	ask(a, 1);
+	wants(a, 1, 0);
+	part(a, 1, 0, 500);
+	wants(a, 1, 500);
+	for (uint64_t i = 2; i < STORE_ANSWER_LISTS / 2; i++)
+		ask_other(a, i);
+	ask(a, STORE_ANSWER_LISTS);
+	wants(a, STORE_ANSWER_LISTS, 500);
+	for (uint64_t i = 1; i <= STORE_ANSWER_LISTS; i++)
+		ask_other(a, STORE_ANSWER_LISTS + i);
+	ask(a, 3 * STORE_ANSWER_LISTS);
+	wants(a, 3 * STORE_ANSWER_LISTS, 0);
+	/* Lists of the same digest and another length are others. */
+	part(a, 3 * STORE_ANSWER_LISTS, 0, 500);
+	{
+		const struct msg_ask m = {1, list, N + 1, "/nix/store", root};
+
+		store_answer_ask(a, &m);
+		wants(a, 1, 0);
+	}
+}
+
 int
 main(void)
 {
@@ -280,6 +349,9 @@ main(void)
 	    cmocka_unit_test_setup_teardown(test_no_store, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		test_several_answers, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		test_out_of_the_blue, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_many_lists, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
