@@ -12,6 +12,7 @@
 #include "layer_sink.h"
 #include "layer_store.h"
 #include "layer_tar.h"
+#include "long_path.h"
 #include "nar_hash.h"
 #include "own.h"
 #include "source_nar.h"
@@ -32,8 +33,8 @@ open_file(const char *path, int *out, struct tree_mark *mark, struct err *e)
 	struct stat st;
 	int fd;
 
-	fd = open(
-	    path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	fd =
+	    long_path_open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return tree_err(e, errno, "open");
 	*out = fd;

@@ -14,6 +14,7 @@
 
 #include "err.h"
 #include "log.h"
+#include "long_path.h"
 #include "own.h"
 #include "request/request.h"
 #include "root/root_tree.h"
@@ -92,35 +93,6 @@ walk_push(struct walk *walk, uint32_t node, const char *path, const char *shown,
 	}
 	walk->n++;
 	return 0;
-}
-
-/* Opens a folder whose path may be longer than the kernel takes at once. */
-static int
-open_folder(const char *path)
-{
-	char part[PATH_MAX];
-	int dir = AT_FDCWD;
-
-	for (;;) {
-		size_t len = strlen(path);
-		int fd;
-
-		if (len >= sizeof(part)) {
-			len = sizeof(part) - 1;
-			while (len > 0 && path[len] != '/')
-				len--;
-		}
-		memcpy(part, path, len);
-		part[len] = '\0';
-		fd = openat(
-		    dir, part, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (dir != AT_FDCWD)
-			close(dir);
-		if (fd < 0 || len == 0 || path[len] == '\0')
-			return fd;
-		dir = fd;
-		path += len + 1;
-	}
 }
 
 static int
@@ -273,7 +245,8 @@ static int
 read_folder(struct walk *walk, const struct folder *in, struct err *e)
 {
 	AUTO(names_clear) struct names names = {0};
-	int ret = 0, fd = open_folder(in->path);
+	int ret = 0;
+	int fd = long_path_open(in->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 	DIR *d;
 
 	if (fd < 0 || (d = fdopendir(fd)) == NULL) {

@@ -455,6 +455,32 @@ class TestOwnRequest(Base):
                          *common)
         self.same_bytes(one.stdout, two.stdout, "file and options")
 
+    def test_deep_root_tree(self):
+        """Deeper than the kernel takes in one path."""
+        here = os.open(".", os.O_RDONLY)
+        self.addCleanup(os.close, here)
+        os.mkdir(self.path("tree"))
+        name = "d" * 200
+        try:
+            os.chdir(self.path("tree"))
+            for _ in range(30):
+                os.mkdir(name)
+                os.chdir(name)
+            quarrytest.write("file", b"deep")
+            os.symlink("t" * 3000, "link")
+        finally:
+            os.fchdir(here)
+        r = self.build("--name", "n", "--include-store-paths=false",
+                       "--root-tree", "tree", "--to", "docker-archive:-")
+        layer, = DockerArchive(r.stdout).layers
+        with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
+            at = "/" + "/".join([name] * 30)
+            file, link = tar.getmember(at + "/file"), \
+                tar.getmember(at + "/link")
+            self.assertEqual(tar.extractfile(file).read(), b"deep")
+            self.assertEqual(link.linkname, "t" * 3000)
+        subprocess.run(["rm", "-rf", self.path("tree")], check=True)
+
     def test_root_layer(self):
         """contents at / (first wins, a warning names both), then rootTree,
         then directories; owners and modes by rule."""
