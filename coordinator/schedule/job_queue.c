@@ -134,3 +134,28 @@ job_queue_after(const struct job_queue *q, uint64_t weight, uint64_t id)
 		}
 	return found == NONE ? JOB_QUEUE_NONE : q->node[found].id;
 }
+
+uint64_t
+job_queue_last(const struct job_queue *q)
+{
+	uint32_t t = q->root;
+
+	while (t != NONE && q->node[t].after != NONE)
+		t = q->node[t].after;
+	return t == NONE ? JOB_QUEUE_NONE : q->node[t].id;
+}
+
+uint64_t
+job_queue_before(const struct job_queue *q, uint64_t weight, uint64_t id)
+{
+	uint32_t t = q->root, found = NONE;
+
+	while (t != NONE)
+		if (comes_before(q, t, weight, id)) {
+			found = t;
+			t = q->node[t].after;
+		} else {
+			t = q->node[t].before;
+		}
+	return found == NONE ? JOB_QUEUE_NONE : q->node[found].id;
+}

@@ -52,4 +52,9 @@ uint64_t job_queue_first(const struct job_queue *q);
 uint64_t job_queue_after(
     const struct job_queue *q, uint64_t weight, uint64_t id);
 
+/* From the other end, the lightest first. */
+uint64_t job_queue_last(const struct job_queue *q);
+uint64_t job_queue_before(
+    const struct job_queue *q, uint64_t weight, uint64_t id);
+
 #endif

@@ -273,6 +273,7 @@ sched_set_missing(struct scheduler *s, struct worker_id worker,
 		if (n == 0)
 			*l = (struct locality){0};
 		j->locality = l;
+		s->located = true;
 	}
 	memmove(&l->at[i + 1], &l->at[i], (n - i) * sizeof(l->at[0]));
 	l->at[i] = (struct missing){worker, bytes};

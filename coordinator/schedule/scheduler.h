@@ -9,12 +9,21 @@
  *					or postponed
  *
  * Order.  Jobs go largest first, or as sched_set_order says, to the fastest
- *idle worker; one with most of its slots free may be a little slower.  Speeds
- *are learned from jobs done; told at the start by sched_measured, they bring
- *runs on unequal machines close to the least time.  A worker holds as many
- *leases as it has slots, and one more that waits, so that it never waits for
- *the next.  Once nothing is queued, what waits is moved to workers with idle
- *slots.
+ * idle worker; one with most of its slots free may be a little slower.  A
+ * worker holds as many leases as it has slots, and one more that waits, so that
+ * it never waits for the next.  Once nothing is queued, what waits is moved to
+ * workers with idle slots.
+ *
+ * Speeds.  They are learned from jobs done and from the bytes of those that
+ * run, or told at the start by sched_measured; 10 ms of work make a worker
+ * known.  Until then it gets one job at a time, no larger than 2 % of the run;
+ * so do the others at first, for 300 ms or 3 % of the run at most.
+ *
+ * The plan.  Where jobs go largest first, and any is over 1 MB, a worker gets
+ * the largest one that it can end before all can be done: as soon as all known
+ * speeds together could do what is left, or the largest job could be done, or
+ * what runs, or a copy of it.  Who is idle and can end none so soon gets the
+ * smallest.  Not where jobs are held back for locality.
  *
  * Leases.  A worker that says nothing for silent_ms is gone.  A lease is
  * renewed while its bytes advance, or while it waits behind busy slots.  It
@@ -40,13 +49,15 @@
  * blamed.  It is not offered that weight or more until another of its jobs
  * ends, or for 10 s.
  *
- * Stragglers.  With an empty queue, a running job whose time left is over 2 x
- * the median of all durations and over 5 s gets a second copy on an idle slot
- * of a worker that should be done sooner; copies take at most copy_percent
- * of all slots, at least one.  The first result counts, the other is
- * cancelled.  Before the queue is empty the same is done for a job that will
- * take longer than all that is queued, where another worker with room needs
- * less than half of its time.
+ * Stragglers.  A running job that will not be done when all else could be (or,
+ * with an empty queue, any), and that another worker would be done with in less
+ * than 7/8 of the time left, gets a second copy there; for it, a lighter job
+ * that waits there goes back to the queue.  Idle workers that nobody knows are
+ * tried once nothing is queued, for 5 s and more that are left.  Copies take at
+ * most copy_percent of all slots, at least one.  The first result counts, the
+ * other attempt is cancelled; so is, before that, one that will take over 4/3
+ * of the other's time.  Where jobs go in turn there is no end that they could
+ * be late for: only what has over 5 s left is copied, for half of the time.
  *
  * Locality.  Of the workers with room, the one with the least cost: bytes
  * that are missing there by its bandwidth, the wait for a slot, and the work

@@ -42,7 +42,8 @@ any_with_room(const struct scheduler *s, int64_t now, const struct job *j)
 
 	TAILQ_FOREACH(w, &s->idle, entry)
 	{
-		if (!worker_may_take(w, j, now))
+		if (!worker_may_take(w, j, now) ||
+		    (s->planned && j->weight >= w->most))
 			continue;
 		if (shuns(j, w))
 			second = w;
@@ -53,7 +54,8 @@ any_with_room(const struct scheduler *s, int64_t now, const struct job *j)
 		return best;
 	TAILQ_FOREACH_REVERSE(w, &s->ahead, worker_list, entry)
 	{
-		if (!worker_may_take(w, j, now))
+		if (!worker_may_take(w, j, now) ||
+		    (s->planned && j->weight >= w->most))
 			continue;
 		if (!shuns(j, w))
 			return w;
@@ -158,15 +160,11 @@ somebody_can(struct scheduler *s, const struct job *j)
 static int64_t
 wait_ms(const struct scheduler *s, int64_t now, const struct worker *w)
 {
-	int64_t wait = time_to_slot(s, now, w), more = 0;
+	int64_t wait = time_to_room(s, now, w);
 
-	if (w->pass == s->pass)
-		more = w->promised;
-	for (size_t i = 0; i < w->n_leases; i++)
-		if (w->lease[i].started == NOT_STARTED)
-			more += time_needed(
-			    s, w, job_at(s, w->lease[i].job)->weight);
-	return wait + whole_ms((double)more / (double)w->slots);
+	return w->pass != s->pass
+	    ? wait
+	    : wait + whole_ms((double)w->promised / (double)w->slots);
 }
 
 static int64_t
@@ -298,19 +296,21 @@ ceiling(struct scheduler *s, int64_t now)
 	uint64_t most = 0;
 	struct worker *w;
 
-	if (now >= s->limited_until)
-		return UINT64_MAX;
 	for (size_t i = 0; i < 2; i++)
 		TAILQ_FOREACH(w, lists[i], entry)
 		{
-			if (now >= w->limit_until) {
-				most = UINT64_MAX;
-				continue;
+			uint64_t limit = UINT64_MAX;
+
+			if (s->planned)
+				limit = w->most = plan_most(s, now, w);
+			if (now < w->limit_until) {
+				if (w->limit_until < s->place_at)
+					s->place_at = w->limit_until;
+				if (w->limit < limit)
+					limit = w->limit;
 			}
-			if (w->limit_until < s->place_at)
-				s->place_at = w->limit_until;
-			if (w->limit > most)
-				most = w->limit;
+			if (limit > most)
+				most = limit;
 		}
 	return most;
 }
@@ -329,16 +329,44 @@ below_ceiling(const struct scheduler *s, const struct job_queue *q,
 	return job_queue_after(q, at, UINT64_MAX);
 }
 
+/*
+ * Nothing fits who is idle: better the lightest job than none; of equals the
+ * oldest.
+ */
+static struct worker *
+choose_lightest(
+    struct scheduler *s, int64_t now, const struct job_queue *q, uint64_t *job)
+{
+	uint64_t last = job_queue_last(q);
+	uint64_t id =
+	    job_queue_after(q, job_at(s, last)->order + 1, UINT64_MAX);
+	struct worker *w;
+
+	TAILQ_FOREACH(w, &s->idle, entry)
+	w->most = UINT64_MAX;
+	TAILQ_FOREACH(w, &s->ahead, entry)
+	w->most = 0;
+	w = any_with_room(s, now, job_at(s, id));
+	for (; w == NULL && last != JOB_QUEUE_NONE;
+	     last = job_queue_before(q, job_at(s, id)->order, id)) {
+		id = last;
+		w = any_with_room(s, now, job_at(s, id));
+	}
+	*job = id;
+	return w;
+}
+
 static struct worker *
 choose_from(
     struct scheduler *s, int64_t now, struct job_queue *q, uint64_t *job)
 {
-	uint64_t id = job_queue_first(q), below = 0;
+	uint64_t id = job_queue_first(q), below = UINT64_MAX;
 	struct fallback f = {.w = NULL};
 	unsigned held = 0;
 	struct worker *w;
 
-	if (id != JOB_QUEUE_NONE)
+	s->planned = q == &s->queue && plan_holds(s, now);
+	if (s->planned || now < s->limited_until)
 		below = ceiling(s, now);
 	while (id != JOB_QUEUE_NONE) {
 		struct job *j = job_at(s, id);
@@ -358,6 +386,8 @@ choose_from(
 			break;
 		id = job_queue_after(q, job_order(s, j), id);
 	}
+	if (s->planned && !TAILQ_EMPTY(&s->idle))
+		return choose_lightest(s, now, q, job);
 	*job = f.job;
 	return f.w;
 }

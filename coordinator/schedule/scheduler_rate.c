@@ -2,7 +2,8 @@
 
 /* What is older than that many ms of work fades. */
 #define FADING_MS 60000.0
-#define TOOK_MAX 1000000 /* jobs */
+/* Less work says nothing yet. */
+#define KNOWN_MS 10.0
 
 /* By time, not by jobs: many small ones do not outweigh a large one. */
 void
@@ -15,12 +16,22 @@ rate_add(struct rate *r, uint64_t bytes, int64_t ms)
 	r->ms = fading * r->ms + took;
 }
 
+bool
+rate_known(const struct worker *w)
+{
+	return w->rate.ms + w->live.ms >= KNOWN_MS &&
+	    w->rate.bytes + w->live.bytes > 0;
+}
+
 double
 rate_of(const struct scheduler *s, const struct worker *w)
 {
-	const struct rate *r = w->rate.bytes > 0 ? &w->rate : &s->rate;
-
-	return r->ms > 0 ? r->bytes / r->ms : 0;
+	if (rate_known(w))
+		return (w->rate.bytes + w->live.bytes) /
+		    (w->rate.ms + w->live.ms);
+	if (s->rate.ms > 0)
+		return s->rate.bytes / s->rate.ms;
+	return w->rate.ms > 0 ? w->rate.bytes / w->rate.ms : 0;
 }
 
 int64_t
@@ -47,46 +58,6 @@ attempt_ms(
 	return whole_ms(ms * (j->failures > 1 ? 4 : 1 + j->failures));
 }
 
-/* Four buckets an octave: exact up to 7 ms, then within a quarter. */
-static unsigned
-bucket(uint64_t ms)
-{
-	unsigned octave;
-
-	if (ms < 4)
-		return (unsigned)ms;
-	octave = 63u - (unsigned)__builtin_clzll(ms);
-	return 4 * (octave - 1) + (unsigned)(ms >> (octave - 2) & 3);
-}
-
-void
-took_add(struct scheduler *s, int64_t ms)
-{
-	s->took[bucket(ms > 0 ? (uint64_t)ms : 0)]++;
-	if (++s->n_took < TOOK_MAX)
-		return;
-	/* Old ones fade here, too. */
-	s->n_took = 0;
-	for (unsigned b = 0; b < BUCKETS; b++)
-		s->n_took += s->took[b] /= 2;
-}
-
-/* The lower end of the middle one's bucket; 0 where there is none. */
-int64_t
-took_median(const struct scheduler *s)
-{
-	size_t below = 0;
-	unsigned b = 0;
-
-	if (s->n_took == 0)
-		return 0;
-	while ((below += s->took[b]) <= s->n_took / 2 && b < BUCKETS - 1)
-		b++;
-	if (b < 4)
-		return b;
-	return (int64_t)(4 + (b & 3)) << (b / 4 - 1);
-}
-
 int64_t
 time_needed(const struct scheduler *s, const struct worker *w, uint64_t weight)
 {
@@ -96,8 +67,9 @@ time_needed(const struct scheduler *s, const struct worker *w, uint64_t weight)
 }
 
 /*
- * By the bytes so far.  While there are none, it is assumed to be half-way at
- * most: what has shown nothing for long will not be done soon.
+ * By the bytes so far; overdue, it takes as long again.  While there are none,
+ * it is assumed to be half-way at most: what has shown nothing for long will
+ * not be done soon.
  */
 int64_t
 time_left(const struct scheduler *s, int64_t now, const struct worker *w,
@@ -107,10 +79,14 @@ time_left(const struct scheduler *s, int64_t now, const struct worker *w,
 	const double bytes = (double)lease->bytes;
 	int64_t passed = now - lease->started, left;
 
-	if (lease->bytes > 0)
-		return bytes < weight
-		    ? whole_ms((double)passed * (weight - bytes) / bytes)
-		    : 0;
+	if (lease->bytes > 0) {
+		double ms = (double)(lease->told - lease->started);
+
+		left = bytes < weight ? whole_ms(ms * (weight - bytes) / bytes)
+				      : 0;
+		passed = now - lease->told;
+		return left > passed ? left - passed : passed - left;
+	}
 	left = time_needed(s, w, job_at(s, lease->job)->weight) - passed;
 	return left > passed ? left : passed;
 }
@@ -130,4 +106,17 @@ time_to_slot(const struct scheduler *s, int64_t now, const struct worker *w)
 				first = left;
 		}
 	return first;
+}
+
+int64_t
+time_to_room(const struct scheduler *s, int64_t now, const struct worker *w)
+{
+	int64_t waiting = 0;
+
+	for (size_t i = 0; i < w->n_leases; i++)
+		if (w->lease[i].started == NOT_STARTED)
+			waiting += time_needed(
+			    s, w, job_at(s, w->lease[i].job)->weight);
+	return time_to_slot(s, now, w) +
+	    whole_ms((double)waiting / (double)w->slots);
 }

@@ -26,7 +26,7 @@ void
 lease_start(
     struct scheduler *s, int64_t now, struct worker *w, struct lease *lease)
 {
-	lease->started = now;
+	lease->started = lease->told = now;
 	lease->until = lease_deadline(s, now + s->config.lease_ms);
 	lease->deadline =
 	    lease_deadline(s, now + attempt_ms(s, w, job_at(s, lease->job)));
@@ -59,6 +59,33 @@ lease_begin(struct scheduler *s, int64_t now, struct worker *w, uint64_t id)
 	worker_list(s, w);
 }
 
+/* As far as it can be true: a lie shall not make anybody the fastest. */
+static double
+live_bytes(const struct lease *lease)
+{
+	double most =
+	    (double)(lease->told - lease->started) * SCHED_BANDWIDTH_MAX;
+
+	return (double)lease->bytes < most ? (double)lease->bytes : most;
+}
+
+void
+lease_tell(struct scheduler *s, int64_t now, struct worker *w,
+    struct lease *lease, uint64_t bytes)
+{
+	bool known = rate_known(w);
+
+	w->live.bytes -= live_bytes(lease);
+	w->live.ms += (double)(now - lease->told);
+	lease->bytes = bytes;
+	lease->told = now;
+	w->live.bytes += live_bytes(lease);
+	if (known || !rate_known(w))
+		return;
+	s->plan.stale = true;
+	s->changed = true;
+}
+
 /* Its job is out of the worker's way, and the next one runs. */
 void
 lease_end(struct scheduler *s, int64_t now, struct worker *w,
@@ -68,6 +95,10 @@ lease_end(struct scheduler *s, int64_t now, struct worker *w,
 	size_t i = (size_t)(lease - w->lease), running = 0;
 
 	count_end(s, j, w, how);
+	if (lease->started != NOT_STARTED) {
+		w->live.bytes -= live_bytes(lease);
+		w->live.ms -= (double)(lease->told - lease->started);
+	}
 	if (j->at[0] == w)
 		j->at[0] = j->at[1];
 	if (--j->copies > 0)
@@ -86,11 +117,22 @@ lease_end(struct scheduler *s, int64_t now, struct worker *w,
 }
 
 void
+lease_lose(
+    struct scheduler *s, int64_t now, struct worker *w, struct lease *lease)
+{
+	/* How fast it was is known all the same. */
+	if (lease->bytes > 0)
+		rate_add(&w->rate, (uint64_t)live_bytes(lease),
+		    lease->told - lease->started);
+	lease_end(s, now, w, lease, SCHED_END_CANCELLED);
+}
+
+void
 lease_cancel(
     struct scheduler *s, int64_t now, struct worker *w, struct lease *lease)
 {
 	queue_action(s, SCHED_CANCEL, lease->job, lease->attempt, w->id);
-	lease_end(s, now, w, lease, SCHED_END_CANCELLED);
+	lease_lose(s, now, w, lease);
 }
 
 bool
@@ -274,9 +316,10 @@ sched_done(struct scheduler *s, int64_t now, struct worker_id worker,
 		if (lease->started != NOT_STARTED) {
 			int64_t ms = now - lease->started;
 
+			if (!rate_known(w))
+				s->plan.stale = true;
 			rate_add(&w->rate, j->weight, ms);
 			rate_add(&s->rate, j->weight, ms);
-			took_add(s, ms);
 		}
 		lease_end(s, now, w, lease, SCHED_END_RESULT);
 	}

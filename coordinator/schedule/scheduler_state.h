@@ -4,7 +4,8 @@
  * what is heard of workers; scheduler_results.c what becomes of leases;
  * scheduler_counts.c says how it went;
  * scheduler_next.c says what to do; scheduler_choose.c finds a worker for a
- * job, scheduler_late.c what to do near the end, by scheduler_rate.c's figures.
+ * job, within what scheduler_plan.c says; scheduler_late.c moves and copies;
+ * scheduler_rate.c has the figures.
  * For these alone.
  */
 #ifndef SCHEDULER_STATE_H
@@ -69,6 +70,7 @@ struct locality {
 struct lease {
 	uint64_t job, attempt, bytes;
 	int64_t started; /* or NOT_STARTED: it waits behind busy slots */
+	int64_t told;	 /* when its bytes were */
 	int64_t until, deadline;
 	bool spared; /* its worker ends: not this job's fault */
 };
@@ -89,6 +91,8 @@ struct worker {
 	uint64_t limit;		    /* only lighter jobs, */
 	int64_t limit_until;	    /* until then */
 	struct rate rate, bandwidth;
+	struct rate live;	  /* of what it runs, not in `rate` */
+	uint64_t most;		  /* planned: only lighter jobs */
 	uint64_t done, failures;  /* see sched_worker_counts */
 	uint64_t missing, mark;	  /* of the job that is looked at */
 	uint64_t pass;		  /* of the queue, in which */
@@ -104,7 +108,16 @@ struct pending {
 	size_t n, next, room;
 };
 
-#define BUCKETS 256 /* of durations, four an octave */
+/* Figures of a look at all workers, until the next. */
+struct plan {
+	int64_t made;	/* when */
+	int64_t ends;	/* when all could be done */
+	bool stale;	/* a worker is new, or known now */
+	bool knowing;	/* the heaviest jobs wait until more are known */
+	double fastest; /* bytes/ms; 0: nobody is known, and there is no end */
+	uint64_t probe; /* only lighter ones for whom nobody knows */
+	uint64_t easy;	/* lighter ones are nobody's concern */
+};
 
 struct scheduler {
 	struct sched_config config;
@@ -124,14 +137,15 @@ struct scheduler {
 	bool changed;	      /* something that may place a job */
 	int64_t place_at;     /* nothing else does earlier */
 	int64_t late_at;      /* when to look for what may move */
-	int64_t straggle_at, critical_at; /* for what may be copied */
-	double queued;			  /* bytes, about */
+	int64_t copy_at;      /* for what may be copied */
+	double queued;	      /* bytes, about */
 	int64_t limited_until;
 	struct rate rate, bandwidth;
-	bool unable; /* some workers cannot do some jobs */
-	uint32_t took[BUCKETS];
-	size_t n_took;
+	bool located; /* some jobs miss something at some workers */
+	bool unable;  /* some workers cannot do some jobs */
 	uint64_t mark, pass;
+	struct plan plan;
+	bool planned; /* in this pass workers have a limit by it */
 	struct pending pending;
 	bool ordered;		       /* some job's order is not its weight */
 	struct sched_counts counts[2]; /* of those that measure: [1] */
@@ -213,9 +227,15 @@ void lease_end(struct scheduler *s, int64_t now, struct worker *w,
     struct lease *lease, enum sched_end how);
 void lease_cancel(
     struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
+/* The same, but it was another attempt that did better. */
+void lease_lose(
+    struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
 /* The first one waiting runs now. */
 void lease_start(
     struct scheduler *s, int64_t now, struct worker *w, struct lease *lease);
+/* So many bytes by now. */
+void lease_tell(struct scheduler *s, int64_t now, struct worker *w,
+    struct lease *lease, uint64_t bytes);
 bool failed_at(const struct job *j, const struct worker *w);
 /* A lease of the job was ended: again, or never. */
 void job_again(struct scheduler *s, int64_t now, uint64_t id);
@@ -225,15 +245,15 @@ void job_failed(struct scheduler *s, int64_t now, uint64_t id,
 
 /* scheduler_rate.c: pure figures */
 void rate_add(struct rate *r, uint64_t bytes, int64_t ms);
-/* bytes/ms of the worker, else of all; 0: nobody knows. */
+/* It has worked for long enough to say how fast it is. */
+bool rate_known(const struct worker *w);
+/* bytes/ms of a slot of the worker's, else of all; 0: nobody knows. */
 double rate_of(const struct scheduler *s, const struct worker *w);
 /* ms from the lease's start; as long as anything where nothing is known. */
 int64_t attempt_ms(
     const struct scheduler *s, const struct worker *w, const struct job *j);
 /* Kept so small that sums of times cannot overflow. */
 int64_t whole_ms(double ms);
-void took_add(struct scheduler *s, int64_t ms);
-int64_t took_median(const struct scheduler *s);
 /* Of a running lease. */
 int64_t time_left(const struct scheduler *s, int64_t now,
     const struct worker *w, const struct lease *lease);
@@ -242,6 +262,17 @@ int64_t time_needed(
     const struct scheduler *s, const struct worker *w, uint64_t weight);
 /* Until a slot is free. */
 int64_t time_to_slot(
+    const struct scheduler *s, int64_t now, const struct worker *w);
+/* And until what waits there for one is done, too. */
+int64_t time_to_room(
+    const struct scheduler *s, int64_t now, const struct worker *w);
+
+/* scheduler_plan.c: as good as new; false: nothing is known, or queued. */
+bool plan_made(struct scheduler *s, int64_t now);
+/* Whether what is queued goes by it. */
+bool plan_holds(struct scheduler *s, int64_t now);
+/* Only jobs lighter than this for the worker, which has room. */
+uint64_t plan_most(
     const struct scheduler *s, int64_t now, const struct worker *w);
 
 /* scheduler_choose.c: a queued job and a worker for it, or NULL. */

@@ -94,6 +94,7 @@ sched_worker_up(struct scheduler *s, int64_t now, struct worker_id worker,
 	w->silent_at = lease_deadline(s, now + s->config.silent_ms);
 	TAILQ_INSERT_TAIL(&s->all, w, all);
 	worker_list(s, w);
+	s->plan.stale = true;
 	return 0;
 }
 
@@ -265,8 +266,10 @@ sched_measured(
 {
 	struct worker *w = worker_find(s, worker);
 
-	if (w != NULL)
+	if (w != NULL) {
 		rate_add(&w->rate, bytes, ms);
+		s->plan.stale = true;
+	}
 }
 
 void
@@ -280,7 +283,7 @@ sched_progress(struct scheduler *s, int64_t now, struct worker_id worker,
 		return;
 	if (lease->started == NOT_STARTED)
 		lease_start(s, now, w, lease);
-	lease->bytes = bytes;
+	lease_tell(s, now, w, lease, bytes);
 	lease->until = now + s->config.lease_ms;
 }
 

@@ -510,14 +510,14 @@ rest_of_job(struct check *c, size_t job)
 		check_breach(c, "job %zu has not failed", job);
 	for (size_t id = 0; id < c->n_ids; id++)
 		stuck |= is_open(j) && j->n_leases == 0 &&
-		    c->worker[id].n_leases <= c->worker[id].slots &&
+		    c->worker[id].n_leases < c->worker[id].slots &&
 		    may_take(c, j, id);
 	if (!stuck)
 		j->stuck_since = -1;
 	else if (j->stuck_since < 0)
 		j->stuck_since = c->now;
 	if (stuck && (!j->local || c->now - j->stuck_since > SCHED_HOLD_MS))
-		check_breach(c, "job %zu waits, but a worker has room", job);
+		check_breach(c, "job %zu waits, but a worker is idle", job);
 }
 
 void

@@ -6,10 +6,10 @@
  * Held at every step: every job is in one state, and as many are open as the
  * scheduler says; attempts only grow; a result counts once, and another
  * digest is never passed over; no worker has more than its slots and one; no
- * lease and no silence outlasts its time; no job waits while a worker could
- * have it; poison, blame, postponement, copies and audits go by scheduler.h;
- * every attempt that began goes on or has ended in exactly one way, and the
- * scheduler's counters say how.
+ * lease and no silence outlasts its time; no job waits while an idle worker
+ * could have it; poison, blame, postponement, copies and audits go by
+ * scheduler.h; every attempt that began goes on or has ended in exactly one
+ * way, and the scheduler's counters say how.
  */
 #ifndef CHECK_H
 #define CHECK_H

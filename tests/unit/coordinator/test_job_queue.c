@@ -44,6 +44,22 @@ model_after(const struct model *m, bool first, uint64_t weight, uint64_t id)
 	return best;
 }
 
+/* The last before it. */
+static uint64_t
+model_before(const struct model *m, uint64_t weight, uint64_t id)
+{
+	uint64_t best = JOB_QUEUE_NONE;
+
+	for (uint64_t i = 0; i < JOBS; i++) {
+		if (!m->there[i] || m->weight[i] < weight ||
+		    (m->weight[i] == weight && i >= id))
+			continue;
+		if (best == JOB_QUEUE_NONE || m->weight[i] <= m->weight[best])
+			best = i;
+	}
+	return best;
+}
+
 /* Ids of jobs that took the place of others: of the same slots, but newer. */
 static void
 goes_by_age(void **state)
@@ -98,10 +114,14 @@ same_as_an_array(void **state)
 		assert_int_equal(q.n, n);
 		assert_int_equal(
 		    job_queue_first(&q), model_after(&m, true, 0, 0));
+		assert_int_equal(
+		    job_queue_last(&q), model_before(&m, 0, UINT64_MAX));
 		id = random_below(&r, 8) == 0 ? UINT64_MAX
 					      : random_below(&r, JOBS);
 		assert_int_equal(job_queue_after(&q, weight, id),
 		    model_after(&m, false, weight, id));
+		assert_int_equal(job_queue_before(&q, weight, id),
+		    model_before(&m, weight, id));
 	}
 	job_queue_free(&q);
 }

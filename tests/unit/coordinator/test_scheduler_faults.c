@@ -162,42 +162,44 @@ attempts_have_a_deadline(void **state)
 	sched_free(s);
 }
 
+/* Alone with its last job: a second copy, and no third one. */
 static void
 stragglers_get_a_copy(void **state)
 {
 	struct scheduler *s = make();
 
 	(void)state;
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 2; i++)
 		add(s, 10 * MB);
 	up(s, 0, 0, 1);
 	up(s, 0, 1, 1);
 	expect(s, 0, SCHED_SEND, 0, 0);
 	expect(s, 0, SCHED_SEND, 1, 1);
-	expect(s, 0, SCHED_SEND, 2, 1);
-	expect(s, 0, SCHED_SEND, 3, 0);
-	expect_nothing(s, 0);
-	/* Worker 1 takes 1 s a job, then what waits at worker 0. */
+	/* As fast as the other. */
+	progress(s, 900, 0, 0, 1, 9 * MB);
 	done_at(s, 1000, 1, 1, 1, SCHED_ACCEPTED);
 	expect_nothing(s, 1000);
-	done_at(s, 2000, 1, 2, 1, SCHED_ACCEPTED);
-	expect(s, 2000, SCHED_CANCEL, 3, 0);
-	expect(s, 2000, SCHED_SEND, 3, 1);
-	done_at(s, 3000, 1, 3, 2, SCHED_ACCEPTED);
-	expect_nothing(s, 3000);
-	/* Worker 0 needs 10 s a MB. */
-	progress(s, 5000, 0, 0, 1, MB / 2);
-	assert_int_equal(sched_deadline(s), 4000);
-	expect(s, 5000, SCHED_SEND, 0, 1);
-	expect_nothing(s, 9000);
+	/* But then it slows down: 1.2 s for the rest, in the end. */
+	for (int64_t now = 9000; now < 28000; now += 9000) {
+		sched_beat(s, now, (struct worker_id){1}, 0);
+		progress(s, now, 0, 0, 1, 9600000 + (uint64_t)now / 1000);
+		expect_nothing(s, now);
+	}
+	sched_beat(s, 28000, (struct worker_id){1}, 0);
+	progress(s, 28000, 0, 0, 1, 9600028);
+	assert_true(sched_deadline(s) <= 28000);
+	expect(s, 28000, SCHED_SEND, 0, 1);
+	expect_nothing(s, 29000);
 	/* A copy's failure is no end, and no third attempt runs beside. */
-	fail_at(s, 6000, 1, 0, 2);
-	expect_nothing(s, 6000);
+	fail_at(s, 29000, 1, 0, 2);
+	expect_nothing(s, 29000);
 	assert_int_equal(sched_open(s), 1);
-	up(s, 7000, 2, 1);
-	expect(s, 7000, SCHED_SEND, 0, 2);
-	done_at(s, 8000, 2, 0, 3, SCHED_ACCEPTED);
-	expect(s, 8000, SCHED_CANCEL, 0, 0);
+	progress(s, 29000, 0, 0, 1, 9600029);
+	up(s, 29000, 2, 1);
+	sched_measured(s, (struct worker_id){2}, 20 * MB, 1000);
+	expect(s, 29100, SCHED_SEND, 0, 2);
+	done_at(s, 30000, 2, 0, 3, SCHED_ACCEPTED);
+	expect(s, 30000, SCHED_CANCEL, 0, 0);
 	assert_int_equal(done(s, 0, 0, 1, &one), SCHED_DUPLICATE);
 	assert_int_equal(done(s, 0, 0, 1, &two), SCHED_DIFFERS);
 	assert_int_equal(sched_open(s), 0);
@@ -237,11 +239,17 @@ all_will_wait_for_it(void **state)
 	progress(s, 6000, 0, 0, 1, 6 * MB);
 	up(s, 6000, 1, 1);
 	expect(s, 6000, SCHED_SEND, 2, 1);
-	expect(s, 6000, SCHED_SEND, 3, 1);
 	expect_nothing(s, 6000);
-	done_at(s, 6010, 1, 2, 1, SCHED_ACCEPTED);
-	expect(s, 6010, SCHED_SEND, 0, 1);
-	expect_nothing(s, 6010);
+	done_at(s, 6060, 1, 2, 1, SCHED_ACCEPTED);
+	expect(s, 6060, SCHED_SEND, 0, 1);
+	expect(s, 6060, SCHED_SEND, 3, 1);
+	expect_nothing(s, 6060);
+	/* Once that is sure to win, the other one is in the way. */
+	progress(s, 7000, 1, 0, 2, 90 * MB);
+	progress(s, 7000, 0, 0, 1, 7 * MB);
+	expect(s, 7000, SCHED_CANCEL, 0, 0);
+	expect(s, 7000, SCHED_SEND, 4, 0);
+	expect_nothing(s, 7000);
 	sched_free(s);
 }
 
@@ -446,24 +454,24 @@ locality_waits_no_longer_than_the_transfer(void **state)
 	up(s, 0, 2, 1);
 	/* Half-way after 1 s: 1 s more. */
 	progress(s, 1000, 0, 0, 1, 25 * MB);
-	progress(s, 1000, 1, 1, 1, 20 * MB);
-	/* 200 MB are 2 s, missing at 2 and 1; worker 0 waits for 1 s. */
+	progress(s, 1000, 1, 1, 2, 20 * MB);
+	/* 400 MB are 4 s, missing at 2 and 1; worker 0 waits for 1 s. */
 	j = add(s, 30 * MB);
 	for (uint64_t w = 1; w < 3; w++)
 		assert_int_equal(sched_set_missing(
-				     s, (struct worker_id){w}, j, 200 * MB, &e),
+				     s, (struct worker_id){w}, j, 400 * MB, &e),
 		    0);
 	expect(s, 1000, SCHED_SEND, 2, 0);
-	/* Worker 0 has no room any more: job 3 is held back for it, 3 s. */
+	/* Worker 0 has no room any more: job 3 is held back for it, 5 s. */
 	j = add(s, 20 * MB);
 	for (uint64_t w = 1; w < 3; w++)
 		assert_int_equal(sched_set_missing(
-				     s, (struct worker_id){w}, j, 200 * MB, &e),
+				     s, (struct worker_id){w}, j, 400 * MB, &e),
 		    0);
 	expect_nothing(s, 1000);
-	assert_int_equal(sched_deadline(s), 4000);
-	expect_nothing(s, 3999);
-	expect(s, 4000, SCHED_SEND, 3, 2);
+	assert_int_equal(sched_deadline(s), 6000);
+	expect_nothing(s, 5999);
+	expect(s, 6000, SCHED_SEND, 3, 2);
 	sched_free(s);
 }
 
