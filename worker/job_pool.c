@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "job.h"
 #include "memory_gate.h"
 #include "own.h"
+#include "wake_fd.h"
 #include "write_behind.h"
 
 /* Idle threads end at once. */
@@ -109,7 +109,6 @@ job_thread(void *arg)
 {
 	struct job_pool *pool = arg;
 	AUTO(write_behind_freep) struct write_behind *behind = NULL;
-	const uint64_t one = 1;
 	struct err none = ERR_INIT;
 	struct job *job;
 
@@ -130,9 +129,7 @@ job_thread(void *arg)
 		pthread_mutex_lock(&pool->lock);
 		atomic_store(&job->running, false);
 		queue_push(&pool->finished, job);
-		/* Fails only where 2^64 - 1 wake-ups are unread. */
-		if (write(pool->fd, &one, sizeof(one)) < 0)
-			continue;
+		wake_fd_set(pool->fd);
 	}
 	pool->alive--;
 	pthread_cond_signal(&pool->ended);
@@ -164,7 +161,7 @@ job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 	pool = calloc(1, sizeof(*pool) + n_threads * sizeof(pool->thread[0]));
 	if (pool == NULL)
 		return err_set(e, ERR_FATAL, errno, "%zu threads", n_threads);
-	pool->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	pool->fd = wake_fd_new();
 	if (pool->fd < 0) {
 		free(pool);
 		return err_set(e, ERR_FATAL, errno, "eventfd");
@@ -218,13 +215,12 @@ struct job *
 job_pool_take(struct job_pool *pool)
 {
 	struct job *job;
-	uint64_t n;
 
 	pthread_mutex_lock(&pool->lock);
 	job = queue_pop(&pool->finished);
-	/* Quiet again once all are taken; an empty eventfd gives EAGAIN. */
-	if (pool->finished.head == NULL && read(pool->fd, &n, sizeof(n)) < 0)
-		n = 0;
+	/* Quiet again once all are taken. */
+	if (pool->finished.head == NULL)
+		wake_fd_clear(pool->fd);
 	pthread_mutex_unlock(&pool->lock);
 	return job;
 }

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "digest.h"
@@ -17,6 +16,7 @@
 #include "probe.h"
 #include "protocol.h"
 #include "quiet_thread.h"
+#include "wake_fd.h"
 
 /* A network's folder may show the file late. */
 #define WAIT_MS 2000
@@ -104,13 +104,10 @@ static void *
 answer_thread(void *arg)
 {
 	struct shared_answer *a = arg;
-	const uint64_t one = 1;
 
 	answer(a, &a->err);
 	atomic_store(&a->done, true);
-	/* Fails only where 2^64 - 1 wake-ups are unread. */
-	if (write(a->done_fd, &one, sizeof(one)) < 0)
-		return NULL;
+	wake_fd_set(a->done_fd);
 	return NULL;
 }
 
@@ -127,7 +124,7 @@ shared_answer_new(
 	memcpy(a->key, m->key, sizeof(a->key));
 	a->folder = strdup(m->folder);
 	a->name = strdup(m->name);
-	a->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	a->done_fd = wake_fd_new();
 	if (a->folder == NULL || a->name == NULL || a->done_fd < 0) {
 		err_set(e, ERR_RETRY, errno, "probe");
 		answer_free(a);

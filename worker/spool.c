@@ -209,9 +209,9 @@ check_room(const struct spool *s, uint64_t need, struct err *e)
 		    e, ERR_RETRY, errno, "spool %s", s->session.path);
 	room = (uint64_t)vfs.f_bavail * vfs.f_frsize;
 	for (const struct entry *at = s->entries; at != NULL; at = at->next) {
-		uint64_t there = written(s, at);
+		uint64_t there = at->whole ? at->need : written(s, at);
 
-		if (!at->whole && at->need > there)
+		if (at->need > there)
 			want = add(want, at->need - there);
 	}
 	if (want <= room)
