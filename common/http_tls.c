@@ -16,13 +16,6 @@
 
 #define AUTHORITIES_MAX ((size_t)8 << 20)
 
-static void
-closedirp(DIR **d)
-{
-	if (*d != NULL)
-		closedir(*d);
-}
-
 /* Appends a file of certificates. */
 static int
 add_file(struct http_tls *t, const char *path, struct err *e)
@@ -101,7 +94,7 @@ add_client(
 static int
 add_folder(struct http_tls *t, const char *folder, struct err *e)
 {
-	AUTO(closedirp) DIR *d = opendir(folder);
+	AUTO(own_closedirp) DIR *d = opendir(folder);
 	struct dirent *entry;
 
 	if (d == NULL)

@@ -6,6 +6,7 @@
 #ifndef OWN_H
 #define OWN_H
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -35,6 +36,14 @@ own_closep(int *fd)
 	if (*fd >= 0)
 		close(*fd);
 	*fd = -1;
+}
+
+static inline void
+own_closedirp(DIR **dir)
+{
+	if (*dir != NULL)
+		closedir(*dir);
+	*dir = NULL;
 }
 
 /* For a stream that was only read; one that was written needs its own check. */

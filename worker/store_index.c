@@ -38,13 +38,6 @@ index_freep(struct store_index **index)
 	store_index_free(*index);
 }
 
-static void
-closedirp(DIR **dir)
-{
-	if (*dir != NULL)
-		closedir(*dir);
-}
-
 static bool
 is_current(const struct store_index *index, const char *folder)
 {
@@ -106,7 +99,7 @@ store_index_read(struct store_index **index, const char *folder,
     const atomic_bool *stop, struct err *e)
 {
 	AUTO(index_freep) struct store_index *made = NULL;
-	AUTO(closedirp) DIR *dir = NULL;
+	AUTO(own_closedirp) DIR *dir = NULL;
 
 	if (is_current(*index, folder))
 		return 0;

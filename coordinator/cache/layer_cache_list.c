@@ -20,14 +20,6 @@ no_memory(struct err *e)
 	return err_set(e, ERR_FATAL, ENOMEM, "layer cache");
 }
 
-static void
-closedirp(DIR **d)
-{
-	if (*d != NULL)
-		closedir(*d);
-	*d = NULL;
-}
-
 static DIR *
 open_names(int folder)
 {
@@ -66,7 +58,7 @@ add_blob(struct cache_scan *s, const struct cached_blob *blob, struct err *e)
 static int
 scan_blobs(struct cache_scan *s, struct err *e)
 {
-	AUTO(closedirp) DIR *d = open_names(s->at.blobs);
+	AUTO(own_closedirp) DIR *d = open_names(s->at.blobs);
 	struct dirent *entry;
 
 	if (d == NULL)
@@ -149,7 +141,7 @@ used_cmp(const void *a, const void *b)
 static int
 scan_records(struct cache_scan *s, struct err *e)
 {
-	AUTO(closedirp) DIR *d = open_names(s->at.layers);
+	AUTO(own_closedirp) DIR *d = open_names(s->at.layers);
 	struct dirent *entry;
 
 	if (d == NULL)
