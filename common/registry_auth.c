@@ -272,6 +272,31 @@ is_token(const char *text)
 	return true;
 }
 
+/* A place for one more; where there are too many, of the one that ends first.
+ */
+static struct token *
+new_token(struct registry_auth *a)
+{
+	struct token *t, *more;
+
+	if (a->n_tokens == REGISTRY_TOKENS_MAX) {
+		t = &a->token[0];
+		for (size_t i = 1; i < a->n_tokens; i++)
+			if (a->token[i].until < t->until)
+				t = &a->token[i];
+		own_freep(&t->scope);
+		secret_wipep(&t->header);
+		return t;
+	}
+	more = realloc(a->token, (a->n_tokens + 1) * sizeof(*more));
+	if (more == NULL)
+		return NULL;
+	a->token = more;
+	t = &more[a->n_tokens++];
+	memset(t, 0, sizeof(*t));
+	return t;
+}
+
 static int
 keep_token(struct registry_auth *a, const char *scope, const char *token,
     int64_t seconds, struct err *e)
@@ -279,18 +304,13 @@ keep_token(struct registry_auth *a, const char *scope, const char *token,
 	struct token *t = find_token(a, scope);
 
 	if (t == NULL) {
-		struct token *more = a->n_tokens < REGISTRY_TOKENS_MAX
-		    ? realloc(a->token, (a->n_tokens + 1) * sizeof(*more))
-		    : NULL;
+		AUTO(own_freep) char *own = NULL;
 
-		if (more == NULL)
-			return no_memory(e);
-		a->token = more;
-		t = &more[a->n_tokens];
-		memset(t, 0, sizeof(*t));
-		if (copy(scope, &t->scope, e) < 0)
+		if (copy(scope, &own, e) < 0)
 			return -1;
-		a->n_tokens++;
+		if ((t = new_token(a)) == NULL)
+			return no_memory(e);
+		t->scope = STEAL(&own);
 	}
 	secret_wipep(&t->header);
 	if (asprintf(&t->header, "Authorization: Bearer %s", token) < 0) {

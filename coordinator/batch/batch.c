@@ -17,6 +17,7 @@
 #include "request/request.h"
 #include "root/root_layer.h"
 #include "process/scratch.h"
+#include "registry/registry_places.h"
 
 static void
 image_clear(struct batch_image *image)
@@ -55,6 +56,7 @@ batch_end(struct batch *b)
 	batch_bases_free(b->bases);
 	shared_cache_free(b->shared);
 	blob_places_free(b->places);
+	registry_places_free(b->opened);
 	output_free(b->to_cache);
 	layer_cache_free(b->cache);
 	if (b->temp != NULL)
@@ -104,11 +106,13 @@ open_all(struct batch *b, struct err *e)
 	if (metadata != NULL && metadata_check(metadata, e) < 0)
 		return -1;
 	if (blob_places_new(&b->places, e) < 0 ||
+	    registry_places_new(&b->opened, e) < 0 ||
 	    batch_sources_new(&b->sources, e) < 0 ||
 	    batch_bases_new(&b->bases, e) < 0)
 		return -1;
 	b->push = b->options->registry;
 	b->push.places = b->places;
+	b->push.opened = b->opened;
 	return batch_shared_open(b, e);
 }
 

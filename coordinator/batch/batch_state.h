@@ -37,6 +37,7 @@ struct metrics;
 struct options;
 struct output;
 struct progress;
+struct registry_places;
 struct request;
 struct root_layer;
 struct scratch;
@@ -91,6 +92,7 @@ struct batch {
 	struct output *to_cache;
 	struct registry_options push; /* the options', and: */
 	struct blob_places *places;
+	struct registry_places *opened;
 	struct metrics *metrics; /* or NULL */
 	/* Or NULL; layers that were found, and put there. */
 	struct shared_cache *shared;

@@ -24,6 +24,7 @@
 #include "progress/metrics.h"
 #include "monotime.h"
 #include "options/options.h"
+#include "output/blob_places.h"
 #include "output/output.h"
 #include "own.h"
 #include "build/plan_print.h"
@@ -31,6 +32,7 @@
 #include "request/request.h"
 #include "root/root_layer.h"
 #include "process/scratch.h"
+#include "registry/registry_places.h"
 
 #define LAYERS_OF_ALL_ENGINES 125 /* Docker 20.10 takes no more */
 
@@ -335,15 +337,29 @@ run(struct build *b, struct err *e)
 	return finish(b, e);
 }
 
+/* What outputs, base image and shared cache have in common of registries. */
+static int
+share_registries(struct options *own, struct err *e)
+{
+	if (blob_places_new(&own->registry.places, e) < 0)
+		return -1;
+	return registry_places_new(&own->registry.opened, e);
+}
+
 int
 build_run(const struct options *options, struct err *e)
 {
-	struct build b = {.options = options, .start = monotime_ms()};
-	int rc = run(&b, e);
+	struct options own = *options;
+	struct build b = {.options = &own, .start = monotime_ms()};
+	int rc = share_registries(&own, e);
 	bool trims;
 
+	if (rc == 0)
+		rc = run(&b, e);
 	trims = rc == 0 && b.cache != NULL && b.n_jobs > 0;
 	build_end(&b);
+	blob_places_free(own.registry.places);
+	registry_places_free(own.registry.opened);
 	if (trims)
 		build_cache_trim(options);
 	return rc;

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 struct blob_places;
+struct registry_places;
 
 #define REGISTRY_STALL_S_MAX 3600
 
@@ -17,7 +18,8 @@ struct registry_options {
 	bool insecure; /* certificates are not looked at, http is fine */
 	const char *token_servers[8]; /* further hosts that get the password */
 	size_t n_token_servers;
-	struct blob_places *places; /* where blobs are already, or NULL */
+	struct blob_places *places;	/* where blobs are already, or NULL */
+	struct registry_places *opened; /* that are open already, or NULL */
 };
 
 #endif

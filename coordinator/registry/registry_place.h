@@ -14,13 +14,17 @@ struct registry;
 struct registry_name;
 struct registry_place;
 
-/* name: whose host it is; passwords are its repository's.  ERR_USAGE,
- * ERR_FATAL. */
+/*
+ * name: whose host it is; passwords are its repository's.  One that
+ * options->opened has is not opened again, and _free leaves it there; _end is
+ * for that alone.  ERR_USAGE, ERR_FATAL.
+ */
 int registry_place_open(const struct registry_name *name,
     const struct registry_options *options, struct registry_place **out,
     struct err *e);
 void registry_place_free(struct registry_place *p);
 void registry_place_freep(struct registry_place **p);
+void registry_place_end(struct registry_place *p);
 
 /* "https://HOST[:PORT]"; the place's.  Equal ones are one registry. */
 const char *registry_place_base(const struct registry_place *p);

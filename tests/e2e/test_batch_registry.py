@@ -90,6 +90,8 @@ class TestRegistry(RegistryBase, BatchBase):
         summary = self.push_all(r)
         self.assertEqual(summary["totals"]["pushed"]["mounted"], 0)
         self.check_whole(r, ["r%d" % i for i in range(6)])
+        # It was found once, for all of them.
+        self.assertEqual(r.count("GET base"), 1)
 
     def test_mounts_that_are_refused(self):
         for action in (fake_registry.no_mount, fake_registry.status(404),

@@ -30,7 +30,7 @@ class Pushes(Base):
                 "--store-root", self.store.root, "--max-layers", "6",
                 "--registry-timeout", "2", "--to", to, *more)
 
-    def push(self, r, *more, status=0, repo="a/b"):
+    def push(self, r, *more, status=0, repo="a/b", tags=("t",)):
         """Pushes; no secret may be in what is said."""
         got = self.quarry("build", *self.args(
             "docker://%s/%s:t" % (r.name, repo), *more), status=status)
@@ -38,19 +38,19 @@ class Pushes(Base):
             self.assertNotIn(secret, got.errors)
             self.assertNotIn(secret.encode(), got.stdout)
         if status == 0:
-            self.check(r, repo)
+            self.check(r, repo, tags)
         else:
             self.assertEqual(r.repo(repo)["tags"], {}, got.errors)
         return got
 
-    def check(self, r, repo="a/b"):
+    def check(self, r, repo="a/b", tags=("t",)):
         """What is there is what --to oci: makes, whole."""
         if not os.path.exists(self.path("want")):
             self.quarry("build", *self.args("oci:" + self.path("want"),
                                             "--encoding", "gzip"))
         want = OciLayout(self.path("want"))
         found = r.repo(repo)
-        self.assertEqual(list(found["tags"]), ["t"])
+        self.assertEqual(list(found["tags"]), list(tags))
         media_type, data = found["manifests"][found["tags"]["t"]]
         self.assertEqual(json.loads(data), want.manifest)
         self.assertEqual(data, want.manifest_bytes)
@@ -237,6 +237,32 @@ class TestWhoAsks(Pushes):
         r = self.registry(bearer=("me", PASSWORD))
         r.rule("GET token", fake.status(503), times=2)
         self.push(r, *self.authfile(r))
+
+    def test_one_registry_is_found_and_asked_once(self):
+        """However many outputs go there; a blob goes there once."""
+        for kw in ({"basic": ("me", PASSWORD)}, {"bearer": ("me", PASSWORD)}):
+            r = self.registry(**kw)
+            self.push(r, *self.authfile(r), "--to",
+                      "docker://%s/c/d:t" % r.name, "--to",
+                      "docker://%s/a/b:u" % r.name, tags=["t", "u"])
+            self.check(r, "c/d")
+            self.assertEqual(r.count("GET base"), 1)
+            self.assertEqual(r.uploads_done, len(r.blobs))
+            asked = [q["path"] for q in r.requests
+                     if q["step"] == "GET token"]
+            self.assertEqual(len(asked), len(set(asked)))
+
+    def test_another_user_for_another_repository(self):
+        """Is not taken for the first one."""
+        r = self.registry(basic=("me", PASSWORD))
+        auth = quarrytest.write(self.path("auth.json"), json.dumps({"auths": {
+            r.name + "/a": {"auth": CANARIES[3]},
+            r.name: {"auth": fake.basic("me", "wrong").split()[1]}}}), 0o600)
+        got = self.quarry("build", *self.args(
+            "docker://%s/a/b:t" % r.name, "--authfile", auth, "--to",
+            "docker://%s/c/d:t" % r.name), status=1)
+        self.assertIn("refuses the user or password", got.errors)
+        self.assertIn("c/d", got.errors)
 
     def test_wrong_password(self):
         for how in ("basic", "bearer"):
