@@ -121,7 +121,8 @@ long
 layer_cache_read(int folder, const char *name, char *out, size_t size)
 {
 	AUTO(own_closep)
-	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(
+	    folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
 	return fd < 0 ? -1 : (long)read(fd, out, size);
 }

@@ -143,7 +143,8 @@ static const char *
 damage(int folder, const char *name, const struct digest *want)
 {
 	AUTO(own_closep)
-	int fd = openat(folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = openat(
+	    folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	AUTO(sha256_freep) struct sha256 *h = NULL;
 	AUTO(own_freep) char *buffer = malloc(READ_SIZE);
 	struct err e = ERR_INIT;
