@@ -6,6 +6,8 @@
  *	dispatch_bench idle [RUNS [WORKERS]]	a job to a worker that waits
  *	dispatch_bench load [JOBS [WORKERS]]	jobs of 50 ms each: how long
  *				workers wait from an answer to the next job
+ *	dispatch_bench swarm ENDPOINT [WORKERS]	the workers alone (1000), of a
+ *				coordinator on this machine that wants no keys
  *
  * Options before that: --plain (no keys), --paths N (store paths a job, 1),
  * --slots N (of each worker, 1), --work MS, --threads N (of workers, 1),
@@ -137,6 +139,16 @@ write_keys(struct bench *b)
 }
 
 static void
+raise_files(void)
+{
+	struct rlimit files;
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &files);
+}
+
+static void
 start(struct bench *b)
 {
 	struct err e = ERR_INIT;
@@ -145,11 +157,8 @@ start(struct bench *b)
 	    .plain = b->plain,
 	    .min_workers = b->workers,
 	};
-	struct rlimit files;
 
-	getrlimit(RLIMIT_NOFILE, &files);
-	files.rlim_cur = files.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &files);
+	raise_files();
 	b->stats = mmap(NULL, sizeof(*b->stats), PROT_READ | PROT_WRITE,
 	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (b->stats == MAP_FAILED)
@@ -317,6 +326,24 @@ end(struct bench *b)
 	free(b->keys);
 }
 
+/* Until the coordinator sends them home. */
+static void
+swarm(struct bench *b, const char *endpoint)
+{
+	const struct swarm_config config = {
+	    .endpoint = endpoint,
+	    .workers = b->workers,
+	    .threads = b->threads,
+	    .slots = b->slots,
+	    .work_us = b->work_us > 0 ? b->work_us : 0,
+	    .differ = b->differ,
+	};
+	static struct swarm_stats stats;
+
+	raise_files();
+	swarm_run(&config, &stats);
+}
+
 static int
 usage(void)
 {
@@ -365,6 +392,15 @@ main(int argc, char **argv)
 	if (!parse(&b, argc, argv) || optind == argc)
 		return usage();
 	what = argv[optind++];
+	if (strcmp(what, "swarm") == 0) {
+		if (optind == argc)
+			return usage();
+		what = argv[optind++];
+		b.workers =
+		    optind < argc ? strtoull(argv[optind], NULL, 10) : 1000;
+		swarm(&b, what);
+		return 0;
+	}
 	b.jobs = strcmp(what, "jobs") == 0 ? 500000
 	    : strcmp(what, "idle") == 0	   ? 500
 	    : strcmp(what, "load") == 0	   ? 1000000

@@ -208,9 +208,10 @@ take(struct swarm *s, struct worker *w, const struct msg *m)
 
 	if (m->type == MSG_JOB)
 		take_job(s, w, &m->job);
-	if (m->type == MSG_ITEMS) {
+	if (m->type == MSG_ITEMS || m->type == MSG_ENTRIES) {
 		/* Parts come right behind their JOB. */
-		w->held[w->n_held - 1].missing -= m->items.n;
+		w->held[w->n_held - 1].missing -=
+		    m->type == MSG_ITEMS ? m->items.n : m->entries.n;
 		work(s, w);
 	}
 	if (m->type == MSG_REFUSE)
