@@ -188,6 +188,8 @@ on_done(void *arg, const struct dispatch_job *job, struct err *e)
 	    0)
 		return -1;
 	l->result = job->result;
+	l->seconds = job->seconds;
+	snprintf(l->worker, sizeof(l->worker), "%s", job->worker);
 	l->state = BATCH_MADE;
 	if (check_root(b, l, &why) < 0) {
 		batch_image_fail(b, l->image, &why);

@@ -46,6 +46,8 @@ struct batch_layer {
 	uint64_t weight;
 	uint32_t job; /* once there are jobs */
 	struct layer_result result;
+	char worker[64]; /* made: by whom, "HOST/PID" */
+	double seconds;	 /* made: from dispatch to result */
 };
 
 struct batch_wait {

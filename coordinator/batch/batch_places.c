@@ -57,33 +57,23 @@ registry_place(
 }
 
 int
-batch_place_inside(
-    const char *template, const struct output_target *t, struct err *e)
+batch_place_inside(const char *template, const char *path, struct err *e)
 {
-	const char *path = strchr(template, ':'), *word;
+	const char *word = strchr(template, '{');
 	AUTO(own_freep) char *folder = NULL;
-	AUTO(own_freep) char *real = NULL;
-	AUTO(own_freep) char *place = NULL;
-	size_t len;
+	size_t len = word != NULL ? (size_t)(word - template) : 0;
 
-	if (!batch_place_is_file(t) || path == NULL ||
-	    (word = strchr(++path, '{')) == NULL)
+	if (word == NULL)
 		return 0;
-	len = (size_t)(word - path);
-	while (len > 0 && path[len - 1] != '/')
+	while (len > 0 && template[len - 1] != '/')
 		len--;
-	folder = len > 0 ? strndup(path, len) : strdup(".");
+	folder = len > 0 ? strndup(template, len) : strdup(".");
 	if (folder == NULL)
 		return err_set(e, ERR_FATAL, errno, "output");
-	real = file_place_real(folder);
-	place = file_place_real(t->path);
-	if (real == NULL || place == NULL)
-		return err_set(e, ERR_FATAL, errno, "output %s", t->path);
-	len = strcmp(real, "/") == 0 ? 0 : strlen(real);
-	if (strncmp(place, real, len) != 0 || place[len] != '/')
+	if (!file_place_below(path, folder))
 		return err_set(e, ERR_USAGE, 0,
-		    "%.300s is %.300s, which is not inside of %.300s", t->path,
-		    place, folder);
+		    "%.300s leads to a place that is not inside of %.300s",
+		    path, folder);
 	return 0;
 }
 
@@ -102,6 +92,22 @@ add(struct places *all, char **text, size_t image, bool file, struct err *e)
 	}
 	all->place[all->n++] = (struct place){STEAL(text), image, file};
 	return 0;
+}
+
+static int
+add_metadata(const struct batch *b, size_t i, struct places *all, struct err *e)
+{
+	const struct batch_image *image = &b->image[i];
+	AUTO(own_freep) char *file = NULL;
+	AUTO(own_freep) char *text = NULL;
+
+	if (batch_metadata_make(b, image, batch_some_tag(image), &file, e) < 0)
+		return -1;
+	if (file == NULL)
+		return 0;
+	if ((text = file_place_real(file)) == NULL)
+		return err_set(e, ERR_FATAL, errno, "%s", file);
+	return add(all, &text, i, true, e);
 }
 
 static int
@@ -128,7 +134,7 @@ add_image(const struct batch *b, size_t i, struct places *all, struct err *e)
 		if (add(all, &text, i, file, e) < 0)
 			return -1;
 	}
-	return 0;
+	return add_metadata(b, i, all, e);
 }
 
 /* A folder, what is in it, and only then what goes on with another letter. */

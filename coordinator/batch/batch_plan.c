@@ -207,15 +207,20 @@ check_outside(const struct batch *b, const struct batch_image *image,
     const struct closure *c, struct err *e)
 {
 	AUTO(batch_targets_clear) struct batch_targets t = {.n = 0};
+	const char *tag = batch_some_tag(image);
+	AUTO(own_freep) char *metadata = NULL;
 
-	if (batch_targets_make(b, image, "tag", &t, e) < 0)
+	if (batch_targets_make(b, image, tag, &t, e) < 0 ||
+	    batch_metadata_make(b, image, tag, &metadata, e) < 0)
 		return -1;
 	for (size_t i = 0; i < t.n; i++)
 		if (batch_place_is_file(&t.target[i]) &&
 		    image_build_check_outside(
 			b->options, image->request, c, t.target[i].path, e) < 0)
 			return -1;
-	return 0;
+	return metadata == NULL ? 0
+				: image_build_check_outside(b->options,
+				      image->request, c, metadata, e);
 }
 
 static int

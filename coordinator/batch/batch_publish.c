@@ -12,6 +12,7 @@
 #include "batch/batch_target.h"
 #include "closure/closure.h"
 #include "image/image_json.h"
+#include "image/metadata.h"
 #include "build/image_layers.h"
 #include "cache/layer_cache.h"
 #include "cache/shared_cache.h"
@@ -47,6 +48,7 @@ struct publication {
 	char **file; /* of each layer that is not the base's */
 	size_t n_files;
 	struct batch_targets targets;
+	char *metadata; /* its file, or NULL */
 	struct output *output[BATCH_OUTPUTS_MAX];
 	size_t n_outputs;
 };
@@ -62,6 +64,7 @@ publication_clear(struct publication *p)
 	for (size_t i = 0; i < p->n_files; i++)
 		free(p->file[i]);
 	free(p->file);
+	free(p->metadata);
 	batch_targets_clear(&p->targets);
 }
 
@@ -85,7 +88,9 @@ add_layer(
 	}
 	to->result = l->result;
 	to->media_type = encoding_media_type(spec->spec.encoding.kind);
-	to->cached = true;
+	to->cached = l->state == BATCH_KNOWN;
+	to->seconds = l->seconds;
+	memcpy(to->worker, l->worker, sizeof(to->worker));
 	if (l->shared) {
 		to->registry = shared_cache_base(b->shared);
 		to->repository = shared_cache_repo(b->shared);
@@ -182,6 +187,21 @@ take_result(const struct batch *b, const struct publication *p,
 	return 0;
 }
 
+/* Where it goes is known to be good before the image is put anywhere. */
+static int
+open_metadata(const struct batch *b, const struct batch_image *image,
+    struct publication *p, struct err *e)
+{
+	if (batch_metadata_make(
+		b, image, p->layers->image.tag, &p->metadata, e) < 0)
+		return -1;
+	if (p->metadata == NULL)
+		return 0;
+	if (make_folders(p->metadata, e) < 0)
+		return -1;
+	return metadata_check(p->metadata, e);
+}
+
 static int
 put_image(struct batch *b, struct batch_image *image, struct publication *p,
     struct err *e)
@@ -192,10 +212,13 @@ put_image(struct batch *b, struct batch_image *image, struct publication *p,
 		return -1;
 	made = &p->layers->image;
 	if (batch_targets_make(b, image, made->tag, &p->targets, e) < 0 ||
-	    open_outputs(b, p, e) < 0 ||
-	    image_build_commit(made, p->output, p->n_outputs, NULL, e) < 0)
+	    open_metadata(b, image, p, e) < 0 || open_outputs(b, p, e) < 0 ||
+	    image_build_commit(made, p->output, p->n_outputs, NULL, e) < 0 ||
+	    take_result(b, p, image, e) < 0)
 		return -1;
-	return take_result(b, p, image, e);
+	return p->metadata == NULL
+	    ? 0
+	    : metadata_write(made, image->seconds, p->metadata, b->scratch, e);
 }
 
 static void

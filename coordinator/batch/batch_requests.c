@@ -51,13 +51,33 @@ batch_targets_make(const struct batch *b, const struct batch_image *image,
 		t.n++;
 		if (output_target_parse(t.text[i], &t.target[i], e) < 0 ||
 		    check_target(&t.target[i], t.text[i], e) < 0 ||
-		    batch_place_inside(template, &t.target[i], e) < 0)
+		    (batch_place_is_file(&t.target[i]) &&
+			batch_place_inside(strchr(template, ':') + 1,
+			    t.target[i].path, e) < 0))
 			return err_ctx(e, "to");
 		t.target[i].push = &b->push;
 		t.target[i].links = true;
 	}
 	*out = t;
 	t.n = 0; /* the caller's */
+	return 0;
+}
+
+int
+batch_metadata_make(const struct batch *b, const struct batch_image *image,
+    const char *tag, char **out, struct err *e)
+{
+	const char *template = b->options->image_metadata;
+	AUTO(own_freep) char *file = NULL;
+
+	*out = NULL;
+	if (template == NULL)
+		return 0;
+	if (batch_target_expand(template, image->request->name, tag, &file, e) <
+		0 ||
+	    batch_place_inside(template, file, e) < 0)
+		return err_ctx(e, "--image-metadata");
+	*out = STEAL(&file);
 	return 0;
 }
 
@@ -119,11 +139,14 @@ read_one(struct batch *b, struct batch_image *image,
     const struct batch_entry *entry, struct err *e)
 {
 	AUTO(batch_targets_clear) struct batch_targets t = {.n = 0};
+	AUTO(own_freep) char *metadata = NULL;
 
 	if (entry->doc == NULL)
 		return err_set(e, ERR_USAGE, 0, "%s", entry->fault);
 	if (read_request(b, image, entry->doc, e) < 0 ||
-	    batch_targets_make(b, image, batch_some_tag(image), &t, e) < 0)
+	    batch_targets_make(b, image, batch_some_tag(image), &t, e) < 0 ||
+	    batch_metadata_make(b, image, batch_some_tag(image), &metadata, e) <
+		0)
 		return -1;
 	return choose_encoding(b, &t, &image->encoding, e);
 }

@@ -131,6 +131,13 @@ int batch_targets_make(const struct batch *b, const struct batch_image *image,
     const char *tag, struct batch_targets *out, struct err *e);
 void batch_targets_clear(struct batch_targets *t);
 
+/*
+ * The file that --image-metadata names for it, the caller's; NULL: none.  tag
+ * as above.
+ */
+int batch_metadata_make(const struct batch *b, const struct batch_image *image,
+    const char *tag, char **out, struct err *e);
+
 /* The image's tag; until it is known another one has to do. */
 const char *batch_some_tag(const struct batch_image *image);
 
@@ -150,11 +157,10 @@ int batch_places_check(const struct batch *b, struct err *e);
 bool batch_place_is_file(const struct output_target *t);
 
 /*
- * What a request chooses of a place stays in the folder that the template
+ * What a request chooses of a path stays in the folder that the path's template
  * names, also where symlinks lead.  ERR_USAGE.
  */
-int batch_place_inside(
-    const char *template, const struct output_target *t, struct err *e);
+int batch_place_inside(const char *template, const char *path, struct err *e);
 
 /* Graphs, each read once. */
 int batch_sources_new(struct batch_sources **out, struct err *e);

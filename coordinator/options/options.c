@@ -309,6 +309,7 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "encoding", required_argument, set_encoding),
     CALL(FOR_BUILD, "dialect", required_argument, set_dialect),
     CALL(FOR_BUILD, "metadata-file", required_argument, set_metadata_file),
+    TEXT(FOR_BATCH, "image-metadata", image_metadata),
     TEXT(FOR_WORK, "metrics", metrics),
     CALL(FOR_WORK, "progress", required_argument, set_progress),
     FLAG(FOR_PLAN | FOR_CACHE | FOR_STATUS | FOR_BATCH, "json", json),

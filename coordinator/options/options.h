@@ -104,8 +104,9 @@ struct options {
 	bool encoding_given;
 	enum image_format format; /* of manifests in registries */
 	enum tar_dialect dialect;
-	const char *metadata_file; /* or NULL */
-	const char *metrics;	   /* where they are told, or NULL: nowhere */
+	const char *metadata_file;  /* or NULL */
+	const char *image_metadata; /* of a batch: a template, or NULL */
+	const char *metrics;	    /* where they are told, or NULL: nowhere */
 	enum progress_mode progress;
 	size_t watch_s; /* status: again after so many seconds; 0: once */
 	bool json;	/* plan, cache, status, batch */

@@ -443,6 +443,10 @@ options_take_batch(struct options *o, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "--config -: standard input is read once, and a batch has "
 		    "many images");
+	if (is_dash(o->image_metadata))
+		return err_set(e, ERR_USAGE, 0,
+		    "--image-metadata: a file of each image is wanted, such "
+		    "as '{name}.json'");
 	if (o->json && is_dash(o->metadata_file))
 		return err_set(e, ERR_USAGE, 0,
 		    "--json and --metadata-file -: one of them is enough");

@@ -129,11 +129,9 @@ bool
 file_place_below(const char *path, const char *folder)
 {
 	AUTO(own_freep) char *place = file_place_real(path);
-	AUTO(own_freep) char *real = realpath(folder, NULL);
+	AUTO(own_freep) char *real = file_place_real(folder);
 	size_t len;
 
-	if (real == NULL)
-		real = file_place_real(folder);
 	if (place == NULL || real == NULL)
 		return false;
 	len = strlen(real);

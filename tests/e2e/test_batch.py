@@ -195,6 +195,40 @@ class TestSame(BatchBase):
         self.assertEqual(json.loads(r.stdout)["totals"]["done"], 2)
         self.assertTrue(os.path.isdir(self.path("home/.cache/quarry/layers")))
 
+    def test_metadata_of_images(self):
+        """As quarry build has it."""
+        docs = self.many(5)
+        summary, _ = self.batch(self.requests(docs), "--to", "none",
+                                "--image-metadata", "out/m/{name}-{tag}.json")
+        for doc, image in zip(docs, summary["images"]):
+            with open(self.path("out/m", "%s-%s.json" % (
+                    image["name"], image["tag"])), encoding="utf-8") as f:
+                have = json.load(f)
+            want = self.alone(doc, "none")
+            self.assertEqual(len(have["layers"]), len(want["layers"]))
+            for meta in (have, want):
+                made = [layer for layer in meta["layers"]
+                        if not layer["cached"]]
+                self.assertTrue(all(layer["worker"] for layer in made))
+                for layer in meta["layers"]:
+                    for key in ("worker", "seconds", "cached"):
+                        del layer[key]
+                for key in ("seconds", "cached_layers", "cached_bytes"):
+                    meta.get("totals", {}).pop(key, None)
+                    meta.pop(key, None)
+            self.assertEqual(have, want)
+        file = self.requests(docs)
+        r = self.quarry(*self.batch_args(
+            file, "--to", "none", "--image-metadata", "out/same"), status=2)
+        self.assertIn(b"have the same place", r.stderr)
+        r = self.quarry(*self.batch_args(
+            file, "--to", "oci:out/{name}", "--image-metadata",
+            "out/{name}/m.json"), status=2)
+        self.assertIn(b"is inside of", r.stderr)
+        r = self.quarry(*self.batch_args(
+            file, "--to", "none", "--image-metadata", "out/{nmae}"), status=2)
+        self.assertIn(b"{nmae}", r.stderr)
+
     def test_base_image(self):
         base = self.path("base.tar")
         self.alone({"name": "base", "contents": [self.paths[0]]},
@@ -364,6 +398,11 @@ class TestFaults(BatchBase):
         self.assertEqual(failed, ["team/a", "team/b/c", "x"])
         for i in summary["images"][:3]:
             self.assertIn("not inside of out", i["error"])
+        # Of files with metadata, too.
+        r = self.quarry(*self.batch_args(
+            self.requests(docs[:1]), "--to", "none", "--image-metadata",
+            "out/{name}.json"), status=2)
+        self.assertIn(b"not inside of out", r.stderr)
         self.assertEqual(sorted(os.listdir(self.path("elsewhere"))),
                          ["own.tar", "x"])
         self.assertEqual(read(self.path("elsewhere/x")), b"a file")
