@@ -17,6 +17,8 @@
 #include "protocol.h"
 
 #define PART_STEP_MS 20
+/* More of a layer is not shown: sums of it do not overflow. */
+#define BEAT_BYTES_MAX ((uint64_t)1 << 50)
 /* Caches that break off have a NAR sent again; it is shorter than its tar. */
 #define FETCHED_MOST 4
 
@@ -63,15 +65,19 @@ on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
 	for (size_t i = 0; i < beat->n; i++) {
 		const struct msg_progress *at = &beat->progress[i];
 		struct task *t = dispatch_task_of(d, at->job);
+		uint64_t bytes = BEAT_BYTES_MAX;
 
-		if (t == NULL)
+		/* Of others' jobs it can say nothing. */
+		if (t == NULL ||
+		    !sched_progress(d->sched, now, p->worker, t->id,
+			at->attempt, at->bytes))
 			continue;
-		sched_progress(
-		    d->sched, now, p->worker, t->id, at->attempt, at->bytes);
-		if (at->bytes > t->bytes)
-			t->bytes = at->bytes;
+		if (at->bytes < BEAT_BYTES_MAX)
+			bytes = at->bytes;
+		if (bytes > t->bytes)
+			t->bytes = bytes;
 		progress_job(d->progress, dispatch_worker_index(p->worker),
-		    (size_t)t->id.v, t->job->label, at->bytes, t->job->weight);
+		    (size_t)t->id.v, t->job->label, bytes, t->job->weight);
 	}
 	sched_beat(d->sched, now, p->worker, beat->n);
 }

@@ -265,8 +265,11 @@ bool sched_fetched(struct scheduler *s, int64_t now, struct worker_id worker,
 void sched_measured(
     struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);
 
-/* A beat: the jobs it runs are told one by one, then the beat itself. */
-void sched_progress(struct scheduler *s, int64_t now, struct worker_id worker,
+/*
+ * A beat: the jobs it runs are told one by one (false: it does not have that
+ * one), then the beat itself.
+ */
+bool sched_progress(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt, uint64_t bytes);
 void sched_beat(
     struct scheduler *s, int64_t now, struct worker_id worker, size_t running);

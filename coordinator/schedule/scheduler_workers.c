@@ -272,19 +272,22 @@ sched_measured(
 	}
 }
 
-void
+bool
 sched_progress(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt, uint64_t bytes)
 {
 	struct worker *w = worker_find(s, worker);
 	struct lease *lease = w == NULL ? NULL : lease_find(w, job.v);
 
-	if (lease == NULL || lease->attempt != attempt || bytes <= lease->bytes)
-		return;
+	if (lease == NULL || lease->attempt != attempt)
+		return false;
+	if (bytes <= lease->bytes)
+		return true;
 	if (lease->started == NOT_STARTED)
 		lease_start(s, now, w, lease);
 	lease_tell(s, now, w, lease, bytes);
 	lease->until = now + s->config.lease_ms;
+	return true;
 }
 
 void

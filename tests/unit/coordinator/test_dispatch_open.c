@@ -356,6 +356,41 @@ names_are_distinct(void **state)
 	status_clear(&s);
 }
 
+/* A worker's beat is of what it has; of others' jobs it says nothing. */
+static void
+beats_of_others(void **state)
+{
+	struct fixture *f = *state;
+	struct dispatch_job job = new_job();
+	struct msg_progress at = {.bytes = 777};
+	struct msg beat = {.type = MSG_BEAT, .beat = {&at, 1}};
+	struct job_id id;
+	size_t who;
+
+	start(f, 0);
+	add_worker(f);
+	add_worker(f);
+	f->w[0].stuck = f->w[1].stuck = true;
+	while (dispatch_room(f->d) < 6)
+		turn(f);
+	assert_int_equal(dispatch_add(f->d, &job, &id, &e), 0);
+	while (f->w[0].jobs + f->w[1].jobs == 0)
+		turn(f);
+	who = f->w[1].jobs > 0;
+	at.job = f->w[who].last.job;
+	at.attempt = f->w[who].last.attempt;
+	/* The one lies first, so that all of it was heard in the end. */
+	assert_int_equal(link_send(f->w[1 - who].link, NULL, &beat, &e), 0);
+	for (int i = 0; i < 20; i++)
+		turn(f);
+	assert_int_equal(dispatch_bytes(f->d, id), 0);
+	at.bytes = INT64_MAX;
+	assert_int_equal(link_send(f->w[who].link, NULL, &beat, &e), 0);
+	while (dispatch_bytes(f->d, id) == 0)
+		turn(f);
+	assert_true(dispatch_bytes(f->d, id) == (uint64_t)1 << 50);
+}
+
 int
 main(void)
 {
@@ -367,6 +402,7 @@ main(void)
 		cancelled_job_is_nobodys, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		names_are_distinct, setup, teardown),
+	    cmocka_unit_test_setup_teardown(beats_of_others, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
