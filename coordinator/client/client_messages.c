@@ -142,8 +142,11 @@ on_postpone(struct client *c, const struct msg_postpone *m)
 
 	if (!client_job_of(c, m->job, m->attempt, WANT_ASKED, &i))
 		return;
-	log_line(LOG_DEBUG, "server %s: %s is for later: %s",
-	    c->config.endpoint, c->job[i].label, m->text);
+	/* Each reason once: people shall know what it waits for. */
+	log_line(strcmp(c->postponed, m->text) == 0 ? LOG_DEBUG : LOG_INFO,
+	    "server %s: %s is for later: %s", c->config.endpoint,
+	    c->job[i].label, m->text);
+	snprintf(c->postponed, sizeof(c->postponed), "%s", m->text);
 	client_job_postpone(c, i);
 }
 

@@ -84,7 +84,8 @@ struct client {
 	size_t room;	     /* how many may be */
 	int64_t room_at;     /* when it is taken to be all there is again */
 	int64_t patience;    /* ms that this takes */
-	uint64_t base;	     /* job ids on the wire count on */
+	char postponed[MSG_NAME_MAX + 64]; /* why, as was said last */
+	uint64_t base;			   /* job ids on the wire count on */
 };
 
 /* 0: sent; 1: it cannot be now, and the connection is to be made good. */

@@ -351,6 +351,8 @@ settle(struct dispatch *d, struct err *e)
 			if (act_one(d, &a, e) < 0)
 				return -1;
 		}
+		if (!acted)
+			d->fresh = 0; /* who could take them has them */
 	} while (acted);
 	return 0;
 }

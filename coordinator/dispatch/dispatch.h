@@ -74,6 +74,12 @@ struct dispatch_hooks {
 	int (*load)(void *arg, const struct dispatch_job *job,
 	    struct dispatch_job *out, struct err *e);
 	void (*unload)(void *arg, struct dispatch_job *out);
+	/*
+	 * A worker has handed a job back, for which it has no room now; text:
+	 * of what.  It may cancel it.
+	 */
+	void (*postponed)(
+	    void *arg, const struct dispatch_job *job, const char *text);
 	/* SIGHUP came: what else reads its keys again. */
 	void (*hangup)(void *arg);
 	/*
@@ -149,6 +155,13 @@ int dispatch_turn(struct dispatch *d, struct pollfd *extra, size_t n_extra,
 
 /* What the workers that are there can hold: one job a slot, and one ahead. */
 size_t dispatch_room(const struct dispatch *d);
+/*
+ * How many more jobs may be added now: for what workers could hold besides
+ * what they have.  What waits though they could, since they have no room for
+ * that job or since it is held back, does not count, up to a point.
+ */
+#define DISPATCH_WAITING_MAX 16384
+size_t dispatch_wants(const struct dispatch *d);
 
 /*
  * Of the workers that were there: encoder_version.h; "": nobody was, or it

@@ -290,16 +290,21 @@ static void
 on_postpone(struct dispatch *d, struct peer *p, const struct msg_postpone *m)
 {
 	struct task *t = dispatch_task_of(d, m->job);
+	bool counts;
 
 	if (t == NULL)
 		return;
-	if (sched_postpone(
-		d->sched, dispatch_now(d), p->worker, t->id, m->attempt))
+	counts = sched_postpone(
+	    d->sched, dispatch_now(d), p->worker, t->id, m->attempt);
+	if (counts)
 		dispatch_postponed(d, p, t, m->text);
 	job_ended(d, p->worker, t);
 	dispatch_audit_end(d, p->worker, t->id, m->attempt);
 	/* The next one that makes it again need not keep it. */
 	t->no_copy |= t->done;
+	/* One that leaves says nothing of the job; a copy may have its end. */
+	if (counts && d->hooks.postponed != NULL && p->room > 0 && !t->done)
+		d->hooks.postponed(d->hooks.arg, t->job, m->text);
 }
 
 static void

@@ -147,6 +147,7 @@ struct dispatch {
 	bool news;	   /* some were told of */
 	struct task *task; /* by slot */
 	size_t n_tasks, room_tasks;
+	size_t fresh; /* added, and no worker was looked for yet */
 	TAILQ_HEAD(, dispatch_pull) pulls; /* that are on */
 	size_t n_pulls;
 	size_t

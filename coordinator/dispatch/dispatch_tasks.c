@@ -183,6 +183,7 @@ dispatch_add(struct dispatch *d, struct dispatch_job *job, struct job_id *out,
 	if (task_add(d, job, &t, e) < 0)
 		return -1;
 	*out = t->id;
+	d->fresh++;
 	return 0;
 }
 
@@ -209,6 +210,19 @@ size_t
 dispatch_room(const struct dispatch *d)
 {
 	return d->room;
+}
+
+size_t
+dispatch_wants(const struct dispatch *d)
+{
+	struct sched_counts jobs, measures;
+	size_t taken;
+
+	sched_count(d->sched, &jobs, &measures);
+	taken = (size_t)jobs.running + d->fresh;
+	return taken >= d->room || jobs.queued >= DISPATCH_WAITING_MAX
+	    ? 0
+	    : d->room - taken;
 }
 
 size_t

@@ -102,6 +102,7 @@ start_workers(struct serve *s, struct err *e)
 	    .hooks = {.arg = s,
 		.done = serve_job_done,
 		.failed = serve_job_failed,
+		.postponed = serve_job_postponed,
 		.hangup = serve_clients_reload,
 		.status = serve_status_more},
 	    .listen = o->listen,

@@ -327,6 +327,23 @@ refusal(struct serve *s, const struct link_peer *from,
 	return NULL;
 }
 
+/* NULL: there is room for one more. */
+static const char *
+full(const struct serve *s, const struct link_peer *from)
+{
+	const struct serve_client *c;
+	size_t n = 0;
+
+	if (s->n_clients == SERVE_CLIENTS_MAX)
+		return "there are too many clients";
+	if (s->zap == NULL || s->n_clients < SERVE_CLIENTS_OF_KEY)
+		return NULL;
+	TAILQ_FOREACH(c, &s->clients, entry)
+	n += strcmp(c->link.key, from->key) == 0;
+	return n < SERVE_CLIENTS_OF_KEY ? NULL
+					: "too many clients have its key";
+}
+
 int
 serve_client_hello(struct serve *s, const struct link_peer *from,
     const struct msg_client *m, struct err *e)
@@ -342,8 +359,8 @@ serve_client_hello(struct serve *s, const struct link_peer *from,
 	if (c == NULL)
 		c = by_instance(s, from, m->instance);
 	why = refusal(s, from, m, text, sizeof(text));
-	if (why == NULL && c == NULL && s->n_clients == SERVE_CLIENTS_MAX)
-		why = "there are too many clients";
+	if (why == NULL && c == NULL)
+		why = full(s, from);
 	if (why != NULL) {
 		say_refuse(s, from, m, why);
 		return 0;
@@ -357,6 +374,7 @@ serve_client_hello(struct serve *s, const struct link_peer *from,
 		return -1;
 	c->lost = false;
 	c->heard = serve_now(s);
+	c->greeted++;
 	out.welcome.data = blob_offer_welcome(s->offer);
 	memcpy(out.welcome.token, c->token, sizeof(c->token));
 	serve_client_say(s, c, &out);

@@ -6,6 +6,7 @@
 
 #include "err.h"
 #include "cache/layer_cache.h"
+#include "dispatch/dispatch.h"
 #include "cache/layer_key.h"
 #include "log.h"
 #include "options/options.h"
@@ -112,16 +113,6 @@ bad_job(struct serve *s, struct serve_client *c, const struct data_id *id,
 	serve_refuse(s, c, id, ERR_JOB, text);
 }
 
-static void
-postpone(struct serve *s, struct serve_client *c, const struct data_id *id,
-    const char *text)
-{
-	const struct msg m = {.type = MSG_POSTPONE,
-	    .postpone = {.job = id->job, .attempt = id->attempt, .text = text}};
-
-	serve_client_say(s, c, &m);
-}
-
 /* NULL: it may be; text is for what it says. */
 static const char *
 spec_fault(const struct serve *s, const struct serve_client *c,
@@ -131,6 +122,7 @@ spec_fault(const struct serve *s, const struct serve_client *c,
 	const char *dir = s->options->store_dir != NULL ? s->options->store_dir
 							: STORE_DIR_DEFAULT;
 	const char *encoder = c->encoder[spec->encoding.kind];
+	const char *known = dispatch_encoder(s->dispatch, spec->encoding.kind);
 
 	if (spec->source != LAYER_FROM_STORE)
 		return "only layers of store paths are made here";
@@ -146,11 +138,11 @@ spec_fault(const struct serve *s, const struct serve_client *c,
 	}
 	if (m->n_items * ITEM_BYTES > ORDER_BYTES_MAX)
 		return "it has too many store paths";
-	if (strcmp(encoder, serve_encoder(s, spec->encoding.kind)) != 0) {
+	if (*known != '\0' && strcmp(encoder, known) != 0) {
 		snprintf(text, size,
 		    "its layers are of %.80s, those that are made here of "
 		    "%.80s",
-		    encoder, serve_encoder(s, spec->encoding.kind));
+		    encoder, known);
 		return text;
 	}
 	return NULL;
@@ -204,9 +196,9 @@ name_order(struct serve_order *o)
 }
 
 static int
-take_key(const struct serve *s, struct serve_order *o, struct err *e)
+take_key(const struct serve_client *c, struct serve_order *o, struct err *e)
 {
-	const char *encoder = serve_encoder(s, o->spec.encoding.kind);
+	const char *encoder = c->encoder[o->spec.encoding.kind];
 	struct digest key;
 	int rc = layer_key_items(&o->spec, o->item, o->n, &key, e);
 
@@ -241,7 +233,7 @@ complete(struct serve *s, struct serve_client *c, struct serve_intake *in,
 	    .weight = o->weight,
 	    .label = o->label,
 	};
-	rc = take_key(s, o, e);
+	rc = take_key(c, o, e);
 	if (rc == 0)
 		rc = serve_job_wanted(s, c, &id, &o, e);
 	serve_order_free(o);
@@ -264,12 +256,17 @@ serve_intake_job(struct serve *s, struct serve_client *c,
 		bad_job(s, c, &id, why);
 		return 0;
 	}
-	why = serve_queue_refusal(
-	    s->queue, c->flow, c->intake_bytes + m->n_items * ITEM_BYTES);
+	if (serve_offer_renew(s, c, &id, e) < 0)
+		return -1;
+	if ((why = serve_waits(s)) == NULL)
+		why = serve_offers_refusal(s, c);
+	if (why == NULL)
+		why = serve_queue_refusal(s->queue, c->flow,
+		    c->intake_bytes + m->n_items * ITEM_BYTES);
 	if (why == NULL && c->n_intakes == INTAKES_MAX)
 		why = "too many lists of store paths come at once";
 	if (why != NULL) {
-		postpone(s, c, &id, why);
+		serve_postpone(s, c, &id, why);
 		return 0;
 	}
 	if ((in = calloc(1, sizeof(*in))) == NULL ||
@@ -376,7 +373,7 @@ serve_intake_items(struct serve *s, struct serve_client *c,
 	}
 	if (s->intake_bytes > INTAKE_BYTES_MAX) {
 		intake_free(c, in);
-		postpone(s, c, &id, "too much comes at once");
+		serve_postpone(s, c, &id, "too much comes at once");
 		return 0;
 	}
 	return in->order->n == in->n_items ? complete(s, c, in, e) : 0;

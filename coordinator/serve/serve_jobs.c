@@ -17,50 +17,17 @@
 
 /* Of a suspect blob, between two looks at everything else. */
 #define CHECK_STEPS 8
-
-const char *
-serve_encoder(const struct serve *s, enum encoding_kind kind)
-{
-	const char *encoder = dispatch_encoder(s->dispatch, kind);
-
-	/* Before anybody was there it is taken to be ours. */
-	return *encoder != '\0' ? encoder : encoder_version(kind);
-}
+/*
+ * Of one client's jobs, so many more than workers can hold may be with them:
+ * some of these wait for workers with room for them, or with their paths.
+ */
+#define SHARE_AHEAD 64
 
 /* What was made, by whom, and how long it took. */
 struct made {
 	const char *worker;
 	uint64_t ms;
 };
-
-static int
-offer(struct serve *s, struct serve_client *c, const struct data_id *id,
-    const struct layer_result *r, bool encoded, struct err *e)
-{
-	char hex[DIGEST_HEX_LEN + 1];
-	AUTO(own_freep) char *path = NULL;
-	struct blob_offer_file file = {
-	    .form = encoded ? DATA_BLOB : DATA_TAR, .size = r->size};
-	struct serve_offer *offer;
-
-	digest_hex(&r->digest, hex);
-	if (asprintf(&path, "%s/%s", serve_cache_pins(s->cache), hex) < 0) {
-		path = NULL;
-		return err_set(e, ERR_FATAL, errno, "offer");
-	}
-	if ((offer = calloc(1, sizeof(*offer))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "offer");
-	offer->id = *id;
-	offer->digest = r->digest;
-	file.path = path;
-	if (blob_offer_add(s->offer, c->token, id, &file, 1, e) < 0) {
-		free(offer);
-		return -1;
-	}
-	serve_cache_refer(s->cache, &r->digest);
-	TAILQ_INSERT_TAIL(&c->offers, offer, entry);
-	return 0;
-}
 
 /* The client may have it: it is offered before that is said. */
 static int
@@ -70,7 +37,7 @@ give(struct serve *s, struct serve_client *c, const struct data_id *id,
 {
 	struct msg m = {.type = MSG_MADE};
 
-	if (offer(s, c, id, r, encoded, e) < 0)
+	if (serve_offer(s, c, id, r, encoded, e) < 0)
 		return -1;
 	if (made != NULL) {
 		m.made = (struct msg_made){.job = id->job,
@@ -285,53 +252,17 @@ serve_job_wanted(struct serve *s, struct serve_client *c,
 	return 0;
 }
 
-static struct serve_offer *
-offer_find(const struct serve_client *c, const struct data_id *id)
-{
-	struct serve_offer *offer;
-
-	TAILQ_FOREACH(offer, &c->offers, entry)
-	if (offer->id.job == id->job && offer->id.attempt == id->attempt)
-		break;
-	return offer;
-}
-
-bool
-serve_offered(const struct serve_client *c, const struct data_id *id)
-{
-	return offer_find(c, id) != NULL;
-}
-
-static void
-offer_end(struct serve *s, struct serve_client *c, struct serve_offer *offer)
-{
-	TAILQ_REMOVE(&c->offers, offer, entry);
-	serve_cache_drop(s->cache, &offer->digest);
-	free(offer);
-}
-
-void
-serve_offers_clear(struct serve *s, struct serve_client *c)
-{
-	while (!TAILQ_EMPTY(&c->offers))
-		offer_end(s, c, TAILQ_FIRST(&c->offers));
-}
-
 int
 serve_job_cancel(struct serve *s, struct serve_client *c,
     const struct data_id *id, struct err *e)
 {
 	struct serve_want *w = serve_queue_want_of(c->flow, id);
-	struct serve_offer *offer = offer_find(c, id);
 
 	if (w != NULL) {
 		serve_queue_unwant(s->queue, w, INT64_MIN);
 		serve_refuse(s, c, id, ERR_RETRY, "cancelled");
 	}
-	if (offer == NULL)
-		return 0;
-	offer_end(s, c, offer);
-	return blob_offer_withdraw(s->offer, c->token, id, e);
+	return serve_offer_cancel(s, c, id, e);
 }
 
 int
@@ -344,13 +275,8 @@ serve_job_done(void *serve, const struct dispatch_job *job, struct err *e)
 	struct err why = ERR_INIT;
 	int rc;
 
-	if (strcmp(o->encoder, serve_encoder(s, o->spec.encoding.kind)) != 0)
-		err_set(&why, ERR_RETRY, 0,
-		    "%s: it was made by %s, and %s was asked for", o->label,
-		    serve_encoder(s, o->spec.encoding.kind), o->encoder);
-	if (why.kind == ERR_NONE)
-		serve_cache_put(s->cache, o->has_key ? &o->cache_key : NULL,
-		    &job->result, o->spec.verify, &why);
+	serve_cache_put(s->cache, o->has_key ? &o->cache_key : NULL,
+	    &job->result, o->spec.verify, &why);
 	if (why.kind != ERR_NONE) {
 		fail_all(s, o->owner, &why);
 		return 0;
@@ -374,8 +300,8 @@ serve_job_failed(void *serve, const struct dispatch_job *job,
 	return 0;
 }
 
-static void
-end_unwanted(struct serve *s, struct serve_job *job)
+void
+serve_job_end_unwanted(struct serve *s, struct serve_job *job)
 {
 	if (job->state == SERVE_RUNNING)
 		dispatch_cancel(s->dispatch, job->id);
@@ -383,23 +309,40 @@ end_unwanted(struct serve *s, struct serve_job *job)
 	end(s, job);
 }
 
+/* Which encoder workers have is known only now, if nobody was there before. */
+static int
+start(struct serve *s, struct serve_job *job, struct err *e)
+{
+	const struct serve_order *o = job->order;
+	const char *encoder =
+	    dispatch_encoder(s->dispatch, o->spec.encoding.kind);
+	struct err why = ERR_INIT;
+
+	if (strcmp(o->encoder, encoder) == 0)
+		return dispatch_add(s->dispatch, &job->order->job, &job->id, e);
+	err_set(&why, ERR_JOB, 0,
+	    "its layers are of %.80s, those that are made here of %.80s",
+	    o->encoder, encoder);
+	fail_all(s, job, &why);
+	return 0;
+}
+
 int
 serve_jobs_tick(struct serve *s, struct err *e)
 {
-	struct serve_counts n;
 	struct serve_job *job;
+	size_t wanted;
 
 	while ((job = serve_queue_expired(s->queue, serve_now(s))) != NULL)
-		end_unwanted(s, job);
-	for (;;) {
-		serve_queue_count(s->queue, &n);
-		if (n.running >= dispatch_room(s->dispatch) ||
-		    (job = serve_queue_next(s->queue)) == NULL)
-			return 0;
-		if (dispatch_add(s->dispatch, &job->order->job, &job->id, e) <
-		    0)
+		serve_job_end_unwanted(s, job);
+	serve_wait_tick(s);
+	serve_queue_share(s->queue, dispatch_room(s->dispatch) + SHARE_AHEAD);
+	for (wanted = dispatch_wants(s->dispatch); wanted > 0; wanted--)
+		if ((job = serve_queue_next(s->queue)) == NULL)
+			break;
+		else if (start(s, job, e) < 0)
 			return -1;
-	}
+	return 0;
 }
 
 void
@@ -410,43 +353,5 @@ serve_jobs_clear(struct serve *s)
 	if (s->queue == NULL)
 		return;
 	while ((job = serve_queue_any(s->queue)) != NULL)
-		end_unwanted(s, job);
-}
-
-/* What became of offers. */
-
-static int
-take_event(struct serve *s, const struct blob_offer_event *ev, struct err *e)
-{
-	struct serve_client *c = serve_client_by_token(s, ev->token);
-	struct serve_offer *offer = c == NULL ? NULL : offer_find(c, &ev->id);
-
-	if (ev->what == BLOB_OFFER_DROPPED && ev->err.kind != ERR_NONE) {
-		*e = ev->err;
-		return -1;
-	}
-	if (ev->what == BLOB_OFFER_FAULT && c != NULL) {
-		log_line(LOG_WARNING, "%s: dropped", ev->err.text);
-		c->lost = true;
-	}
-	if (offer == NULL)
-		return 0;
-	if (ev->what == BLOB_OFFER_UNREADABLE)
-		log_line(LOG_WARNING, "%s", ev->err.text);
-	if (ev->what == BLOB_OFFER_UNREADABLE || ev->what == BLOB_OFFER_DROPPED)
-		serve_cache_doubt(s->cache, &offer->digest);
-	if (ev->what == BLOB_OFFER_COMMITTED || ev->what == BLOB_OFFER_DROPPED)
-		offer_end(s, c, offer);
-	return 0;
-}
-
-int
-serve_offers_collect(struct serve *s, struct err *e)
-{
-	struct blob_offer_event ev;
-
-	while (blob_offer_take(s->offer, &ev))
-		if (take_event(s, &ev, e) < 0)
-			return -1;
-	return 0;
+		serve_job_end_unwanted(s, job);
 }

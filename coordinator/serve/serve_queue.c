@@ -10,6 +10,7 @@
 #include "closure/hash_index.h"
 
 TAILQ_HEAD(serve_job_list, serve_job);
+TAILQ_HEAD(serve_flow_list, serve_flow);
 
 struct serve_queue {
 	struct serve_limits limits;
@@ -17,7 +18,9 @@ struct serve_queue {
 	uint32_t *free_slot;	/* those that are, the next one last */
 	size_t n_free, room_slots;
 	struct hash_index by_key;
-	TAILQ_HEAD(, serve_flow) active;
+	/* Full: of those nothing more may run now. */
+	struct serve_flow_list active, full;
+	size_t share;
 	struct serve_job_list all, unwanted; /* these by when they end */
 	struct serve_counts counts;
 	size_t n_jobs, n_flows;
@@ -34,6 +37,8 @@ serve_queue_new(
 		return err_set(e, ERR_FATAL, errno, "clients' jobs");
 	q->limits = *limits;
 	TAILQ_INIT(&q->active);
+	TAILQ_INIT(&q->full);
+	q->share = SIZE_MAX;
 	TAILQ_INIT(&q->all);
 	TAILQ_INIT(&q->unwanted);
 	*out = q;
@@ -98,9 +103,61 @@ sift_down(struct serve_flow *f, size_t i, struct serve_want *w)
 static void
 deactivate(struct serve_queue *q, struct serve_flow *f)
 {
-	TAILQ_REMOVE(&q->active, f, entry);
-	f->active = f->turn = false;
+	if (f->full)
+		TAILQ_REMOVE(&q->full, f, entry);
+	else
+		TAILQ_REMOVE(&q->active, f, entry);
+	f->active = f->turn = f->full = false;
 	f->deficit = 0;
+}
+
+/* It waits until one of its jobs has ended. */
+static void
+become_full(struct serve_queue *q, struct serve_flow *f)
+{
+	TAILQ_REMOVE(&q->active, f, entry);
+	TAILQ_INSERT_TAIL(&q->full, f, entry);
+	f->full = true;
+	f->turn = false;
+	/* It has had enough: that is no credit for later. */
+	if (f->deficit > SERVE_QUANTUM)
+		f->deficit = SERVE_QUANTUM;
+}
+
+static void
+go_on(struct serve_queue *q, struct serve_flow *f)
+{
+	if (!f->full || f->given >= q->share)
+		return;
+	TAILQ_REMOVE(&q->full, f, entry);
+	TAILQ_INSERT_TAIL(&q->active, f, entry);
+	f->full = false;
+}
+
+void
+serve_queue_share(struct serve_queue *q, size_t jobs)
+{
+	struct serve_flow *f, *next;
+	bool more = jobs > q->share;
+
+	q->share = jobs;
+	for (f = TAILQ_FIRST(&q->full); more && f != NULL; f = next) {
+		next = TAILQ_NEXT(f, entry);
+		go_on(q, f);
+	}
+}
+
+/* The job counts for nobody's share any more. */
+static void
+end_turn(struct serve_queue *q, struct serve_job *job)
+{
+	struct serve_flow *f = job->turn;
+
+	if (f == NULL)
+		return;
+	job->turn = NULL;
+	f->given--;
+	go_on(q, f);
 }
 
 /* There is room: it was made with the want. */
@@ -380,6 +437,8 @@ remove_want(struct serve_queue *q, struct serve_want *w)
 
 	if (w->job->state == SERVE_QUEUED)
 		dequeue(q, w);
+	if (w->job->turn == f)
+		end_turn(q, w->job);
 	TAILQ_REMOVE(&w->job->wants, w, of_job);
 	TAILQ_REMOVE(&f->wants, w, of_flow);
 	tdelete(w, &f->by_id, compare_wants);
@@ -442,11 +501,17 @@ serve_queue_next(struct serve_queue *q)
 		struct serve_job *job = f->queue[0]->job;
 
 		q->counts.looks++;
+		if (f->given >= q->share) {
+			become_full(q, f);
+			continue;
+		}
 		if (!f->turn)
 			f->deficit += SERVE_QUANTUM;
 		f->turn = true;
 		if (cost_of(job) <= f->deficit) {
 			f->deficit -= cost_of(job);
+			f->given++;
+			job->turn = f;
 			start(q, job);
 			return job;
 		}

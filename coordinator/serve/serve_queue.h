@@ -58,7 +58,8 @@ struct serve_job {
 	struct digest key;
 	TAILQ_HEAD(, serve_want) wants;
 	size_t n_wants;
-	int64_t until; /* nobody wants it: when it ends */
+	struct serve_flow *turn; /* it runs: in whose turn it was given */
+	int64_t until;		 /* nobody wants it: when it ends */
 	uint32_t slot;
 	bool known; /* the caller's: it was made before, and need not be */
 	TAILQ_ENTRY(serve_job) of_all;
@@ -86,8 +87,10 @@ struct serve_flow {
 	struct serve_want **queue; /* a heap: the largest first */
 	size_t n_queue, room_queue;
 	uint64_t deficit;
-	bool active, turn;
-	TAILQ_ENTRY(serve_flow) entry; /* of those that have a queue */
+	size_t given;		       /* jobs of its turns that run */
+	bool active, turn;	       /* it has a queue; its turn is on */
+	bool full;		       /* it has its share */
+	TAILQ_ENTRY(serve_flow) entry; /* of those that are active, or full */
 };
 
 /* limits are copied. */
@@ -125,7 +128,12 @@ void serve_queue_unwant(
 
 /* A held job waits for its turn from now on. */
 void serve_queue_release(struct serve_queue *q, struct serve_job *job);
-/* Whose turn it is: it runs now; NULL: nothing waits. */
+/*
+ * So many jobs of one client's turns run at once, no more: whatever they wait
+ * for, others have theirs.  At first any number.
+ */
+void serve_queue_share(struct serve_queue *q, size_t jobs);
+/* Whose turn it is: it runs now; NULL: nothing waits that may. */
 struct serve_job *serve_queue_next(struct serve_queue *q);
 /* It has ended, and with it all its wants: it is freed.  All is O(log n). */
 void serve_queue_end(struct serve_queue *q, struct serve_job *job);

@@ -2,7 +2,8 @@
  * Inside of serve: its state, and what its files call of each other.  serve.c
  * starts, loops and ends; serve_clients.c keeps the clients that are there;
  * serve_messages.c takes what they say, serve_intake.c the jobs among it, with
- * all their store paths; serve_jobs.c has jobs done and answers;
+ * all their store paths; serve_jobs.c has jobs done and answers, serve_wait.c
+ * says why they wait; serve_offers.c knows what clients may pull;
  * serve_status.c tells how things are.  For these alone.
  */
 #ifndef SERVE_STATE_H
@@ -35,6 +36,7 @@ struct status;
 struct zap;
 
 #define SERVE_CLIENTS_MAX 4096
+#define SERVE_CLIENTS_OF_KEY 1024
 #define SERVE_LABEL_MAX 160
 
 /* A layer that is to be made: owns all that its job is made of. */
@@ -52,6 +54,8 @@ struct serve_order {
 	char label[SERVE_LABEL_MAX];
 	struct serve_job *owner;   /* once it is in the queue */
 	struct serve_check *check; /* that is on, or NULL */
+	unsigned postponed;	   /* so often no worker had room for it, */
+	int64_t postponed_at;	   /* for the first time then, ms */
 };
 
 /* A JOB whose ITEMS are coming. */
@@ -66,6 +70,8 @@ struct serve_intake {
 struct serve_offer {
 	struct data_id id;
 	struct digest digest;
+	uint64_t size;
+	uint64_t greeted; /* in which of its client's connections */
 	TAILQ_ENTRY(serve_offer) entry;
 };
 
@@ -83,6 +89,10 @@ struct serve_client {
 	size_t n_intakes;
 	uint64_t intake_bytes;
 	TAILQ_HEAD(, serve_offer) offers;
+	void *offer_by_id; /* a tree of them */
+	size_t n_offers;
+	uint64_t offer_bytes;
+	uint64_t greeted; /* so many connections it has had */
 	uint64_t done;
 	bool lost; /* it cannot be reached, or broke the protocol: it goes */
 	TAILQ_ENTRY(serve_client) entry;
@@ -119,9 +129,13 @@ struct serve {
 	size_t n_clients;
 	void *by_link, *by_token, *by_instance; /* trees of them */
 	uint64_t intake_bytes; /* of lists that are not all there */
+	size_t n_offers;       /* to all of them */
+	int64_t nobody_since;  /* ms: there is no worker; 0: there is */
 	TAILQ_HEAD(, serve_check) checks;
 	int64_t looked, stood; /* as dispatch's */
 	int64_t beat_at;
+	int64_t states_since; /* ms: a second of STATEs, */
+	unsigned n_states;    /* and how many were said in it */
 	uint64_t cached;
 };
 
@@ -174,8 +188,8 @@ int serve_job_wanted(struct serve *s, struct serve_client *c,
     const struct data_id *id, struct serve_order **order, struct err *e);
 int serve_job_cancel(struct serve *s, struct serve_client *c,
     const struct data_id *id, struct err *e);
-/* Whether the client may pull a layer by that name. */
-bool serve_offered(const struct serve_client *c, const struct data_id *id);
+/* Nobody waits for it any more. */
+void serve_job_end_unwanted(struct serve *s, struct serve_job *job);
 /* Dispatch's callbacks. */
 int serve_job_done(void *serve, const struct dispatch_job *job, struct err *e);
 int serve_job_failed(void *serve, const struct dispatch_job *job,
@@ -184,12 +198,38 @@ int serve_job_failed(void *serve, const struct dispatch_job *job,
 int serve_jobs_tick(struct serve *s, struct err *e);
 /* Some milliseconds of reading suspect blobs; 1: there may be more. */
 int serve_checks_step(struct serve *s, struct err *e);
+void serve_jobs_clear(struct serve *s);
+
+/* serve_offers.c: the client may pull it by that name, from now on. */
+int serve_offer(struct serve *s, struct serve_client *c,
+    const struct data_id *id, const struct layer_result *r, bool encoded,
+    struct err *e);
+/* NULL, or why it may not be given more now. */
+const char *serve_offers_refusal(
+    const struct serve *s, const struct serve_client *c);
+/* Whether it may pull a layer by that name. */
+bool serve_offered(const struct serve_client *c, const struct data_id *id);
+/*
+ * It asks for the job again: what it was offered before, in a connection that
+ * is gone, it has not heard of, and will not pull.
+ */
+int serve_offer_renew(struct serve *s, struct serve_client *c,
+    const struct data_id *id, struct err *e);
+int serve_offer_cancel(struct serve *s, struct serve_client *c,
+    const struct data_id *id, struct err *e);
 /* What became of offers. */
 int serve_offers_collect(struct serve *s, struct err *e);
 void serve_offers_clear(struct serve *s, struct serve_client *c);
-void serve_jobs_clear(struct serve *s);
-/* Whose blobs those of that encoding are. */
-const char *serve_encoder(const struct serve *s, enum encoding_kind kind);
+
+/* serve_wait.c: POSTPONE to one client. */
+void serve_postpone(struct serve *s, struct serve_client *c,
+    const struct data_id *id, const char *text);
+/* Dispatch's hook. */
+void serve_job_postponed(
+    void *serve, const struct dispatch_job *job, const char *text);
+/* NULL, or why no job can be done now. */
+const char *serve_waits(const struct serve *s);
+void serve_wait_tick(struct serve *s);
 
 /* serve_status.c: what dispatch does not know of how things are. */
 int serve_status_more(void *serve, struct status *out, struct err *e);

@@ -5,13 +5,16 @@ import json
 import os
 import signal
 import socket
+import time
+import unittest
 
 import quarrytest
 import zmtp
 from quarrytest import read, tree_bytes, wait_for
-from serving import MADE, NO_JOB, Client, Serve
-from zmtp import BEAT, BYE, CANCEL, DONE, FAIL, ITEMS, JOB, POSTPONE, REFUSE, \
-    WELCOME, WHO
+from remote import free_ports
+from serving import MADE, NO_JOB, STATUS, Client, Serve
+from zmtp import BEAT, BYE, CANCEL, DATA_HELLO, DONE, FAIL, ITEMS, JOB, \
+    POSTPONE, PULL, PULL_FAIL, REFUSE, WELCOME, WHO
 
 
 class TestClients(Serve):
@@ -263,6 +266,17 @@ class TestProtocol(Serve):
         self.assertEqual(known["done"], 1)
         self.assertEqual(s["jobs"]["done"], 1)
 
+    def test_status_without_end(self):
+        """It is not answered without end, and nobody else is kept waiting."""
+        c = self.client(hello=False)
+        for _ in range(20000):
+            c.send(STATUS, 5)
+        other = self.client()
+        other.want(self.store.infos[:1])
+        other.until(DONE)
+        self.assertTrue(other.status())
+        c.close()
+
     def test_bad_jobs(self):
         """Each is refused by itself, with a reason; the client stays."""
         c = self.client()
@@ -341,6 +355,54 @@ class TestProtocol(Serve):
         self.assertEqual(c.until(DONE)[1], jobs[0])
         c.want(self.store.infos[:1])
         self.assertEqual(c.until(DONE)[1], len(jobs) + 1)
+
+    def test_what_is_not_fetched_is_bounded(self):
+        """Layers that are there already, over and over, and never pulled."""
+        c = self.client()
+        most = 4096
+        one = self.store.infos[:1]
+        for at in range(0, most, 512):
+            jobs = [c.want(one) for _ in range(512)]
+            done = [c.until(DONE, POSTPONE) for _ in jobs]
+            self.assertEqual([m[:2] for m in done],
+                             [[DONE, job] for job in jobs])
+        job = c.want(one)
+        m = c.until(DONE, POSTPONE)
+        self.assertEqual(m[:2], [POSTPONE, job])
+        self.assertIn("to fetch", m[3])
+        # Others are not concerned.
+        other = self.client()
+        other.want(one)
+        other.pull(other.until(DONE))
+        c.pull(done[0])
+        job = c.want(one)
+        self.assertEqual(c.until(DONE, POSTPONE)[:2], [DONE, job])
+        # It is gone, and with it what it was offered.
+        c.send(BYE, 0)
+        pins = self.path("cache/pins")
+        self.assertTrue(wait_for(lambda: not [
+            f for _, _, files in os.walk(pins) for f in files
+            if not f.endswith(".lock")], 120))
+
+    def test_comes_again_and_asks_again(self):
+        """What it was offered and has not heard of is offered no more."""
+        c = self.client()
+        job = c.want(self.store.infos[:1])
+        c.until(DONE)
+        other = Client(self.clients_port, hello=False)
+        self.addCleanup(other.close)
+        other.instance = c.instance
+        other.greet()
+        other.want(self.store.infos[:1], job=job, attempt=2)
+        done = other.until(DONE)
+        self.assertEqual(done[1:3], [job, 2])
+        data = other.data()
+        data.send(PULL, job, 1, 0, 1, 0, 1)
+        while (m := data.receive())[0] == DATA_HELLO:
+            pass
+        self.assertEqual(m[:3], [PULL_FAIL, job, 1])
+        data.close()
+        self.assertEqual(len(other.pull(done)), done[4])
 
     def test_comes_again(self):
         """Another connection of the same one: it pulls on by its token."""
@@ -433,6 +495,123 @@ class TestProtocol(Serve):
         self.assertEqual(c.until(BYE)[0], BYE)
         c.send(BYE, 0)
         self.assertEqual(self.p.wait(timeout=60), 0)
+
+
+class TestOtherWorkers(Serve):
+    """Those that are not there, or have no room."""
+
+    slots = "0"
+
+    def setUp(self):
+        super().setUp()
+        port = free_ports(2)
+        self.workers_at = ("127.0.0.1", port)
+        self.endpoint = "tcp://127.0.0.1:%d" % port
+        self.p = self.serve("--listen", self.endpoint)
+
+    def tearDown(self):
+        self.stop(self.p)
+        super().tearDown()
+
+    def client(self, name="scripted", **kw):
+        c = Client(self.clients_port, name, **kw)
+        self.addCleanup(c.close)
+        return c
+
+    def scripted_worker(self, slots):
+        w = zmtp.Peer(self.workers_at)
+        self.addCleanup(w.close)
+        w.hello(slots=slots)
+        while w.receive()[0] != WELCOME:
+            pass
+        return w
+
+    def next_items(self, w):
+        """(job, attempt, the first of its paths) of the next job."""
+        end = time.monotonic() + 120
+        w.s.settimeout(1)
+        while time.monotonic() < end:
+            w.send(BEAT, [])
+            for c in Client.there:
+                c.send(BEAT, [])
+            try:
+                m = w.receive()
+            except TimeoutError:
+                continue
+            if m[0] == ITEMS:
+                return m[1], m[2], m[3][0][0]
+        self.fail("no job came")
+
+    def test_nobody_is_there(self):
+        """That is said; and who comes later does what is asked for then."""
+        c = self.client()
+        job = c.want(self.store.infos[:1])
+        m = c.until(POSTPONE)
+        self.assertEqual(m[1:3], [job, 1])
+        self.assertIn("no worker is here", m[3])
+        job = c.want(self.store.infos[:1])
+        self.assertEqual(c.until(POSTPONE)[1], job)
+        self.assertEqual(c.status()["jobs"]["queued"], 0)
+        build = self.start(*self.client_args("a"))
+        worker = self.start("--connect", self.endpoint, "--spool",
+                            self.path("t"), program=[quarrytest.WORKER])
+        r = self.finish(build)
+        self.assertEqual(r.status, 0, r.errors)
+        self.same("a", self.wanted("a"))
+        c.want(self.store.infos[:1])
+        c.until(DONE)
+        worker.terminate()
+        self.finish(worker)
+
+    def test_another_encoder_than_the_workers(self):
+        """Which they have is known once one of them is there."""
+        c = self.client(gzip="another")
+        job = c.want(self.store.infos[:1], encoding=(1, 6))
+        self.assertEqual(c.status()["jobs"]["queued"], 1)
+        self.scripted_worker(1)
+        m = c.until(FAIL, DONE, POSTPONE)
+        self.assertEqual(m[:4], [FAIL, job, 1, NO_JOB])
+        self.assertIn("are of another, those that are made here of "
+                      "libdeflate", m[5])
+
+    def test_what_is_put_off_is_in_nobodys_way(self):
+        """A worker without room for the large layers of one client does the
+        small one of another."""
+        w = self.scripted_worker(1)
+        large, small = self.client("large"), self.client("small")
+        for info in self.store.infos[2:]:
+            large.want([info])
+        for _ in range(2):
+            job, attempt, path = self.next_items(w)
+            w.send(POSTPONE, job, attempt, "no room")
+        small.want(self.store.infos[:1])
+        while path != self.store.infos[0]["path"]:
+            job, attempt, path = self.next_items(w)
+            if path != self.store.infos[0]["path"]:
+                w.send(POSTPONE, job, attempt, "no room")
+        # It was not in the way of anything that had to go first.
+        s = large.status()
+        self.assertEqual(s["jobs"]["done"] + s["jobs"]["failed"], 0)
+        self.assertNotIn(POSTPONE, [m[0] for m in large.got])
+
+    @unittest.skipUnless(os.environ.get("QUARRY_LONG"), "takes minutes")
+    def test_what_nobody_has_room_for(self):
+        """Its client is told after a while, and may ask again."""
+        w, c = self.scripted_worker(1), self.client()
+        job = c.want(self.store.infos[:1])
+
+        def postponed():
+            wire, attempt, _ = self.next_items(w)
+            w.send(POSTPONE, wire, attempt, "a disk of 5 MB")
+            return POSTPONE in [m[0] for m in c.got] or c.status() and (
+                POSTPONE in [m[0] for m in c.got])
+        self.assertTrue(wait_for(postponed, 300))
+        m, = [m for m in c.got if m[0] == POSTPONE]
+        self.assertEqual(m[1:3], [job, 1])
+        self.assertIn("no worker has room for it: a disk of 5 MB", m[3])
+        self.assertEqual(c.status()["jobs"]["queued"], 0)
+        c.want(self.store.infos[:1])
+        self.next_items(w)
 
 
 if __name__ == "__main__":

@@ -577,6 +577,7 @@ test_postpone(void **state)
 	assert_in_range(monotime_ms() - since, 2 * POSTPONE_MS - 1, WAIT_MS);
 	/* But what is done leaves its place. */
 	m.postpone.attempt = 3;
+	m.postpone.text = "no worker";
 	say(f, &m);
 	make(f, 1, 1);
 	event(f, 1, 1, BLOB_OFFER_COMMITTED);
@@ -584,6 +585,9 @@ test_postpone(void **state)
 	make(f, 0, 4);
 	end(f, ERR_NONE, "");
 	check_blobs(f, 2);
+	/* Why is said once. */
+	assert_int_equal(times_logged("is for later: no room"), 1);
+	assert_int_equal(times_logged("is for later: no worker"), 1);
 }
 
 static void

@@ -322,6 +322,50 @@ known_ones_are_not_dropped(void **state)
 	serve_queue_free(q);
 }
 
+/* What one client's jobs wait for does not keep another's from their turns. */
+static void
+nobody_has_more_than_the_share(void **state)
+{
+	struct serve_queue *q = make();
+	int a = 0, b = 0;
+	struct serve_flow *fa = join(q, &a), *fb = join(q, &b);
+	struct serve_job *job[3], *both;
+
+	(void)state;
+	serve_queue_share(q, 2);
+	for (int i = 0; i < 5; i++)
+		want(q, fa, 0, 10 * MIB);
+	both = want(q, fa, 7, MIB);
+	job[0] = serve_queue_next(q);
+	job[1] = serve_queue_next(q);
+	assert_null(serve_queue_next(q));
+	/* Whoever comes has a share of its own; also of what others want. */
+	assert_ptr_equal(want(q, fb, 7, MIB), both);
+	assert_ptr_equal(serve_queue_next(q), both);
+	assert_null(serve_queue_next(q));
+	/* One that ends makes room, also one that is not wanted any more. */
+	serve_queue_end(q, job[0]);
+	assert_non_null(job[2] = serve_queue_next(q));
+	assert_null(serve_queue_next(q));
+	serve_queue_unwant(q, TAILQ_FIRST(&job[1]->wants), 1000);
+	assert_ptr_equal(serve_queue_expired(q, 0), job[1]);
+	serve_queue_end(q, job[1]);
+	assert_non_null(serve_queue_next(q));
+	assert_null(serve_queue_next(q));
+	/* And so does a larger share. */
+	serve_queue_share(q, 3);
+	assert_non_null(serve_queue_next(q));
+	assert_null(serve_queue_next(q));
+	/* Who is full may leave. */
+	serve_queue_share(q, 1);
+	want(q, fa, 0, MIB);
+	serve_queue_forget(q, fb, 0);
+	serve_queue_leave(q, fb);
+	end_all(q);
+	serve_queue_leave(q, fa);
+	serve_queue_free(q);
+}
+
 static void
 limits(void **state)
 {
@@ -367,6 +411,7 @@ main(void)
 	    cmocka_unit_test(what_nobody_wants_ends),
 	    cmocka_unit_test(costs_little_with_many_clients),
 	    cmocka_unit_test(known_ones_are_not_dropped),
+	    cmocka_unit_test(nobody_has_more_than_the_share),
 	    cmocka_unit_test(limits),
 	};
 
