@@ -102,19 +102,21 @@ soonest(const struct scheduler *s, int64_t now, uint64_t heaviest)
 }
 
 static void
-plan_make(struct scheduler *s, int64_t now, uint64_t heaviest)
+plan_make(struct scheduler *s, int64_t now, uint64_t first)
 {
+	const uint64_t heaviest = job_at(s, first)->weight;
 	struct sums n = {.rest = s->queued};
 	struct plan *p = &s->plan;
 	struct worker *w;
-	double share, ms, first;
+	double share, ms, end;
 
 	TAILQ_FOREACH(w, &s->all, all)
 	if (worker_usable(w))
 		add_worker(s, now, w, &n);
 	TAILQ_FOREACH(w, &s->all, all)
 	add_leases(s, now, w, &n);
-	*p = (struct plan){.made = now, .fastest = n.fastest};
+	*p =
+	    (struct plan){.made = now, .heaviest = first, .fastest = n.fastest};
 	share = n.slots > 0 ? n.rest / (double)n.slots : 0;
 	if (share < (double)heaviest)
 		share = (double)heaviest;
@@ -122,9 +124,9 @@ plan_make(struct scheduler *s, int64_t now, uint64_t heaviest)
 	if (n.fastest <= 0)
 		return;
 	ms = n.rest / n.speeds;
-	first = soonest(s, now, heaviest);
-	if (ms < first)
-		ms = first;
+	end = soonest(s, now, heaviest);
+	if (ms < end)
+		ms = end;
 	if (ms < n.longest)
 		ms = n.longest;
 	p->ends = now + whole_ms(ms * SLACK);
@@ -146,7 +148,7 @@ plan_made(struct scheduler *s, int64_t now)
 	if (first == JOB_QUEUE_NONE)
 		return false;
 	if (now - p->made >= again || p->made > now)
-		plan_make(s, now, job_at(s, first)->weight);
+		plan_make(s, now, first);
 	return p->fastest > 0;
 }
 
@@ -161,7 +163,12 @@ plan_holds(struct scheduler *s, int64_t now)
 	heaviest = job_at(s, first)->weight;
 	if (heaviest < PLAN_LEAST)
 		return false;
-	return !plan_made(s, now) || heaviest >= s->plan.easy;
+	if (!plan_made(s, now))
+		return true;
+	/* The one before it has gone: this one may take longer elsewhere. */
+	if (heaviest >= s->plan.easy && s->plan.heaviest != first)
+		plan_make(s, now, first);
+	return heaviest >= s->plan.easy;
 }
 
 uint64_t

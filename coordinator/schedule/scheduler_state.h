@@ -110,10 +110,11 @@ struct pending {
 
 /* Figures of a look at all workers, until the next. */
 struct plan {
-	int64_t made;	/* when */
-	int64_t ends;	/* when all could be done */
-	bool stale;	/* a worker is new, or known now */
-	bool knowing;	/* the heaviest jobs wait until more are known */
+	int64_t made;	   /* when */
+	int64_t ends;	   /* when all could be done */
+	uint64_t heaviest; /* the job that was first */
+	bool stale;	   /* a worker is new, or known now */
+	bool knowing;	   /* the heaviest jobs wait until more are known */
 	double fastest; /* bytes/ms; 0: nobody is known, and there is no end */
 	uint64_t probe; /* only lighter ones for whom nobody knows */
 	uint64_t easy;	/* lighter ones are nobody's concern */
