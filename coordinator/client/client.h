@@ -25,6 +25,8 @@ struct progress;
 /* What is asked for at a time: layers, and bytes of their lists of paths. */
 #define CLIENT_ASKED_MAX 512
 #define CLIENT_ASKED_BYTES_MAX ((uint64_t)16 << 20)
+/* Of one layer's list: a server takes no more, and queues hold no more. */
+#define CLIENT_LIST_BYTES_MAX ((uint64_t)1 << 30)
 /* A layer that did not come whole is asked for again, so often. */
 #define CLIENT_AGAIN_MAX 3
 
@@ -59,7 +61,8 @@ int client_new(
  * Has n jobs of store paths done; fills what came of them, as dispatch_run
  * does.  Fails with the first that the server says has failed: ERR_JOB where
  * its input is to blame, else ERR_FATAL; and where the server refuses this
- * client.  After a failure only client_free is allowed.
+ * client.  ERR_USAGE: a layer has more store paths than can be asked for.
+ * After a failure only client_free is allowed.
  */
 int client_run(
     struct client *c, struct dispatch_job *job, size_t n, struct err *e);

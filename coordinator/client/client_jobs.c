@@ -59,6 +59,12 @@ client_jobs_start(
 	for (size_t i = 0; i < n; i++) {
 		assert(job[i].spec->source == LAYER_FROM_STORE);
 		c->want[i].bytes = list_bytes(&job[i]);
+		if (c->want[i].bytes > CLIENT_LIST_BYTES_MAX)
+			return err_set(e, ERR_USAGE, 0,
+			    "%s: its list of %zu store paths is too long for a "
+			    "server, which takes 1 GiB (some 8 million): more "
+			    "layers have shorter ones (--max-layers)",
+			    job[i].label, job[i].n);
 		c->order[i] = i;
 		bytes += job[i].weight;
 	}

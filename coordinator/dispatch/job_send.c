@@ -13,7 +13,11 @@
 
 /* Bytes of one item besides its strings: headers, digest, numbers. */
 #define ITEM_BYTES 64
-#define BATCH 1024
+/*
+ * Of short ones a part's bytes are the limit: queues count messages, and all of
+ * a job's have to fit.
+ */
+#define BATCH 8192
 
 struct sending {
 	struct link *link;

@@ -905,6 +905,35 @@ test_nonsense(void **state)
 	check_blobs(f, 1);
 }
 
+/* More store paths than go through: that is said, and not tried for ever. */
+static void
+too_many_paths(void **state)
+{
+	enum { PATHS = 16 << 20 };
+	struct fixture *f = *state;
+	uint32_t *index = calloc(PATHS, sizeof(*index));
+	struct client_config config;
+	struct err e = ERR_INIT;
+
+	assert_non_null(index);
+	client_defaults(&config);
+	config.endpoint = f->endpoint;
+	config.image = "image:tag";
+	config.progress = f->progress;
+	assert_int_equal(client_new(&config, &f->client, &e), 0);
+	f->job[0] = (struct dispatch_job){.spec = &f->none,
+	    .closure = &f->closure,
+	    .path = index,
+	    .n = PATHS,
+	    .label = "layer 3 (many)"};
+	assert_int_equal(client_run(f->client, f->job, 1, &e), -1);
+	assert_int_equal(e.kind, ERR_USAGE);
+	assert_non_null(
+	    strstr(e.text, "layer 3 (many): its list of 16777216 store paths"));
+	client_freep(&f->client);
+	free(index);
+}
+
 /* What was done before it had anything to ask for is not held against it. */
 static void
 patience_begins_with_the_run(void **state)
@@ -952,6 +981,7 @@ main(void)
 	    TEST(test_keys),
 	    TEST(test_unlisted),
 	    TEST(test_nonsense),
+	    TEST(too_many_paths),
 	    TEST(patience_begins_with_the_run),
 	};
 
