@@ -44,9 +44,9 @@ batch_image_fail(struct batch *b, uint32_t i, const struct err *why)
 		uint32_t job = b->layers.layer[layer].job;
 
 		if (batch_layers_leave(&b->layers, layer) && b->running &&
-		    job != BATCH_NONE)
-			dispatch_cancel(
-			    b->workers.dispatch, (struct job_id){job});
+		    job != BATCH_NONE && job >= b->first)
+			dispatch_cancel(b->workers.dispatch,
+			    (struct job_id){job - b->first});
 	}
 }
 
@@ -99,6 +99,19 @@ describe(struct batch *b, size_t at, uint32_t layer)
 	}
 }
 
+static void
+describe_all(struct batch *b, bool store)
+{
+	for (size_t i = 0; i < b->layers.n; i++) {
+		const struct batch_layer *l = &b->layers.layer[i];
+		enum layer_source source = b->spec[l->spec].spec.source;
+
+		if (l->state == BATCH_WANTED &&
+		    (source == LAYER_FROM_STORE) == store)
+			describe(b, b->n_jobs++, (uint32_t)i);
+	}
+}
+
 static int
 order_jobs(struct batch *b, struct err *e)
 {
@@ -148,9 +161,9 @@ batch_jobs_make(struct batch *b, struct err *e)
 	b->layer_of = calloc(n + 1, sizeof(*b->layer_of));
 	if (b->job == NULL || b->label == NULL || b->layer_of == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
-	for (size_t i = 0; i < b->layers.n; i++)
-		if (b->layers.layer[i].state == BATCH_WANTED)
-			describe(b, b->n_jobs++, (uint32_t)i);
+	describe_all(b, true);
+	b->n_store = b->n_jobs;
+	describe_all(b, false);
 	return order_jobs(b, e);
 }
 
@@ -260,19 +273,21 @@ publish_held(struct batch *b)
 			batch_publisher_add(b->publisher, (uint32_t)i);
 }
 
-int
-batch_jobs_run(struct batch *b, struct err *e)
+struct dispatch_hooks
+batch_jobs_hooks(struct batch *b)
 {
-	struct dispatch_config config = {
-	    .hooks = {.arg = b,
-		.done = on_done,
-		.failed = on_failed,
-		.load = on_load,
-		.unload = on_unload},
-	};
+	return (struct dispatch_hooks){.arg = b,
+	    .done = on_done,
+	    .failed = on_failed,
+	    .load = on_load,
+	    .unload = on_unload};
+}
+
+static int
+run_by_workers(struct batch *b, struct err *why, struct err *e)
+{
+	struct dispatch_config config = {.hooks = batch_jobs_hooks(b)};
 	struct batch_counts counts;
-	struct err why = ERR_INIT;
-	int rc;
 
 	batch_layers_count(&b->layers, &counts);
 	config.cached = counts.known;
@@ -287,9 +302,22 @@ batch_jobs_run(struct batch *b, struct err *e)
 	progress_phase(b->progress, "building layers");
 	progress_tell_jobs(b->progress);
 	b->running = true;
-	rc = dispatch_run(b->workers.dispatch, b->job, b->n_jobs, &why);
+	dispatch_run(b->workers.dispatch, b->job, b->n_jobs, why);
 	b->running = false;
+	return 0;
+}
+
+int
+batch_jobs_run(struct batch *b, struct err *e)
+{
+	struct err why = ERR_INIT;
+	int rc = b->options->coordinator != NULL
+	    ? batch_jobs_by_server(b, &why, e)
+	    : run_by_workers(b, &why, e);
+
 	if (rc < 0)
+		return -1;
+	if (why.kind != ERR_NONE)
 		fail_the_rest(b, &why);
 	else if (is_held(b))
 		publish_held(b);

@@ -20,6 +20,7 @@
 #include "encoding.h"
 #include "err.h"
 #include "build/image_build.h"
+#include "dispatch/dispatch.h"
 #include "output/output.h"
 #include "output/push.h"
 
@@ -112,8 +113,9 @@ struct batch {
 	struct build_workers workers;
 	struct dispatch_job *job;
 	char (*label)[IMAGE_BUILD_LABEL_MAX];
-	uint32_t *layer_of; /* each job's */
-	size_t n_jobs;
+	uint32_t *layer_of;	/* each job's */
+	size_t n_jobs, n_store; /* those of the store come first */
+	size_t first;		/* of the jobs that are run */
 	bool running;
 	struct root_layer *loaded; /* of the job that is being sent */
 	struct batch_publisher *publisher;
@@ -205,6 +207,14 @@ void batch_spec_clear(struct batch_spec *s);
 /* Makes the jobs, in their order, and runs them. */
 int batch_jobs_make(struct batch *b, struct err *e);
 int batch_jobs_run(struct batch *b, struct err *e);
+
+/* What these tell of, and the jobs of a server (--coordinator) likewise. */
+struct dispatch_hooks batch_jobs_hooks(struct batch *b);
+/*
+ * Has the server make what is of the store; root layers are made here.  -1 and
+ * e: it could not begin; else why is what ended it, if anything did.
+ */
+int batch_jobs_by_server(struct batch *b, struct err *why, struct err *e);
 
 /*
  * The image cannot be made, and says so; layers that nobody else wants are

@@ -10,7 +10,6 @@
 #include <stdint.h>
 
 #include "build/build_workers.h"
-#include "curve_key.h"
 #include "build/image_build.h"
 #include "options/options.h"
 
@@ -42,7 +41,6 @@ struct build {
 	struct image_layers *layers;
 	char *base_blobs; /* fetched layers of the base; or NULL */
 	struct build_workers workers;
-	struct curve_key key; /* ours, while sockets are made */
 
 	/* One job and spec a layer that is not the base's. */
 	struct dispatch_job *job;

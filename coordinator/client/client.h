@@ -44,9 +44,14 @@ struct client_config {
 	const struct link_keys *keys; /* ours and the server's, or NULL */
 	const char *image;	      /* its name, for people */
 	struct progress *progress;
-	/* Told of each job that is done and where it belongs, or NULL. */
+	/*
+	 * Told of each job that is done and where it belongs, and of each that
+	 * has failed for good, and why (NULL: that is the end).  Or NULL.
+	 */
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
-	void *done_arg;
+	int (*failed)(void *arg, const struct dispatch_job *job,
+	    const struct err *why, struct err *e);
+	void *arg; /* the first one of both */
 	struct client_pace pace;
 };
 
@@ -59,10 +64,10 @@ int client_new(
 
 /*
  * Has n jobs of store paths done; fills what came of them, as dispatch_run
- * does.  Fails with the first that the server says has failed: ERR_JOB where
- * its input is to blame, else ERR_FATAL; and where the server refuses this
- * client.  ERR_USAGE: a layer has more store paths than can be asked for.
- * After a failure only client_free is allowed.
+ * does.  Fails with the first that the server says has failed, if nobody is
+ * told of it: ERR_JOB where its input is to blame, else ERR_FATAL; and where
+ * the server refuses this client.  ERR_USAGE: a layer has more store paths than
+ * can be asked for.  After a failure only client_free is allowed.
  */
 int client_run(
     struct client *c, struct dispatch_job *job, size_t n, struct err *e);

@@ -197,14 +197,30 @@ int
 client_job_again(struct client *c, size_t i, const char *why, struct err *e)
 {
 	const char *label = c->job[i].label;
+	struct err last = ERR_INIT;
 
-	if (c->want[i].failed++ == CLIENT_AGAIN_MAX)
-		return err_set(e, ERR_FATAL, 0,
+	if (c->want[i].failed++ == CLIENT_AGAIN_MAX) {
+		err_set(&last, ERR_FATAL, 0,
 		    "%s: it did not come %u times, at last: %s", label,
 		    c->want[i].failed, why);
+		return client_job_failed(c, i, &last, e);
+	}
 	log_line(LOG_WARNING, "%s: %s; it is asked for again", label, why);
 	let_go(c, i, WANT_OPEN);
 	return 0;
+}
+
+int
+client_job_failed(
+    struct client *c, size_t i, const struct err *why, struct err *e)
+{
+	if (c->config.failed == NULL) {
+		*e = *why;
+		return -1;
+	}
+	let_go(c, i, WANT_DONE);
+	c->n_done++;
+	return c->config.failed(c->config.arg, &c->job[i], why, e);
 }
 
 /* Its place in the progress display; the server's where it has none. */
@@ -247,7 +263,6 @@ client_job_done(struct client *c, size_t i, struct err *e)
 	snprintf(job->worker, sizeof(job->worker), "%s", w->worker);
 	progress_job_end(c->config.progress, shown(c, w->worker), i, job->label,
 	    w->result.tar_size, w->seconds, true);
-	return c->config.done == NULL
-	    ? 0
-	    : c->config.done(c->config.done_arg, job, e);
+	return c->config.done == NULL ? 0
+				      : c->config.done(c->config.arg, job, e);
 }

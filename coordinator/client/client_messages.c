@@ -126,13 +126,15 @@ on_done(struct client *c, const struct msg_done *m, struct err *e)
 static int
 on_fail(struct client *c, const struct msg_fail *m, struct err *e)
 {
+	struct err why = ERR_INIT;
 	size_t i;
 
 	if (!client_job_of(c, m->job, m->attempt, WANT_ASKED, &i))
 		return 0;
 	/* The server has tried all that it can. */
-	return err_set(e, m->kind == ERR_JOB ? ERR_JOB : ERR_FATAL, 0, "%s: %s",
+	err_set(&why, m->kind == ERR_JOB ? ERR_JOB : ERR_FATAL, 0, "%s: %s",
 	    c->job[i].label, m->text);
+	return client_job_failed(c, i, &why, e);
 }
 
 static void

@@ -29,7 +29,7 @@ enum want_step {
 	WANT_OPEN,  /* to be asked for, for the first time or again */
 	WANT_ASKED, /* the server has it */
 	WANT_MADE,  /* it is being pulled */
-	WANT_DONE
+	WANT_DONE   /* or failed */
 };
 
 /* What is known of a job. */
@@ -115,6 +115,9 @@ bool client_job_of(const struct client *c, uint64_t job, uint64_t attempt,
 int client_job_again(
     struct client *c, size_t i, const char *why, struct err *e);
 int client_job_done(struct client *c, size_t i, struct err *e);
+/* It will never be: -1, or whoever wants it is told. */
+int client_job_failed(
+    struct client *c, size_t i, const struct err *why, struct err *e);
 /* The server has no room for it. */
 void client_job_postpone(struct client *c, size_t i);
 

@@ -450,7 +450,7 @@ options_take_batch(struct options *o, struct err *e)
 	if (o->json && is_dash(o->metadata_file))
 		return err_set(e, ERR_USAGE, 0,
 		    "--json and --metadata-file -: one of them is enough");
-	if (options_check_listen(o, e) < 0)
+	if (check_work(o, e) < 0)
 		return -1;
 	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
 		return -1;

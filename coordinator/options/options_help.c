@@ -222,9 +222,9 @@ static const char batch[] =
 "                          what quarry build's --metadata-file says of an image,\n"
 "                          to a file for each\n"
 "\n"
-"All other options of quarry build, for all images (see quarry help build), but\n"
-"--name, --coordinator and --server-key.  One for the image (--tag, --created,\n"
-"--max-layers, ...) wins over the requests.\n"
+"All other options of quarry build, but --name, for all images (see quarry help\n"
+"build).  One for the image (--tag, --created, --max-layers, ...) wins over the\n"
+"requests.\n"
 "\n"
 GENERAL
 "\n"

@@ -230,7 +230,7 @@ start(struct fixture *f, size_t n, bool blobs)
 	config.image = "image:tag";
 	config.progress = f->progress;
 	config.done = on_done;
-	config.done_arg = f;
+	config.arg = f;
 	config.pace.silent_ms = SILENT_MS;
 	config.pace.hello_ms = 300;
 	config.pace.postpone_ms = POSTPONE_MS;
