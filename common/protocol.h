@@ -3,18 +3,16 @@
  * coordinator, one DEALER a worker, one message a frame: a msgpack array
  * [type, field, ...] of exact arity.  W a worker, C the coordinator:
  *
- *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / probe / ask / W:BEAT )
- *	         [ W:BYE(1) ] ( W:BYE(0) / C:BYE ) )
- *	worker =/ C:WHO in between; the worker begins again with HELLO
- *	job    = C:JOB *( C:ITEMS / C:ENTRIES ) *( W:BEAT )
- *	         ( W:SIZED / W:DONE / W:FAIL / W:POSTPONE )
- *	job   =/ C:CANCEL in between; the worker answers FAIL or is too late
- *	probe  = C:PROBE W:PROBED
- *	ask    = C:ASK *( W:WANT C:PATHS ) *W:HAVE
- *	W:BYE  = 1: no new jobs, please; 0: it has left and holds nothing
- *	C:BYE  = the build is over: workers that it started end.  It is answered
- *	         by W:BYE(0), for which C waits a little: a socket that is
- * closed with unread messages takes what it has sent with it
+ *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / probe / ask / push /
+ *W:BEAT ) [ W:BYE(1) ] ( W:BYE(0) / C:BYE ) ) worker =/ C:WHO in between; the
+ *worker begins again with HELLO job    = C:JOB *( C:ITEMS / C:ENTRIES ) *(
+ *W:BEAT ) ( W:SIZED / W:DONE / W:FAIL / W:POSTPONE ) job   =/ C:CANCEL in
+ *between; the worker answers FAIL or is too late probe  = C:PROBE W:PROBED ask
+ *= C:ASK *( W:WANT C:PATHS ) *W:HAVE push   = C:TOKEN C:PUSH *( W:EXPIRED
+ *C:TOKEN ) W:PUSHED W:BYE  = 1: no new jobs, please; 0: it has left and holds
+ *nothing C:BYE  = the build is over: workers that it started end.  It is
+ *answered by W:BYE(0), for which C waits a little: a socket that is closed with
+ *unread messages takes what it has sent with it
  *
  * A connection that breaks and comes back is a new peer to the coordinator:
  * it answers whatever it hears with WHO.  HELLO's instance tells that it is
@@ -32,6 +30,12 @@
  * worker that does not know the list WANTs it, part by part; HAVE is a bit for
  * each path.  A later ASK takes the place of an earlier one.  Messages may be
  * lost at any time: the scheduler's table is the memory of a job, no queue is.
+ *
+ * PUSH has a worker upload a layer's blob that it has: a file, or what its
+ * spool holds of a job.  Where to, TOKEN has said before, and what to say
+ * there: a token for this one repository, never a password; an EXPIRED with
+ * its serial asks for the next.  What was asked of a connection ends with it;
+ * WELCOME begins anew.
  *
  * Clients of a coordinator that stays up speak to a ROUTER of its own, with
  * other keys.  To client K the server S is one worker that takes all jobs:
@@ -65,8 +69,10 @@
 #include "err.h"
 #include "layer_spec.h"
 #include "probe.h"
+#include "registry_auth.h"
+#include "registry_name.h"
 
-#define PROTOCOL_VERSION 4
+#define PROTOCOL_VERSION 5
 
 /* Limits; a message beyond them is a fault of the peer. */
 #define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
@@ -84,6 +90,8 @@
 #define MSG_PATHS_MAX 8192		  /* of them in a message */
 #define MSG_BITS_MAX ((size_t)64 << 10)	  /* bytes of bits in a message */
 #define MSG_STATE_MAX ((size_t)768 << 10) /* bytes of STATE's text */
+#define MSG_BASE_MAX (REGISTRY_HOST_MAX + sizeof("https://") - 1)
+#define MSG_AUTHORITIES_MAX ((size_t)256 << 10) /* bytes of TOKEN's */
 
 /*	constant      no. body     direction, meaning */
 #define MSG_TYPES(X)                                                           \
@@ -102,15 +110,19 @@
 	X(MSG_POSTPONE, 13, postpone) /* W>C no room now: no failure */        \
 	X(MSG_PROBE, 14, probe)	      /* C>W do we share this folder? */       \
 	X(MSG_PROBED, 15, probed)     /* W>C the answer is in the folder */    \
-	X(MSG_WHO, 16, who)	  /* C>W I do not know you: HELLO, please */   \
-	X(MSG_ASK, 17, ask)	  /* C>W which of these paths have you? */     \
-	X(MSG_WANT, 18, want)	  /* W>C this part of the list, please */      \
-	X(MSG_PATHS, 19, paths)	  /* C>W a part of the list */                 \
-	X(MSG_HAVE, 20, have)	  /* W>C a part of the answer */               \
-	X(MSG_CLIENT, 21, client) /* K>S first: who, versions, image */        \
-	X(MSG_MADE, 22, made)	  /* S>K who did the job that is done */       \
-	X(MSG_STATUS, 23, status) /* K>S how are things? */                    \
-	X(MSG_STATE, 24, state)	  /* S>K so they are, as JSON */
+	X(MSG_WHO, 16, who)	    /* C>W I do not know you: HELLO, please */ \
+	X(MSG_ASK, 17, ask)	    /* C>W which of these paths have you? */   \
+	X(MSG_WANT, 18, want)	    /* W>C this part of the list, please */    \
+	X(MSG_PATHS, 19, paths)	    /* C>W a part of the list */               \
+	X(MSG_HAVE, 20, have)	    /* W>C a part of the answer */             \
+	X(MSG_CLIENT, 21, client)   /* K>S first: who, versions, image */      \
+	X(MSG_MADE, 22, made)	    /* S>K who did the job that is done */     \
+	X(MSG_STATUS, 23, status)   /* K>S how are things? */                  \
+	X(MSG_STATE, 24, state)	    /* S>K so they are, as JSON */             \
+	X(MSG_PUSH, 25, push)	    /* C>W put this layer into a registry */   \
+	X(MSG_PUSHED, 26, pushed)   /* W>C it is there, or why not */          \
+	X(MSG_TOKEN, 27, token)	    /* C>W where that is, and who asks */      \
+	X(MSG_EXPIRED, 28, expired) /* W>C it takes the token no more */
 
 enum msg_type {
 #define X(name, no, body) name = no,
@@ -282,6 +294,38 @@ struct msg_state {
 	const char *text; /* JSON, at most MSG_STATE_MAX bytes */
 };
 
+struct msg_push {
+	uint64_t push;	  /* echoed in the answer */
+	uint64_t place;	  /* a TOKEN's */
+	const char *file; /* absolute; "": the spool's blob of */
+	uint64_t job, attempt;
+	struct digest digest;
+	uint64_t size;
+};
+
+struct msg_pushed {
+	uint64_t push;
+	bool uploaded;	    /* by this worker; else it was there */
+	uint64_t throttled; /* how often it was asked too much */
+	const char *text;   /* "": it is there; else why not */
+};
+
+/* Where blobs go; once more, whenever the token is another one. */
+struct msg_token {
+	uint64_t place;
+	uint64_t serial;	 /* of the token, which only grows */
+	const char *base;	 /* "https://HOST[:PORT]" */
+	const char *repo;	 /* in that registry */
+	const char *token;	 /* for it alone, and secret; "": none */
+	const char *authorities; /* PEM: trusted besides the worker's own */
+	bool insecure;		 /* certificates are not looked at */
+	uint64_t stall_s;	 /* 0: HTTP_STALL_S */
+};
+
+struct msg_expired {
+	uint64_t place, serial;
+};
+
 struct msg_probed {
 	uint64_t probe;
 	uint64_t sys;	  /* 0: the answer is written; else errno */
@@ -315,6 +359,10 @@ struct msg {
 		struct msg_made made;
 		struct msg_status status;
 		struct msg_state state;
+		struct msg_push push;
+		struct msg_pushed pushed;
+		struct msg_token token;
+		struct msg_expired expired;
 	};
 	msgpack_zone *zone; /* holds a decoded message's strings and lists */
 };

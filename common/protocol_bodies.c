@@ -281,3 +281,114 @@ put_state(struct wire_out *out, const struct msg_state *m)
 	wire_put_uint(out, m->request);
 	wire_put_str(out, m->text);
 }
+
+void
+get_push(struct wire_in *in, struct msg_push *m)
+{
+	m->push = wire_get_uint(in, UINT64_MAX);
+	m->place = wire_get_uint(in, UINT64_MAX);
+	m->file = wire_get_str(in, MSG_PATH_MAX);
+	if (!in->bad && *m->file != '\0' && *m->file != '/')
+		wire_fault(in, "is not an absolute path");
+	m->job = wire_get_uint(in, UINT64_MAX);
+	m->attempt = wire_get_uint(in, UINT64_MAX);
+	wire_get_bytes(in, m->digest.b, sizeof(m->digest.b));
+	m->size = wire_get_uint(in, INT64_MAX);
+}
+
+void
+put_push(struct wire_out *out, const struct msg_push *m)
+{
+	wire_put_array(out, 8);
+	wire_put_uint(out, MSG_PUSH);
+	wire_put_uint(out, m->push);
+	wire_put_uint(out, m->place);
+	wire_put_str(out, m->file);
+	wire_put_uint(out, m->job);
+	wire_put_uint(out, m->attempt);
+	wire_put_bytes(out, m->digest.b, sizeof(m->digest.b));
+	wire_put_uint(out, m->size);
+}
+
+void
+get_pushed(struct wire_in *in, struct msg_pushed *m)
+{
+	m->push = wire_get_uint(in, UINT64_MAX);
+	m->uploaded = wire_get_bool(in);
+	m->throttled = wire_get_uint(in, UINT32_MAX);
+	m->text = wire_get_str(in, TEXT_MAX);
+}
+
+void
+put_pushed(struct wire_out *out, const struct msg_pushed *m)
+{
+	wire_put_array(out, 5);
+	wire_put_uint(out, MSG_PUSHED);
+	wire_put_uint(out, m->push);
+	wire_put_bool(out, m->uploaded);
+	wire_put_uint(out, m->throttled);
+	wire_put_str(out, m->text);
+}
+
+/* It becomes a part of a request. */
+static const char *
+get_word(struct wire_in *in, size_t max)
+{
+	const char *s = wire_get_str(in, max);
+
+	for (const char *p = s; *p != '\0'; p++)
+		if (*p <= ' ' || *p > '~') {
+			wire_fault(in, "has a character that none may have");
+			return "";
+		}
+	return s;
+}
+
+void
+get_token(struct wire_in *in, struct msg_token *m)
+{
+	m->place = wire_get_uint(in, UINT64_MAX);
+	m->serial = wire_get_uint(in, UINT64_MAX);
+	m->base = get_word(in, MSG_BASE_MAX);
+	if (!in->bad && strncmp(m->base, "https://", 8) != 0 &&
+	    strncmp(m->base, "http://", 7) != 0)
+		wire_fault(in, "is no registry");
+	m->repo = get_word(in, REGISTRY_REPO_MAX);
+	if (!in->bad && !registry_name_is_repo(m->repo, strlen(m->repo)))
+		wire_fault(in, "is no repository");
+	m->token = get_word(in, REGISTRY_TOKEN_MAX);
+	m->authorities = wire_get_str(in, MSG_AUTHORITIES_MAX);
+	m->insecure = wire_get_bool(in);
+	m->stall_s = wire_get_uint(in, INT32_MAX);
+}
+
+void
+put_token(struct wire_out *out, const struct msg_token *m)
+{
+	wire_put_array(out, 9);
+	wire_put_uint(out, MSG_TOKEN);
+	wire_put_uint(out, m->place);
+	wire_put_uint(out, m->serial);
+	wire_put_str(out, m->base);
+	wire_put_str(out, m->repo);
+	wire_put_str(out, m->token);
+	wire_put_str(out, m->authorities);
+	wire_put_bool(out, m->insecure);
+	wire_put_uint(out, m->stall_s);
+}
+
+void
+get_expired(struct wire_in *in, struct msg_expired *m)
+{
+	m->place = wire_get_uint(in, UINT64_MAX);
+	m->serial = wire_get_uint(in, UINT64_MAX);
+}
+
+void
+put_expired(struct wire_out *out, const struct msg_expired *m)
+{
+	wire_put_array(out, 3);
+	wire_put_uint(out, MSG_EXPIRED);
+	wire_put_uint(out, m->place);
+	wire_put_uint(out, m->serial);
+}

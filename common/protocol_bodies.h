@@ -7,6 +7,7 @@
 
 struct msg_ask;
 struct msg_client;
+struct msg_expired;
 struct msg_have;
 struct msg_hello;
 struct msg_made;
@@ -14,8 +15,11 @@ struct msg_paths;
 struct msg_postpone;
 struct msg_probe;
 struct msg_probed;
+struct msg_push;
+struct msg_pushed;
 struct msg_state;
 struct msg_status;
+struct msg_token;
 struct msg_want;
 struct wire_in;
 struct wire_out;
@@ -45,5 +49,13 @@ void get_status(struct wire_in *in, struct msg_status *m);
 void put_status(struct wire_out *out, const struct msg_status *m);
 void get_state(struct wire_in *in, struct msg_state *m);
 void put_state(struct wire_out *out, const struct msg_state *m);
+void get_push(struct wire_in *in, struct msg_push *m);
+void put_push(struct wire_out *out, const struct msg_push *m);
+void get_pushed(struct wire_in *in, struct msg_pushed *m);
+void put_pushed(struct wire_out *out, const struct msg_pushed *m);
+void get_token(struct wire_in *in, struct msg_token *m);
+void put_token(struct wire_out *out, const struct msg_token *m);
+void get_expired(struct wire_in *in, struct msg_expired *m);
+void put_expired(struct wire_out *out, const struct msg_expired *m);
 
 #endif

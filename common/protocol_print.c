@@ -199,6 +199,42 @@ print_state(const struct msg_state *m, char *out, size_t size)
 	    out, size, "%" PRIu64 " of %zu bytes", m->request, strlen(m->text));
 }
 
+static void
+print_push(const struct msg_push *m, char *out, size_t size)
+{
+	char hex[DIGEST_HEX_LEN + 1];
+
+	digest_hex(&m->digest, hex);
+	snprintf(out, size,
+	    "%" PRIu64 " to %" PRIu64 " job %" PRIu64 " attempt %" PRIu64
+	    " sha256:%s of %" PRIu64 " bytes %s",
+	    m->push, m->place, m->job, m->attempt, hex, m->size, m->file);
+}
+
+static void
+print_pushed(const struct msg_pushed *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 "%s throttled %" PRIu64 " %s", m->push,
+	    m->uploaded ? " uploaded" : "", m->throttled, m->text);
+}
+
+static void
+print_token(const struct msg_token *m, char *out, size_t size)
+{
+	/* Not the token. */
+	snprintf(out, size,
+	    "%" PRIu64 " serial %" PRIu64 " for %s/%s%s%s stall %" PRIu64,
+	    m->place, m->serial, m->base, m->repo,
+	    *m->authorities != '\0' ? " own authorities" : "",
+	    m->insecure ? " insecure" : "", m->stall_s);
+}
+
+static void
+print_expired(const struct msg_expired *m, char *out, size_t size)
+{
+	snprintf(out, size, "%" PRIu64 " serial %" PRIu64, m->place, m->serial);
+}
+
 void
 msg_print(const struct msg *m, char *out, size_t size)
 {

@@ -234,6 +234,17 @@ take_question(struct agent *a, const struct msg *m, struct err *e)
 	return send_have(a, e);
 }
 
+/* Jobs, their parts, and their ends. */
+static int
+take_work(struct agent *a, struct msg *m, struct err *e)
+{
+	if (m->type == MSG_JOB)
+		return agent_take_job(a, m, e);
+	if (m->type == MSG_CANCEL)
+		return agent_cancel_job(a, &m->cancel, e);
+	return agent_take_part(a, m, e);
+}
+
 static int
 handle(struct agent *a, struct msg *m, struct err *e)
 {
@@ -247,17 +258,11 @@ handle(struct agent *a, struct msg *m, struct err *e)
 		    "%s: the coordinator refused this worker: %s",
 		    a->options->endpoint, m->refuse.text);
 	case MSG_JOB:
-		if (a->state == AGENT_READY)
-			return agent_take_job(a, m, e);
-		break;
 	case MSG_ITEMS:
 	case MSG_ENTRIES:
-		if (a->state == AGENT_READY)
-			return agent_take_part(a, m, e);
-		break;
 	case MSG_CANCEL:
 		if (a->state == AGENT_READY)
-			return agent_cancel_job(a, &m->cancel, e);
+			return take_work(a, m, e);
 		break;
 	case MSG_PROBE:
 		if (a->state == AGENT_READY)
@@ -287,6 +292,10 @@ handle(struct agent *a, struct msg *m, struct err *e)
 	case MSG_MADE:
 	case MSG_STATUS:
 	case MSG_STATE:
+	case MSG_PUSH:
+	case MSG_PUSHED:
+	case MSG_TOKEN:
+	case MSG_EXPIRED:
 		break;
 	}
 	log_line(LOG_WARNING, "%s: %s from the coordinator is out of place",

@@ -210,6 +210,10 @@ handle(struct client *c, const struct msg *m, struct err *e)
 	case MSG_CLIENT:
 	case MSG_STATUS:
 	case MSG_STATE:
+	case MSG_PUSH:
+	case MSG_PUSHED:
+	case MSG_TOKEN:
+	case MSG_EXPIRED:
 		break;
 	}
 	log_line(LOG_DEBUG, "server %s: %s is out of place", c->config.endpoint,

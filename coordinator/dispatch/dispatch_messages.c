@@ -382,6 +382,10 @@ on_worker_message(
 	case MSG_MADE:
 	case MSG_STATUS:
 	case MSG_STATE:
+	case MSG_PUSH:
+	case MSG_PUSHED:
+	case MSG_TOKEN:
+	case MSG_EXPIRED:
 		break;
 	case MSG_WANT:
 		drop_liar(d, p, dispatch_locality_want(d, p, &m->want));

@@ -103,6 +103,10 @@ on_client_message(
 	case MSG_MADE:
 	case MSG_STATUS:
 	case MSG_STATE:
+	case MSG_PUSH:
+	case MSG_PUSHED:
+	case MSG_TOKEN:
+	case MSG_EXPIRED:
 		break;
 	}
 	break_off(c, msg_name(m->type));

@@ -114,6 +114,13 @@ static const struct msg samples[] = {
     {.type = MSG_MADE, .made = {1, 2, "host/7", 1500}},
     {.type = MSG_STATUS, .status = {UINT64_MAX}},
     {.type = MSG_STATE, .state = {4, "{\n\"clients\": []\n}"}},
+    {.type = MSG_PUSH,
+	.push = {UINT64_MAX, 2, "/blobs/a", 3, 4, {{5, [31] = 6}}, INT64_MAX}},
+    {.type = MSG_PUSHED, .pushed = {7, true, 8, "registry: 403"}},
+    {.type = MSG_TOKEN,
+	.token = {1, 2, "https://registry:5000", "team/app", "ey.J~", "--\n",
+	    true, 60}},
+    {.type = MSG_EXPIRED, .expired = {1, UINT64_MAX}},
 };
 
 #define N_SAMPLES (sizeof(samples) / sizeof(samples[0]))
@@ -154,7 +161,7 @@ static void
 test_round_trip(void **state)
 {
 	(void)state;
-	assert_int_equal(N_SAMPLES, MSG_STATE);
+	assert_int_equal(N_SAMPLES, MSG_EXPIRED);
 	for (size_t i = 0; i < N_SAMPLES; i++) {
 		struct err e = ERR_INIT;
 		msgpack_sbuffer first, second;
@@ -376,6 +383,89 @@ test_client_limits(void **state)
 	CHECK(MSG_STATE, m.state.text = text,
 	    "state: field 2 has 786433 bytes, above 786432");
 	free(text);
+}
+
+static void
+test_push_fields(void **state)
+{
+	struct msg m = again(&samples[MSG_PUSH - 1]);
+
+	(void)state;
+	assert_true(m.push.push == UINT64_MAX && m.push.place == 2);
+	assert_string_equal(m.push.file, "/blobs/a");
+	assert_true(m.push.job == 3 && m.push.attempt == 4);
+	assert_true(m.push.digest.b[0] == 5 && m.push.digest.b[31] == 6);
+	assert_true(m.push.size == INT64_MAX);
+	msg_clear(&m);
+	m = again(&samples[MSG_PUSHED - 1]);
+	assert_true(m.pushed.push == 7 && m.pushed.uploaded);
+	assert_int_equal(m.pushed.throttled, 8);
+	assert_string_equal(m.pushed.text, "registry: 403");
+	msg_clear(&m);
+	m = again(&samples[MSG_TOKEN - 1]);
+	assert_true(m.token.place == 1 && m.token.serial == 2);
+	assert_string_equal(m.token.base, "https://registry:5000");
+	assert_string_equal(m.token.repo, "team/app");
+	assert_string_equal(m.token.token, "ey.J~");
+	assert_string_equal(m.token.authorities, "--\n");
+	assert_true(m.token.insecure && m.token.stall_s == 60);
+	msg_clear(&m);
+	m = again(&samples[MSG_EXPIRED - 1]);
+	assert_true(m.expired.place == 1 && m.expired.serial == UINT64_MAX);
+	msg_clear(&m);
+}
+
+/* So many letters; the caller's. */
+static char *
+letters(size_t n)
+{
+	char *s = calloc(1, n + 1);
+
+	assert_non_null(s);
+	memset(s, 'a', n);
+	return s;
+}
+
+static void
+test_push_limits(void **state)
+{
+	char *token = letters(REGISTRY_TOKEN_MAX + 1);
+	char *pem = letters(MSG_AUTHORITIES_MAX + 1);
+
+	(void)state;
+	CHECK(MSG_PUSH, m.push.file = "", "");
+	CHECK(MSG_PUSH, m.push.file = "blobs/a",
+	    "push: field 3 is not an absolute path");
+	CHECK(MSG_PUSHED, m.pushed.text = repeat(ERR_TEXT_MAX),
+	    "pushed: field 4 has 1024 bytes, above 1023");
+	CHECK(MSG_TOKEN, m.token.base = "ftp://a",
+	    "token: field 3 is no registry");
+	CHECK(MSG_TOKEN, m.token.base = "https://a\r\nb",
+	    "token: field 3 has a character that none may have");
+	CHECK(MSG_TOKEN, m.token.repo = "../a",
+	    "token: field 4 is no repository");
+	CHECK(MSG_TOKEN, m.token.token = "", "");
+	CHECK(MSG_TOKEN, m.token.token = "a\r\nHost: b",
+	    "token: field 5 has a character that none may have");
+	CHECK(MSG_TOKEN, m.token.token = token,
+	    "token: field 5 has 65537 bytes, above 65536");
+	CHECK(MSG_TOKEN, m.token.token = token + 1, "");
+	CHECK(MSG_TOKEN, m.token.authorities = pem,
+	    "token: field 6 has 262145 bytes, above 262144");
+	CHECK(MSG_TOKEN, m.token.authorities = pem + 1, "");
+	free(token);
+	free(pem);
+}
+
+static void
+test_token_is_not_shown(void **state)
+{
+	char line[1024];
+
+	(void)state;
+	msg_print(&samples[MSG_TOKEN - 1], line, sizeof(line));
+	assert_non_null(strstr(line, "registry:5000/team/app"));
+	assert_null(strstr(line, "ey.J~"));
 }
 
 static void
@@ -762,6 +852,9 @@ main(void)
 	    cmocka_unit_test(test_hello_limits),
 	    cmocka_unit_test(test_client_fields),
 	    cmocka_unit_test(test_client_limits),
+	    cmocka_unit_test(test_push_fields),
+	    cmocka_unit_test(test_push_limits),
+	    cmocka_unit_test(test_token_is_not_shown),
 	    cmocka_unit_test(test_probe_limits),
 	    cmocka_unit_test(test_ask_fields),
 	    cmocka_unit_test(test_ask_limits),
