@@ -105,6 +105,14 @@ struct http_answer {
  */
 int http_tls_new(
     const char *folder, bool verify, struct http_tls **out, struct err *e);
+/* The same with authorities as PEM in place of a folder's. */
+int http_tls_new_pem(
+    const char *pem, bool verify, struct http_tls **out, struct err *e);
+/* What is trusted besides the system's, as PEM, or "": t's. */
+const char *http_tls_added(const struct http_tls *t);
+/* Whether it shows a certificate of ours, for which it needs the key. */
+bool http_tls_shows(const struct http_tls *t);
+bool http_tls_verifies(const struct http_tls *t);
 void http_tls_free(struct http_tls *t);
 void http_tls_freep(struct http_tls **t);
 

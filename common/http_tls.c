@@ -16,13 +16,32 @@
 
 #define AUTHORITIES_MAX ((size_t)8 << 20)
 
+/* Room for so many bytes, a newline and a 0 at the end. */
+static int
+make_room(struct http_tls *t, size_t len, const char *what, struct err *e)
+{
+	char *more = realloc(t->authorities, t->len + len + 2);
+
+	if (more == NULL)
+		return err_set(e, ERR_USAGE, errno, "%s", what);
+	t->authorities = more;
+	return 0;
+}
+
+static void
+add_end(struct http_tls *t, size_t len)
+{
+	t->len += len;
+	t->authorities[t->len++] = '\n';
+	t->authorities[t->len] = '\0';
+}
+
 /* Appends a file of certificates. */
 static int
 add_file(struct http_tls *t, const char *path, struct err *e)
 {
 	AUTO(own_fclosep) FILE *f = fopen(path, "re");
 	struct stat st;
-	char *more;
 
 	if (f == NULL || fstat(fileno(f), &st) < 0)
 		return err_set(e, ERR_USAGE, errno, "%s", path);
@@ -30,16 +49,12 @@ add_file(struct http_tls *t, const char *path, struct err *e)
 	    (uint64_t)st.st_size + t->len > AUTHORITIES_MAX)
 		return err_set(
 		    e, ERR_USAGE, 0, "%s: no file of certificates", path);
-	more = realloc(t->authorities, t->len + (size_t)st.st_size + 2);
-	if (more == NULL)
-		return err_set(e, ERR_USAGE, errno, "%s", path);
-	t->authorities = more;
-	if (fread(more + t->len, 1, (size_t)st.st_size, f) !=
+	if (make_room(t, (size_t)st.st_size, path, e) < 0)
+		return -1;
+	if (fread(t->authorities + t->len, 1, (size_t)st.st_size, f) !=
 	    (size_t)st.st_size)
 		return err_set(e, ERR_USAGE, EIO, "%s", path);
-	t->len += (size_t)st.st_size;
-	more[t->len++] = '\n';
-	more[t->len] = '\0';
+	add_end(t, (size_t)st.st_size);
 	return 0;
 }
 
@@ -125,11 +140,50 @@ http_tls_new(
 	if (t == NULL)
 		return err_set(e, ERR_USAGE, errno, "TLS");
 	t->verify = verify;
-	if (add_system(t, e) < 0 ||
-	    (folder != NULL && add_folder(t, folder, e) < 0))
+	if (add_system(t, e) < 0)
+		return -1;
+	t->own = t->len;
+	if (folder != NULL && add_folder(t, folder, e) < 0)
 		return -1;
 	*out = STEAL(&t);
 	return 0;
+}
+
+int
+http_tls_new_pem(
+    const char *pem, bool verify, struct http_tls **out, struct err *e)
+{
+	AUTO(http_tls_freep) struct http_tls *t = NULL;
+	size_t len = strlen(pem);
+
+	if (http_tls_new(NULL, verify, &t, e) < 0)
+		return -1;
+	if (len > 0) {
+		if (make_room(t, len, "TLS", e) < 0)
+			return -1;
+		memcpy(t->authorities + t->len, pem, len);
+		add_end(t, len);
+	}
+	*out = STEAL(&t);
+	return 0;
+}
+
+const char *
+http_tls_added(const struct http_tls *t)
+{
+	return t->authorities != NULL ? t->authorities + t->own : "";
+}
+
+bool
+http_tls_shows(const struct http_tls *t)
+{
+	return t->client_cert != NULL;
+}
+
+bool
+http_tls_verifies(const struct http_tls *t)
+{
+	return t->verify;
 }
 
 void

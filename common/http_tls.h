@@ -13,6 +13,7 @@ struct http_tls {
 	/* All authorities as PEM, or NULL: libcurl's own. */
 	char *authorities;
 	size_t len;
+	size_t own; /* from where on they are not the system's */
 	char *client_cert, *client_key; /* files, or NULL */
 };
 

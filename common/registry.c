@@ -211,6 +211,17 @@ scope_of(const struct registry *r, const char *from, char **out, struct err *e)
 	return 0;
 }
 
+int
+registry_lend(
+    struct registry *r, enum registry_lend *how, char **token, struct err *e)
+{
+	AUTO(own_freep) char *scope = NULL;
+
+	if (scope_of(r, NULL, &scope, e) < 0)
+		return -1;
+	return registry_auth_lend(r->auth, scope, how, token, e);
+}
+
 /* One exchange; *refused: the header that a 401 was for, the caller's. */
 static int
 exchange(struct registry *r, const struct registry_call *c, const char *scope,

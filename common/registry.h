@@ -17,11 +17,11 @@
 #include <stdint.h>
 
 #include "digest.h"
+#include "registry_auth.h"
 
 struct err;
 struct http_tls;
 struct registry;
-struct registry_auth;
 
 struct registry_config {
 	const char *base; /* "https://HOST[:PORT]"; copied, as repo is */
@@ -122,6 +122,13 @@ int registry_find_blob(struct registry *r, const struct digest *digest,
  */
 int registry_get_blob(struct registry *r, const struct digest *digest,
     uint64_t size, int fd, struct err *e);
+
+/*
+ * What another machine is told that is to put blobs there in our place, see
+ * registry_auth_lend; once something was asked here, so that it is known.
+ */
+int registry_lend(
+    struct registry *r, enum registry_lend *how, char **token, struct err *e);
 
 /* How often the registry said that it is asked too much, since the last call.
  */

@@ -24,6 +24,7 @@
 #define TOKEN_S 60
 #define TOKEN_S_MAX 86400
 #define SECRET_MAX ((size_t)8 << 10)
+#define BEARER "Authorization: Bearer "
 
 /* Token servers that are not the registry's own host. */
 static const struct {
@@ -92,7 +93,7 @@ registry_auth_new(const struct registry_auth_config *c,
 	    copy(c->identity, &a->identity, e) < 0 || copy_realms(a, c, e) < 0)
 		return -1;
 	if (c->token != NULL &&
-	    asprintf(&a->given, "Authorization: Bearer %s", c->token) < 0) {
+	    asprintf(&a->given, BEARER "%s", c->token) < 0) {
 		a->given = NULL;
 		return no_memory(e);
 	}
@@ -186,6 +187,30 @@ registry_auth_header(
 
 	pthread_mutex_lock(&a->lock);
 	rc = current_header(a, scope, header, e);
+	pthread_mutex_unlock(&a->lock);
+	return rc;
+}
+
+int
+registry_auth_lend(struct registry_auth *a, const char *scope,
+    enum registry_lend *how, char **token, struct err *e)
+{
+	const struct token *t;
+	int rc = 0;
+
+	*token = NULL;
+	pthread_mutex_lock(&a->lock);
+	t = find_token(a, scope);
+	if (a->basic || a->given != NULL) {
+		*how = REGISTRY_LEND_NOTHING_BUT_SECRETS;
+	} else if (t == NULL || t->header == NULL) {
+		*how = REGISTRY_LEND_NOTHING;
+	} else if (monotime_ms() >= t->until) {
+		*how = REGISTRY_LEND_ENDED;
+	} else {
+		*how = REGISTRY_LEND_TOKEN;
+		rc = copy(t->header + strlen(BEARER), token, e);
+	}
 	pthread_mutex_unlock(&a->lock);
 	return rc;
 }
@@ -313,7 +338,7 @@ keep_token(struct registry_auth *a, const char *scope, const char *token,
 		t->scope = STEAL(&own);
 	}
 	secret_wipep(&t->header);
-	if (asprintf(&t->header, "Authorization: Bearer %s", token) < 0) {
+	if (asprintf(&t->header, BEARER "%s", token) < 0) {
 		t->header = NULL;
 		t->until = 0;
 		return no_memory(e);

@@ -41,6 +41,20 @@ void registry_auth_freep(struct registry_auth **a);
 int registry_auth_header(
     struct registry_auth *a, const char *scope, char **header, struct err *e);
 
+enum registry_lend {
+	REGISTRY_LEND_NOTHING, /* it has asked for nothing yet */
+	REGISTRY_LEND_TOKEN,
+	REGISTRY_LEND_ENDED, /* there was a token: ask the registry first */
+	REGISTRY_LEND_NOTHING_BUT_SECRETS /* a password, or what was given us */
+};
+
+/*
+ * What another machine may have that is to ask in our place: a token for this
+ * scope and no other (*token, the caller's, secret), NULL with all the others.
+ */
+int registry_auth_lend(struct registry_auth *a, const char *scope,
+    enum registry_lend *how, char **token, struct err *e);
+
 /*
  * The registry has answered 401 with this challenge (may be NULL) to a request
  * that had the header `refused` (NULL: none): gets a new one.  ERR_FATAL says

@@ -27,6 +27,7 @@
 #include "shared_answer.h"
 #include "store_answer.h"
 #include "supervisor.h"
+#include "uploads.h"
 
 /* For each of the threads that a disk may hold up; for the last message. */
 #define STOP_MS 500
@@ -115,6 +116,8 @@ take_welcome(struct agent *a, const struct msg_welcome *m, struct err *e)
 	else
 		agent_answer_again(a);
 	a->session = m->session;
+	/* What is still wanted of them is asked again. */
+	uploads_forget(a->uploads);
 	if (m->data[0] != '\0' &&
 	    handover_join(a->ctx, &handover, &a->handover, e) < 0)
 		return -1;
@@ -268,6 +271,11 @@ handle(struct agent *a, struct msg *m, struct err *e)
 		if (a->state == AGENT_READY)
 			return take_probe(a, &m->probe, e);
 		break;
+	case MSG_PUSH:
+	case MSG_TOKEN:
+		if (a->state == AGENT_READY)
+			return agent_take_push(a, m, e);
+		break;
 	case MSG_ASK:
 	case MSG_PATHS:
 		if (a->state == AGENT_READY)
@@ -292,9 +300,7 @@ handle(struct agent *a, struct msg *m, struct err *e)
 	case MSG_MADE:
 	case MSG_STATUS:
 	case MSG_STATE:
-	case MSG_PUSH:
 	case MSG_PUSHED:
-	case MSG_TOKEN:
 	case MSG_EXPIRED:
 		break;
 	}
@@ -410,10 +416,12 @@ drain(struct agent *a, struct err *e)
 	if (!a->draining)
 		return 0;
 	over = monotime_ms() >= a->drain_until;
-	/* What is finished, but not pulled yet, would go with this worker. */
+	/* What is finished, but not fetched, would go with this worker. */
 	if (a->state != AGENT_READY ||
 	    (a->n_jobs == 0 && sent_answers_due(a->sent) == NULL &&
-		(over || !handover_holds(a->handover))))
+		(over ||
+		    (!handover_holds(a->handover) &&
+			!uploads_busy(a->uploads)))))
 		return leave(a, e);
 	if (over)
 		agent_stop_jobs(a);
@@ -505,13 +513,15 @@ agent_loop(struct agent *a, struct err *e)
 		struct pollfd fds[] = {{-1, POLLIN, 0},
 		    {job_pool_fd(a->pool), POLLIN, 0},
 		    {a->signal_fd, POLLIN, 0}, {-1, POLLIN, 0},
-		    {store_answer_fd(a->store), POLLIN, 0}};
+		    {store_answer_fd(a->store), POLLIN, 0},
+		    {uploads_fd(a->uploads), POLLIN, 0}};
 
 		if (join(a, e) < 0)
 			return -1;
 		agent_collect(a);
 		if (agent_send_answers(a, e) < 0 || send_probed(a, e) < 0 ||
-		    send_have(a, e) < 0 || beat(a, e) < 0 || drain(a, e) < 0 ||
+		    send_have(a, e) < 0 || agent_send_pushed(a, e) < 0 ||
+		    beat(a, e) < 0 || drain(a, e) < 0 ||
 		    check_handover(a, e) < 0)
 			return -1;
 		/* Last before sleeping: see link_recv. */
@@ -521,7 +531,8 @@ agent_loop(struct agent *a, struct err *e)
 			break;
 		fds[0].fd = link_fd(a->link);
 		fds[3].fd = handover_fd(a->handover);
-		if (poll(fds, 5, patience(a)) < 0 && errno != EINTR)
+		fds[5].fd = uploads_fd(a->uploads);
+		if (poll(fds, 6, patience(a)) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
 		if (fds[2].revents != 0 && take_signal(a, e) < 0)
 			return -1;
@@ -573,8 +584,10 @@ agent_close(struct agent *a)
 
 	for (struct job *job = a->jobs; job != NULL; job = job->next)
 		atomic_store(&job->progress.cancel, true);
+	uploads_forget(a->uploads);
 	if (job_pool_stop(a->pool, STOP_MS))
 		agent_free_jobs(a);
+	uploads_stop(a->uploads, STOP_MS);
 	shared_answer_stop(a->answer, STOP_MS);
 	store_answer_stop(a->store, STOP_MS);
 	closed = handover_stop(a->handover, STOP_MS);

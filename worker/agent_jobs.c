@@ -14,6 +14,7 @@
 #include "monotime.h"
 #include "protocol.h"
 #include "sent_answers.h"
+#include "uploads.h"
 
 /* How long an answer that was sent is kept: as long as it may be asked for. */
 #define KEEP_MS 15000
@@ -299,6 +300,7 @@ agent_forget_jobs(struct agent *a)
 		job->unwanted = true;
 	}
 	sent_answers_forget(a->sent);
+	uploads_forget(a->uploads);
 	handover_forget(a->handover);
 }
 

@@ -1,6 +1,7 @@
 /*
  * Inside of the agent: its state, and what its files call of each other.
- * agent.c joins, beats and leaves; agent_jobs.c takes jobs and answers them.
+ * agent.c joins, beats and leaves; agent_jobs.c takes jobs and answers them;
+ * agent_push.c has layers uploaded.
  */
 #ifndef AGENT_STATE_H
 #define AGENT_STATE_H
@@ -21,6 +22,7 @@ struct link;
 struct sent_answers;
 struct shared_answer;
 struct store_answer;
+struct uploads;
 
 enum agent_state {
 	AGENT_NEW,     /* HELLO is to be sent */
@@ -38,6 +40,7 @@ struct agent {
 	struct handover *handover;    /* NULL: all outputs are reached */
 	struct shared_answer *answer; /* to the PROBE that is on, or NULL */
 	struct store_answer *store;   /* to ASK */
+	struct uploads *uploads;      /* NULL: there was none yet */
 	int signal_fd;
 	sigset_t old_mask;
 	struct job *jobs;
@@ -75,6 +78,11 @@ int agent_held(
     struct agent *a, struct msg_attempt **out, size_t *n, struct err *e);
 /* The last answers may have been lost with a connection: once more. */
 void agent_answer_again(struct agent *a);
+
+/* PUSH or TOKEN. */
+int agent_take_push(struct agent *a, const struct msg *m, struct err *e);
+/* What came of uploads; what cannot be sent now stays for the next time. */
+int agent_send_pushed(struct agent *a, struct err *e);
 
 /* Nobody wants the jobs any more: they are stopped, and never answered. */
 void agent_forget_jobs(struct agent *a);

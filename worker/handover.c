@@ -53,6 +53,17 @@ handover_holds(const struct handover *h)
 	return h != NULL && spool_holds(h->spool);
 }
 
+int
+handover_open(
+    const struct handover *h, const struct data_id *id, int *fd, struct err *e)
+{
+	uint64_t size;
+
+	if (h == NULL)
+		return err_set(e, ERR_RETRY, 0, "there is no spool");
+	return spool_open(h->spool, id, DATA_BLOB, fd, &size, e);
+}
+
 void
 handover_forget(struct handover *h)
 {

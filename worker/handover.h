@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct data_id;
 struct err;
 struct handover;
 struct job;
@@ -32,6 +33,10 @@ int handover_join(void *ctx, const struct handover_config *config,
 
 /* Whether a layer is whole, and not pulled yet. */
 bool handover_holds(const struct handover *h);
+
+/* Opens the blob of a job that is over, for reading.  ERR_RETRY. */
+int handover_open(
+    const struct handover *h, const struct data_id *id, int *fd, struct err *e);
 
 /* Nobody wants the layers any more: all of the spool goes. */
 void handover_forget(struct handover *h);
