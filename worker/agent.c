@@ -170,73 +170,6 @@ take_bye(struct agent *a, struct err *e)
 	return next_build(a, "the build is over", e);
 }
 
-/* 0 where it cannot be said now: the coordinator does not wait for ever. */
-static int
-refuse_probe(
-    struct agent *a, uint64_t probe, const struct err *why, struct err *e)
-{
-	struct msg m = {.type = MSG_PROBED};
-
-	m.probed.probe = probe;
-	m.probed.sys = why->sys > 0 ? (uint64_t)why->sys : EBUSY;
-	m.probed.text = why->text;
-	return agent_try_send(a, &m, e) < 0 ? -1 : 0;
-}
-
-static int
-take_probe(struct agent *a, const struct msg_probe *m, struct err *e)
-{
-	struct err why = ERR_INIT;
-
-	if (a->answer != NULL)
-		err_set(&why, ERR_RETRY, EBUSY, "another probe is on");
-	else
-		shared_answer_new(m, &a->answer, &why);
-	return why.kind == ERR_NONE ? 0 : refuse_probe(a, m->probe, &why, e);
-}
-
-static int
-send_probed(struct agent *a, struct err *e)
-{
-	struct msg m;
-	int rc;
-
-	if (a->answer == NULL || !shared_answer_take(a->answer, &m))
-		return 0;
-	if ((rc = agent_try_send(a, &m, e)) != 0)
-		return rc < 0 ? -1 : 0;
-	/* Its thread is through: this does not wait. */
-	shared_answer_stop(a->answer, STOP_MS);
-	a->answer = NULL;
-	return 0;
-}
-
-/* What could not be said is said the next time. */
-static int
-send_have(struct agent *a, struct err *e)
-{
-	struct msg m;
-	int rc;
-
-	while (a->state == AGENT_READY && store_answer_next(a->store, &m)) {
-		if ((rc = agent_try_send(a, &m, e)) != 0)
-			return rc < 0 ? -1 : 0;
-		store_answer_said(a->store);
-	}
-	return 0;
-}
-
-/* Which store paths are here? */
-static int
-take_question(struct agent *a, const struct msg *m, struct err *e)
-{
-	if (m->type == MSG_ASK)
-		store_answer_ask(a->store, &m->ask);
-	else
-		store_answer_paths(a->store, &m->paths);
-	return send_have(a, e);
-}
-
 /* Jobs, their parts, and their ends. */
 static int
 take_work(struct agent *a, struct msg *m, struct err *e)
@@ -269,7 +202,7 @@ handle(struct agent *a, struct msg *m, struct err *e)
 		break;
 	case MSG_PROBE:
 		if (a->state == AGENT_READY)
-			return take_probe(a, &m->probe, e);
+			return agent_take_probe(a, &m->probe, e);
 		break;
 	case MSG_PUSH:
 	case MSG_TOKEN:
@@ -279,7 +212,7 @@ handle(struct agent *a, struct msg *m, struct err *e)
 	case MSG_ASK:
 	case MSG_PATHS:
 		if (a->state == AGENT_READY)
-			return take_question(a, m, e);
+			return agent_take_question(a, m, e);
 		break;
 	case MSG_BYE:
 		return take_bye(a, e);
@@ -519,10 +452,10 @@ agent_loop(struct agent *a, struct err *e)
 		if (join(a, e) < 0)
 			return -1;
 		agent_collect(a);
-		if (agent_send_answers(a, e) < 0 || send_probed(a, e) < 0 ||
-		    send_have(a, e) < 0 || agent_send_pushed(a, e) < 0 ||
-		    beat(a, e) < 0 || drain(a, e) < 0 ||
-		    check_handover(a, e) < 0)
+		if (agent_send_answers(a, e) < 0 ||
+		    agent_send_probed(a, e) < 0 || agent_send_have(a, e) < 0 ||
+		    agent_send_pushed(a, e) < 0 || beat(a, e) < 0 ||
+		    drain(a, e) < 0 || check_handover(a, e) < 0)
 			return -1;
 		/* Last before sleeping: see link_recv. */
 		if (receive(a, e) < 0)

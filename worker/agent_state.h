@@ -1,7 +1,8 @@
 /*
  * Inside of the agent: its state, and what its files call of each other.
  * agent.c joins, beats and leaves; agent_jobs.c takes jobs and answers them;
- * agent_push.c has layers uploaded.
+ * agent_answers.c answers what is asked of the machine; agent_push.c has layers
+ * uploaded.
  */
 #ifndef AGENT_STATE_H
 #define AGENT_STATE_H
@@ -78,6 +79,14 @@ int agent_held(
     struct agent *a, struct msg_attempt **out, size_t *n, struct err *e);
 /* The last answers may have been lost with a connection: once more. */
 void agent_answer_again(struct agent *a);
+
+/* PROBE: is a folder shared? */
+int agent_take_probe(struct agent *a, const struct msg_probe *m, struct err *e);
+int agent_send_probed(struct agent *a, struct err *e);
+/* ASK or PATHS: which store paths are here? */
+int agent_take_question(struct agent *a, const struct msg *m, struct err *e);
+/* What could not be said is said the next time. */
+int agent_send_have(struct agent *a, struct err *e);
 
 /* PUSH or TOKEN. */
 int agent_take_push(struct agent *a, const struct msg *m, struct err *e);

@@ -107,6 +107,13 @@ start_workers(struct build *b, struct err *e)
 		config.hooks.done = build_job_done;
 		config.hooks.arg = b;
 	}
+	for (size_t i = 0; i < b->n_outputs; i++) {
+		struct push *push = output_push(b->output[i]);
+
+		if (push != NULL && !b->options->push_from_here)
+			b->pushes[config.n_pushes++] = push;
+	}
+	config.pushes = b->pushes;
 	/* All layers of an image are made by the same library. */
 	if (b->known > 0 && encoding.kind != ENCODING_NONE)
 		config.encoder = encoder_version(encoding.kind);

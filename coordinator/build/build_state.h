@@ -22,6 +22,7 @@ struct layer_spec;
 struct metrics;
 struct output;
 struct progress;
+struct push;
 struct scratch;
 
 /* One build; the parts are made in this order and freed in the reverse. */
@@ -33,6 +34,7 @@ struct build {
 	struct metrics *metrics; /* or NULL */
 	struct output *output[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;
+	struct push *pushes[OPTIONS_OUTPUTS_MAX]; /* those of workers, too */
 	struct output *blobs;	   /* the output that workers write blobs to */
 	struct build_cache *cache; /* or NULL */
 	struct output *to_cache;   /* or NULL */

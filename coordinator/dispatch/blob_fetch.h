@@ -94,7 +94,8 @@ int blob_fetch_worker_gone(
 
 /*
  * Asks for a layer; copied.  Exactly one outcome follows, unless it is
- * dropped.  The worker's spool is released when a pull has ended, well or not.
+ * dropped.  The worker's spool is released when a pull has ended, well or not;
+ * but if it is to keep what went well, until that is dropped.
  * ERR_PEER: the result contradicts itself or what was measured (release it
  * with blob_fetch_drop); ERR_FATAL.
  */

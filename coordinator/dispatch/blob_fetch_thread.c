@@ -87,7 +87,8 @@ finish(struct blob_fetch *f, struct task *task, const struct err *why)
 			err_ctx(&task->err, "%s %s", task->source->what,
 			    task->source->name);
 	}
-	if (task->source != NULL && task->request.way == BLOB_PULL)
+	if (task->source != NULL && task->request.way == BLOB_PULL &&
+	    !(task->request.keep && why->kind == ERR_NONE))
 		release(
 		    f, task->source, &task->request.id, why->kind == ERR_NONE);
 	task->source = NULL;

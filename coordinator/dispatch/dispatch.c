@@ -35,6 +35,7 @@
 #define ACTIONS_MAX 16
 #define HELLO_MS 10000
 #define GRACE_MS 500
+#define OWN_FDS 5 /* that are polled */
 
 int64_t
 dispatch_now(const struct dispatch *d)
@@ -81,6 +82,7 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	    dispatch_local_listen(d, e) < 0 ||
 	    dispatch_remote_open(d, config, e) < 0 ||
 	    dispatch_locality_open(d, config, e) < 0 ||
+	    dispatch_push_open(d, config, e) < 0 ||
 	    dispatch_local_start(d, config, e) < 0 ||
 	    dispatch_launch_start(d, config, e) < 0)
 		return -1;
@@ -107,6 +109,7 @@ dispatch_free(struct dispatch *d)
 	}
 	dispatch_shared_forget(d);
 	dispatch_audit_forget(d);
+	dispatch_push_close(d);
 	dispatch_locality_free(d);
 	dispatch_part(d, GRACE_MS);
 	if (d->local != NULL)
@@ -334,7 +337,8 @@ settle(struct dispatch *d, struct err *e)
 
 	do {
 		if (dispatch_receive(d, e) < 0 ||
-		    dispatch_blobs_collect(d, e) < 0)
+		    dispatch_blobs_collect(d, e) < 0 ||
+		    dispatch_push_turn(d, e) < 0)
 			return -1;
 		acted = false;
 		if (!may_begin(d)) {
@@ -389,26 +393,27 @@ static int
 wait_for_more(struct dispatch *d, struct pollfd *extra, size_t n_extra,
     int64_t until, struct err *e)
 {
-	struct pollfd fds[4 + DISPATCH_EXTRA_MAX] = {
+	struct pollfd fds[OWN_FDS + DISPATCH_EXTRA_MAX] = {
 	    {.fd = link_fd(d->link), .events = POLLIN},
 	    {.fd = d->child_fd, .events = POLLIN},
 	    {.fd = d->remote != NULL ? link_fd(d->remote) : -1,
 		.events = POLLIN},
 	    {.fd = d->fetch != NULL ? blob_fetch_fd(d->fetch) : -1,
 		.events = POLLIN},
+	    {.fd = dispatch_push_fd(d), .events = POLLIN},
 	};
 	int64_t left = until - monotime_ms();
 	int n;
 
 	assert(n_extra <= DISPATCH_EXTRA_MAX);
 	for (size_t i = 0; i < n_extra; i++)
-		fds[4 + i] = extra[i];
+		fds[OWN_FDS + i] = extra[i];
 	if (left < 0)
 		left = 0;
-	if ((n = poll(fds, 4 + n_extra, (int)left)) < 0 && errno != EINTR)
+	if ((n = poll(fds, OWN_FDS + n_extra, (int)left)) < 0 && errno != EINTR)
 		return err_set(e, ERR_FATAL, errno, "poll");
 	for (size_t i = 0; i < n_extra; i++)
-		extra[i].revents = n > 0 ? fds[4 + i].revents : 0;
+		extra[i].revents = n > 0 ? fds[OWN_FDS + i].revents : 0;
 	dispatch_blobs_beat(d);
 	local_workers_kill_mute(d->local, monotime_ms(), HELLO_MS);
 	if ((n == 0 || fds[1].revents != 0) && dispatch_local_replace(d, e) < 0)
@@ -495,7 +500,8 @@ dispatch_run(
 	for (;;) {
 		if (catch_up(d, &until, e) < 0)
 			return -1;
-		if (sched_open(d->sched) == 0 && d->n_differ == 0)
+		if (sched_open(d->sched) == 0 && d->n_differ == 0 &&
+		    !dispatch_push_busy(d))
 			break;
 		if (wait_for_more(d, NULL, 0, until, e) < 0)
 			return -1;

@@ -27,6 +27,7 @@ struct err;
 struct launch;
 struct metrics;
 struct progress;
+struct push;
 struct scratch;
 struct status;
 
@@ -109,6 +110,12 @@ struct dispatch_config {
 	bool no_locality;	     /* workers' stores do not matter */
 	size_t min_workers;	     /* work begins when so many are there */
 	unsigned audit; /* percent of jobs that two workers must agree on */
+	/*
+	 * Where workers put each layer that is done, while others are made;
+	 * borrowed until dispatch_free.  What they cannot is not there then.
+	 */
+	struct push *const *pushes;
+	size_t n_pushes; /* at most LAYER_OUTPUTS_MAX */
 
 	/* What dispatch_status says. */
 	const char *command;	 /* "build", or NULL: that; static */

@@ -72,6 +72,7 @@ void
 dispatch_blobs_sent(struct task *t, uint64_t attempt, bool shares)
 {
 	t->shared[attempt % SCHED_ATTEMPTS_KNOWN] = shares;
+	t->kept[attempt % SCHED_ATTEMPTS_KNOWN] = false;
 }
 
 int
@@ -81,6 +82,12 @@ dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
 	const struct data_id data = {.job = wire, .attempt = attempt};
 
 	return blob_fetch_drop(d->fetch, p->token, &data, e);
+}
+
+bool
+dispatch_blobs_kept(const struct task *t, uint64_t attempt)
+{
+	return t->kept[attempt % SCHED_ATTEMPTS_KNOWN];
 }
 
 /* Its worker has written into the outputs itself. */
@@ -164,6 +171,7 @@ request_for(struct dispatch *d, const struct peer *p, const struct task *t,
 	    .result = *r,
 	    .encoded = spec->encoding.kind != ENCODING_NONE,
 	    .n_outputs = spec->n_outputs,
+	    .keep = dispatch_blobs_kept(t, attempt),
 	};
 	memcpy(out->token, p->token, sizeof(out->token));
 	memcpy(out->outputs, spec->outputs, sizeof(out->outputs));
@@ -178,6 +186,8 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
 
 	if (t->pull != NULL)
 		return pull_twice(d, p, t, attempt, e);
+	t->kept[attempt % SCHED_ATTEMPTS_KNOWN] =
+	    !is_shared(t, attempt) && dispatch_push_keeps(d, p);
 	request_for(d, p, t, attempt, r, &request);
 	if (blob_fetch_add(d->fetch, &request, &bad) < 0) {
 		if (bad.kind != ERR_PEER) {
@@ -269,6 +279,10 @@ take_outcome(struct dispatch *d, const struct blob_outcome *o, struct err *e)
 		return pull_failed(d, p, t, &pull, o, e);
 	if (!is_shared(t, pull.attempt))
 		dispatch_status_add(&d->seen.bytes_pulled, pull.result.size);
+	/* Another one was faster, whose layer is pushed. */
+	if (p != NULL && t->done && dispatch_blobs_kept(t, pull.attempt) &&
+	    dispatch_blobs_drop(d, p, d->base + t->id.v, pull.attempt, e) < 0)
+		return -1;
 	return dispatch_accept(d, pull.worker, pull.name, t, pull.attempt,
 	    &pull.result.digest, &pull.result, e);
 }

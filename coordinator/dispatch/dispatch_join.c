@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "dispatch/blob_fetch.h"
 #include "dispatch/dispatch.h"
@@ -78,7 +79,11 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 	    .heard = dispatch_now(d),
 	};
 	struct peer *p = &new;
+	char host[MSG_NAME_MAX + 1] = "";
 
+	if (gethostname(host, sizeof(host) - 1) < 0)
+		host[0] = '\0';
+	new.near = from->via == d->link || strcmp(hello->host, host) == 0;
 	if (peer_reserve(d, e) < 0)
 		return -1;
 	p->worker = peer_worker_id(d);
@@ -235,6 +240,7 @@ dispatch_hello(struct dispatch *d, const struct dispatch_from *from,
 		    sizeof(m.welcome.token));
 	}
 	dispatch_say(from, &m);
+	dispatch_push_joined(d, peer_by_link(d, from));
 	dispatch_locality_ask(d, peer_by_link(d, from));
 	if (in_vain && hello->session == d->session)
 		cancel_held(from, hello);

@@ -37,6 +37,7 @@ peer_gone(struct dispatch *d, struct peer *p, const char *why)
 	if (p->local != 0)
 		local_workers_kill(d->local, p->local);
 	dispatch_shared_gone(d, p);
+	dispatch_push_gone(d, p);
 	dispatch_locality_gone(d, p);
 	dispatch_audit_gone(d, p->worker);
 	/* Out of memory: what it may still send is for no job that is open. */
@@ -153,6 +154,8 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 	    d->sched, dispatch_now(d), worker, t->id, attempt, fingerprint)) {
 	case SCHED_ACCEPTED:
 		t->done = true;
+		t->maker = worker;
+		t->made = attempt;
 		job_done(d, worker, name, t, r);
 		return t->audited ? 0 : task_done(d, t, e);
 	case SCHED_DIFFERS:
@@ -383,10 +386,13 @@ on_worker_message(
 	case MSG_STATUS:
 	case MSG_STATE:
 	case MSG_PUSH:
-	case MSG_PUSHED:
 	case MSG_TOKEN:
-	case MSG_EXPIRED:
 		break;
+	case MSG_PUSHED:
+		dispatch_push_pushed(d, p, &m->pushed);
+		return 0;
+	case MSG_EXPIRED:
+		return dispatch_push_expired(d, p, &m->expired, e);
 	case MSG_WANT:
 		drop_liar(d, p, dispatch_locality_want(d, p, &m->want));
 		return 0;

@@ -130,6 +130,7 @@ become(struct dispatch *d, struct peer *p, enum shared_state state)
 	p->shared = state;
 	if (state == SHARED_PROBING)
 		d->probe_at = 0;
+	dispatch_push_worker(d, p);
 }
 
 void

@@ -8,8 +8,9 @@
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
  * command start them; dispatch_locality.c asks who has which store paths;
- * dispatch_status.c says how things are, dispatch_postponed.c what is waited
- * for, dispatch_audit.c what differs where two results do.  For these alone.
+ * dispatch_push.c has them put layers into registries; dispatch_status.c says
+ * how things are, dispatch_postponed.c what is waited for, dispatch_audit.c
+ * what differs where two results do.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -21,6 +22,7 @@
 
 #include "encoding.h"
 #include "closure/hash_index.h"
+#include "dispatch/push_queue.h"
 #include "dispatch/dispatch.h"
 #include "layer_spec.h"
 #include "link.h"
@@ -32,6 +34,7 @@ struct audit_copy;
 struct audit_fault;
 struct blob_fetch;
 struct dispatch_pull;
+struct dispatch_pushes;
 struct err;
 struct launch;
 struct locality;
@@ -58,7 +61,9 @@ struct peer {
 	struct worker_id worker;  /* also its index in the progress display */
 	char name[64];		  /* "HOST/PID" or "HOST/PID#N" */
 	size_t slots;
-	size_t room;		 /* for jobs: 0 while it drains */
+	size_t room;			/* for jobs: 0 while it drains */
+	bool near;			/* on this machine, by its own word */
+	uint64_t told[PUSH_PLACES_MAX]; /* serials of tokens */
 	pid_t local;		 /* its process if it is a local one, else 0 */
 	bool left;		 /* it said so */
 	uint64_t rate;		 /* bytes/s, in a run before; 0: none */
@@ -82,6 +87,11 @@ struct task {
 	 * writes into the outputs itself.
 	 */
 	bool shared[SCHED_ATTEMPTS_KNOWN];
+	/* The same: whose spool keeps it after the pull, to be pushed. */
+	bool kept[SCHED_ATTEMPTS_KNOWN];
+	/* done: by this worker's attempt. */
+	struct worker_id maker;
+	uint64_t made;
 };
 
 /* A job that workers had no room for. */
@@ -155,6 +165,7 @@ struct dispatch {
 	struct postponed postponed[DISPATCH_POSTPONED];
 	struct audit_copy *audit_copies;
 	struct audit_fault *audit_faults; /* that are being looked into */
+	struct dispatch_pushes *pushes;	  /* NULL: workers push nothing */
 	char *audit_folder; /* for copies, or NULL: not made yet */
 	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
 	size_t n_folders;
@@ -284,6 +295,8 @@ bool dispatch_blobs_pull_copy(struct dispatch *d, const struct peer *p,
 /* p may forget what it made, by the wire's number of the job. */
 int dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
     uint64_t attempt, struct err *e);
+/* Whether its maker's spool still has what that attempt made. */
+bool dispatch_blobs_kept(const struct task *t, uint64_t attempt);
 /* Gives up the pull that is on for it. */
 void dispatch_blobs_end(struct dispatch *d, struct task *t);
 /* What came of pulls. */
@@ -388,6 +401,33 @@ void dispatch_postponed(
 int dispatch_load(struct dispatch *d, struct task *t, struct dispatch_job *job,
     struct err *e);
 void dispatch_unload(struct dispatch *d, struct dispatch_job *job);
+
+/*
+ * dispatch_push.c: has workers put layers that are done where images go, and
+ * sees to it that they are there.  Whatever goes wrong, a layer is only not
+ * there then: who commits the image looks, and puts it.
+ */
+int dispatch_push_open(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+void dispatch_push_close(struct dispatch *d);
+int dispatch_push_fd(const struct dispatch *d);
+/* A worker is new or was away, what it sees may have changed, it is gone. */
+void dispatch_push_joined(struct dispatch *d, struct peer *p);
+void dispatch_push_worker(struct dispatch *d, const struct peer *p);
+void dispatch_push_gone(struct dispatch *d, const struct peer *p);
+/* Whether what p makes may be wanted of its spool. */
+bool dispatch_push_keeps(const struct dispatch *d, const struct peer *p);
+/* It is done. */
+int dispatch_push_layer(
+    struct dispatch *d, const struct task *t, struct err *e);
+/* All that can be done now; and whether anything is on its way. */
+int dispatch_push_turn(struct dispatch *d, struct err *e);
+bool dispatch_push_busy(const struct dispatch *d);
+/* What a worker says of it. */
+void dispatch_push_pushed(
+    struct dispatch *d, const struct peer *p, const struct msg_pushed *m);
+int dispatch_push_expired(struct dispatch *d, struct peer *p,
+    const struct msg_expired *m, struct err *e);
 
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,

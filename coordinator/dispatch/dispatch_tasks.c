@@ -104,6 +104,8 @@ task_done(struct dispatch *d, struct task *t, struct err *e)
 {
 	const struct dispatch_job *job = t->job;
 
+	if (dispatch_push_layer(d, t, e) < 0)
+		return -1;
 	if (d->open)
 		forget(d, t);
 	if (d->hooks.done == NULL || job->spec->measure)

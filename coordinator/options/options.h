@@ -90,6 +90,7 @@ struct options {
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX]; /* not read then */
 	size_t n_outputs;
 	struct registry_options registry;
+	bool push_from_here;   /* workers put nothing there */
 	const char *cache_dir; /* of layers made before; NULL: the default */
 	bool no_cache;
 	const char *cache_repo; /* a shared one: HOST[:PORT]/REPOSITORY */

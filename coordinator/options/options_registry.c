@@ -20,6 +20,17 @@ options_set_format(struct options *o, const char *arg, struct err *e)
 }
 
 int
+options_set_push_from(struct options *o, const char *arg, struct err *e)
+{
+	if (strcmp(arg, "workers") != 0 && strcmp(arg, "coordinator") != 0)
+		return err_set(e, ERR_USAGE, 0,
+		    "--push-from: '%.40s' is neither workers nor coordinator",
+		    arg);
+	o->push_from_here = *arg == 'c';
+	return 0;
+}
+
+int
 options_set_cache_repo(struct options *o, const char *arg, struct err *e)
 {
 	if (shared_cache_check_name(arg, e) < 0)

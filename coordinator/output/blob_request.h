@@ -23,6 +23,7 @@ struct blob_request {
 	uint8_t token[DATA_TOKEN_SIZE]; /* of the worker */
 	struct data_id id;
 	struct layer_result result; /* what the worker says */
+	bool keep;    /* the spool does, after a pull that went well */
 	bool encoded; /* else tar and blob are the same, and so the digests */
 	struct layer_output outputs[LAYER_OUTPUTS_MAX]; /* file and blob only */
 	size_t n_outputs;

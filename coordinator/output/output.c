@@ -196,6 +196,12 @@ output_repository(const struct output *o)
 	return o->repository;
 }
 
+struct push *
+output_push(const struct output *o)
+{
+	return o->push;
+}
+
 bool
 output_needs_sizes(const struct output *o)
 {

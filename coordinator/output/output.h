@@ -15,6 +15,7 @@
 struct err;
 struct image;
 struct layer_cache;
+struct push;
 struct push_counts;
 struct registry_options;
 struct scratch;
@@ -64,6 +65,9 @@ const char *output_blobs(const struct output *o);
 const char *output_registry(const struct output *o);
 /* And its repository there. */
 const char *output_repository(const struct output *o);
+
+/* What workers may push to while layers are made; NULL: it is none of that. */
+struct push *output_push(const struct output *o);
 
 /* Whether it must know every layer's tar_size before layers are written. */
 bool output_needs_sizes(const struct output *o);

@@ -33,6 +33,7 @@ struct output {
 	char *blobs;	  /* the folder of its blobs, where it has one */
 	/* Where it goes, of a registry: "https://HOST"; or NULL. */
 	const char *registry, *repository;
+	struct push *push;
 	char said[120]; /* of the commit, for people */
 	struct push_counts pushed;
 };

@@ -18,7 +18,6 @@
 /* Blobs lie in a scratch folder until the image is whole, then go. */
 struct to_registry {
 	struct output output;
-	struct push *push;
 	char *staging;
 };
 
@@ -60,8 +59,8 @@ static const char *
 mount_from(const struct to_registry *o, const struct image_layer *layer)
 {
 	if (layer->registry == NULL ||
-	    strcmp(layer->registry, push_base(o->push)) != 0 ||
-	    strcmp(layer->repository, push_repo(o->push)) == 0)
+	    strcmp(layer->registry, push_base(o->output.push)) != 0 ||
+	    strcmp(layer->repository, push_repo(o->output.push)) == 0)
 		return NULL;
 	return layer->repository;
 }
@@ -109,7 +108,7 @@ registry_commit(struct output *output, const struct image *image,
 	struct to_registry *o = self(output);
 	size_t n = image->n_layers + 1;
 	struct push_blob *blob = calloc(n, sizeof(*blob));
-	const char *tag = push_tag(o->push);
+	const char *tag = push_tag(o->output.push);
 	struct push_counts counts;
 	struct push_image what = {
 	    .blob = blob,
@@ -127,7 +126,7 @@ registry_commit(struct output *output, const struct image *image,
 	rc = list_blobs(o, image,
 	    blobs_of != NULL ? blobs_of->blobs : output->blobs, blob, e);
 	if (rc == 0)
-		rc = push_image(o->push, &what, &counts, e);
+		rc = push_image(o->output.push, &what, &counts, e);
 	if (rc == 0) {
 		output->pushed = counts;
 		say(output, &counts);
@@ -144,7 +143,7 @@ registry_free(struct output *output)
 	if (o->staging != NULL)
 		scratch_remove(output->scratch, o->staging);
 	free(o->staging);
-	push_free(o->push);
+	push_free(o->output.push);
 	output_clear(output);
 	free(o);
 }
@@ -173,11 +172,11 @@ output_registry_open(const struct output_target *target,
 		return err_set(e, ERR_FATAL, errno, "push");
 	o->output.ops = &ops;
 	o->output.scratch = scratch;
-	if (push_open(target->path + strlen("//"), target->push, &o->push, e) <
-	    0)
+	if (push_open(target->path + strlen("//"), target->push,
+		&o->output.push, e) < 0)
 		return -1;
-	o->output.registry = push_base(o->push);
-	o->output.repository = push_repo(o->push);
+	o->output.registry = push_base(o->output.push);
+	o->output.repository = push_repo(o->output.push);
 	if (scratch_folder(scratch, scratch_temp(), &o->staging, e) < 0 ||
 	    oci_blobs_make(o->staging, &o->output.blobs, e) < 0)
 		return -1;

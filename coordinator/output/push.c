@@ -15,10 +15,18 @@
 #include "registry_name.h"
 #include "registry/registry_place.h"
 
+/* A blob that got there before push_image was called. */
+struct noted {
+	struct digest digest;
+	enum registry_way way;
+};
+
 struct push {
 	struct registry_name name;
 	struct registry_place *place;
 	struct blob_places *places;
+	struct noted *noted;
+	size_t n_noted, room_noted;
 };
 
 /* What all threads of one push_image share. */
@@ -38,12 +46,50 @@ struct run {
 	struct err err; /* the first one */
 };
 
-static int
-session_new(struct push *p, const atomic_bool *cancel, struct registry **out,
+int
+push_session(struct push *p, const atomic_bool *cancel, struct registry **out,
     struct err *e)
 {
 	return registry_place_session(
 	    p->place, p->name.repo, false, cancel, out, e);
+}
+
+int
+push_lend(const struct push *p, struct registry_place_lent *out, struct err *e)
+{
+	return registry_place_lend(p->place, out, e);
+}
+
+void
+push_note(struct push *p, const struct digest *digest, bool mounted)
+{
+	size_t room = p->room_noted == 0 ? 64 : 2 * p->room_noted;
+	struct noted *more;
+
+	if (p->n_noted == p->room_noted) {
+		more = reallocarray(p->noted, room, sizeof(*more));
+		if (more == NULL)
+			return;
+		p->noted = more;
+		p->room_noted = room;
+	}
+	p->noted[p->n_noted++] = (struct noted){
+	    *digest, mounted ? REGISTRY_MOUNTED : REGISTRY_UPLOADED};
+}
+
+/* How what is there got there; that counts once.  With the run's lock. */
+static enum registry_way
+take_noted(struct push *p, const struct digest *digest)
+{
+	enum registry_way way;
+
+	for (size_t i = 0; i < p->n_noted; i++)
+		if (digest_equal(&p->noted[i].digest, digest)) {
+			way = p->noted[i].way;
+			p->noted[i] = p->noted[--p->n_noted];
+			return way;
+		}
+	return REGISTRY_THERE;
 }
 
 /* Whether we may ask there at all is known before the work begins. */
@@ -55,7 +101,7 @@ try_it(struct push *p, struct err *e)
 	bool there;
 
 	digest_of("", 0, &nothing);
-	if (session_new(p, NULL, &r, e) < 0)
+	if (push_session(p, NULL, &r, e) < 0)
 		return -1;
 	return registry_has_blob(r, &nothing, 0, &there, e);
 }
@@ -87,6 +133,7 @@ push_free(struct push *p)
 	if (p == NULL)
 		return;
 	registry_place_free(p->place);
+	free(p->noted);
 	free(p);
 }
 
@@ -165,9 +212,12 @@ put_back(struct run *run, unsigned throttled, const struct err *failed)
 }
 
 static void
-count(struct run *run, enum registry_way way, uint64_t size)
+count(struct run *run, enum registry_way way, const struct digest *digest,
+    uint64_t size)
 {
 	pthread_mutex_lock(&run->lock);
+	if (way == REGISTRY_THERE)
+		way = take_noted(run->push, digest);
 	run->counts.there += way == REGISTRY_THERE;
 	run->counts.mounted += way == REGISTRY_MOUNTED;
 	run->counts.uploaded += way == REGISTRY_UPLOADED;
@@ -205,7 +255,7 @@ push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 		blob_places_end(places, base, &blob.digest, rc == 0);
 	if (rc < 0)
 		return -1;
-	count(run, way, blob.size);
+	count(run, way, &blob.digest, blob.size);
 	return 0;
 }
 
@@ -217,7 +267,7 @@ work(void *arg)
 	struct err e = ERR_INIT;
 	size_t i;
 
-	if (session_new(run->push, &run->stop, &r, &e) < 0) {
+	if (push_session(run->push, &run->stop, &r, &e) < 0) {
 		pthread_mutex_lock(&run->lock);
 		run->active++;
 		pthread_mutex_unlock(&run->lock);
@@ -311,7 +361,7 @@ push_image(struct push *p, const struct push_image *image,
 
 	if (lost == NULL)
 		return err_set(e, ERR_FATAL, errno, "push");
-	if (session_new(p, NULL, &r, e) < 0)
+	if (push_session(p, NULL, &r, e) < 0)
 		return -1;
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_cond_init(&run.freed, NULL);

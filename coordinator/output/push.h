@@ -8,6 +8,7 @@
 #ifndef PUSH_H
 #define PUSH_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -18,6 +19,8 @@
 struct base_registry;
 struct err;
 struct push;
+struct registry;
+struct registry_place_lent;
 
 #define PUSH_THREADS 4 /* uploads at once; fewer where it says: too many */
 
@@ -59,6 +62,20 @@ struct push_counts {
 	size_t there, mounted, uploaded; /* blobs, each digest once */
 	uint64_t mounted_bytes, uploaded_bytes;
 };
+
+/* A session for one thread; as registry_place_session. */
+int push_session(struct push *p, const atomic_bool *cancel,
+    struct registry **out, struct err *e);
+/* What a worker is told that is to push there, as registry_place_lend. */
+int push_lend(
+    const struct push *p, struct registry_place_lent *out, struct err *e);
+
+/*
+ * That blob has got there meanwhile, uploaded by a worker or mounted:
+ * push_image counts it so.  Not while that runs.  Out of memory: it is counted
+ * as one that was there.
+ */
+void push_note(struct push *p, const struct digest *digest, bool mounted);
 
 /*
  * The image is under its tag then, or -1 (ERR_FATAL) and what was under it

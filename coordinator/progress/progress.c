@@ -382,6 +382,12 @@ progress_fetched(struct progress *p, uint64_t bytes)
 	p->events.fetched += bytes;
 }
 
+void
+progress_pushed(struct progress *p, const struct progress_pushes *n)
+{
+	p->events.pushes = *n;
+}
+
 int
 progress_tick(struct progress *p, int64_t now)
 {

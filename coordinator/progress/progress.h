@@ -68,6 +68,13 @@ void progress_audit(struct progress *p, const char *label, bool agreed);
 /* A worker got so much from binary caches. */
 void progress_fetched(struct progress *p, uint64_t bytes);
 
+/* What workers put into registries, in all. */
+struct progress_pushes {
+	uint64_t layers, done, uploaded; /* done: there, by whomever */
+	uint64_t bytes, uploaded_bytes;
+};
+void progress_pushed(struct progress *p, const struct progress_pushes *n);
+
 /* Tells more if it is time; returns the milliseconds until it wants to again,
  * or -1. */
 int progress_tick(struct progress *p, int64_t now);

@@ -105,14 +105,17 @@ events_value(const struct progress *p)
 {
 	const struct progress_events *n = &p->events;
 
-	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}",
-	    "joined", count(n->joins), "lost", count(n->losses), "left",
-	    count(n->leaves), "again_lost", count(n->again[SCHED_END_LOST]),
-	    "again_failed", count(n->again[SCHED_END_FAILED]), "again_expired",
+	return json_pack(
+	    "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "joined",
+	    count(n->joins), "lost", count(n->losses), "left", count(n->leaves),
+	    "again_lost", count(n->again[SCHED_END_LOST]), "again_failed",
+	    count(n->again[SCHED_END_FAILED]), "again_expired",
 	    count(n->again[SCHED_END_EXPIRED]), "again_postponed",
 	    count(n->again[SCHED_END_POSTPONED]), "copies", count(n->copies),
 	    "audits_agreed", count(n->agreed), "audits_skipped",
-	    count(n->skipped), "bytes_fetched", count(n->fetched));
+	    count(n->skipped), "bytes_fetched", count(n->fetched),
+	    "layers_pushed", count(n->pushes.done), "bytes_uploaded",
+	    count(n->pushes.uploaded_bytes));
 }
 
 void

@@ -134,6 +134,11 @@ progress_text_events(const struct progress *p, char *out, size_t size)
 		human_bytes(n->fetched, bytes);
 		append(&t, "%s fetched", bytes);
 	}
+	if (n->pushes.layers > 0) {
+		human_bytes(n->pushes.uploaded_bytes, bytes);
+		append(&t, "%" PRIu64 " of %" PRIu64 " pushed (%s uploaded)",
+		    n->pushes.done, n->pushes.layers, bytes);
+	}
 }
 
 void

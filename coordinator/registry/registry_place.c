@@ -148,6 +148,23 @@ registry_place_base(const struct registry_place *p)
 }
 
 int
+registry_place_lend(const struct registry_place *p,
+    struct registry_place_lent *out, struct err *e)
+{
+	/* Its key would have to go along. */
+	if (http_tls_shows(p->tls))
+		return err_set(e, ERR_FATAL, 0,
+		    "%s is shown a client's certificate", p->base);
+	*out = (struct registry_place_lent){
+	    .authorities = http_tls_added(p->tls),
+	    .insecure = !http_tls_verifies(p->tls),
+	    .stall_s = p->stall_s,
+	    .near = registry_is_loopback(strstr(p->base, "://") + 3),
+	};
+	return 0;
+}
+
+int
 registry_place_session(struct registry_place *p, const char *repo, bool pull,
     const atomic_bool *cancel, struct registry **out, struct err *e)
 {

@@ -29,6 +29,18 @@ void registry_place_end(struct registry_place *p);
 /* "https://HOST[:PORT]"; the place's.  Equal ones are one registry. */
 const char *registry_place_base(const struct registry_place *p);
 
+/* What others are told who are to push there, but for a token. */
+struct registry_place_lent {
+	const char *authorities; /* PEM; the place's */
+	bool insecure;
+	long stall_s; /* 0: HTTP_STALL_S */
+	bool near;    /* only this machine reaches it, by that name */
+};
+
+/* -1, and why, where it cannot be done. */
+int registry_place_lend(const struct registry_place *p,
+    struct registry_place_lent *out, struct err *e);
+
 /*
  * For one repository and one thread; borrows the place and cancel (or NULL).
  * pull: nothing is put there.

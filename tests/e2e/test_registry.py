@@ -28,8 +28,8 @@ class RegistryBase(Base):
     def setUpClass(cls):
         cls.store = make_store.small_store(cls.folder(), n=8, size=100000)
 
-    def serve(self, tls=False, auth=False, port=None):
-        """Starts a registry; its HOST:PORT."""
+    def serve(self, tls=False, auth=False, port=None, token=None):
+        """Starts a registry; its HOST:PORT.  token: its settings."""
         port = port or free_port()
         config = {
             "version": "0.1", "log": {"level": "info"},
@@ -44,6 +44,8 @@ class RegistryBase(Base):
                          self.PASSWORD)
             config["auth"] = {"htpasswd": {"realm": "test",
                                            "path": self.path("htpasswd")}}
+        if token:
+            config["auth"] = {"token": token}
         name = self.path("registry.yml")
         with open(name, "w", encoding="utf-8") as f:
             json.dump(config, f)  # JSON is YAML

@@ -1,0 +1,558 @@
+#include "dispatch/dispatch_state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "digest.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/push_queue.h"
+#include "err.h"
+#include "log.h"
+#include "output/push.h"
+#include "output/push_look.h"
+#include "own.h"
+#include "progress/progress.h"
+#include "protocol.h"
+#include "registry/registry_place.h"
+#include "secret.h"
+#include "wake_fd.h"
+
+/* push_look's answers to push_look_renew, which belong to no push. */
+#define RENEWED 0
+
+/* A layer that is done, and on its way to the registries. */
+struct item {
+	uint64_t wire, attempt;
+	struct worker_id maker;
+	struct digest digest;
+	uint64_t size;
+	char *file;  /* here */
+	bool kept;   /* in its maker's spool, until that is told to drop it */
+	size_t open; /* pushes */
+};
+
+struct dispatch_pushing {
+	uint64_t push;
+	size_t place;
+	struct item *item;
+	const char *from; /* another repository there that has it, or NULL */
+	bool mounted;
+	TAILQ_ENTRY(dispatch_pushing) entry;
+};
+
+struct place {
+	struct push *push;
+	struct push_look *look;
+	struct registry_place_lent lent;
+	bool barred;
+	uint64_t renewing; /* the serial, while another one is got; 0: none */
+};
+
+struct dispatch_pushes {
+	struct push_queue *queue;
+	int wake_fd;
+	struct place place[PUSH_PLACES_MAX];
+	size_t n_places;
+	TAILQ_HEAD(, dispatch_pushing) list;
+	struct progress_pushes shown;
+};
+
+static void
+bar(struct dispatch_pushes *ps, size_t i, const char *why)
+{
+	struct place *place = &ps->place[i];
+
+	if (place->barred)
+		return;
+	place->barred = true;
+	push_queue_bar(ps->queue, i);
+	log_line(
+	    LOG_INFO, "%s: layers are pushed from here, not by workers", why);
+}
+
+static int
+add_place(struct dispatch_pushes *ps, struct push *push, struct err *e)
+{
+	struct place *place = &ps->place[ps->n_places];
+	struct err why = ERR_INIT;
+
+	place->push = push;
+	if (push_look_new(push, ps->wake_fd, &place->look, e) < 0)
+		return -1;
+	ps->n_places++;
+	if (push_lend(push, &place->lent, &why) == 0 &&
+	    strlen(place->lent.authorities) > MSG_AUTHORITIES_MAX)
+		err_set(&why, ERR_FATAL, 0,
+		    "%s: --cert-dir has more than a message holds",
+		    push_base(push));
+	if (push_queue_place(ps->queue, place->lent.near, e) < 0)
+		return -1;
+	if (why.kind != ERR_NONE)
+		bar(ps, ps->n_places - 1, why.text);
+	return 0;
+}
+
+int
+dispatch_push_open(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e)
+{
+	struct dispatch_pushes *ps;
+
+	if (c->n_pushes == 0)
+		return 0;
+	if ((ps = d->pushes = calloc(1, sizeof(*ps))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "pushes");
+	TAILQ_INIT(&ps->list);
+	if ((ps->wake_fd = wake_fd_new()) < 0)
+		return err_set(e, ERR_FATAL, errno, "pushes");
+	if (push_queue_new(&ps->queue, e) < 0)
+		return -1;
+	for (size_t i = 0; i < c->n_pushes && i < PUSH_PLACES_MAX; i++)
+		if (add_place(ps, c->pushes[i], e) < 0)
+			return -1;
+	return 0;
+}
+
+static void
+item_let_go(struct item *item)
+{
+	if (item->open > 0)
+		return;
+	free(item->file);
+	free(item);
+}
+
+static void
+forget(struct dispatch_pushes *ps, struct dispatch_pushing *p)
+{
+	TAILQ_REMOVE(&ps->list, p, entry);
+	p->item->open--;
+	item_let_go(p->item);
+	free(p);
+}
+
+void
+dispatch_push_close(struct dispatch *d)
+{
+	struct dispatch_pushes *ps = d->pushes;
+	struct dispatch_pushing *p;
+
+	if (ps == NULL)
+		return;
+	for (size_t i = 0; i < ps->n_places; i++)
+		push_look_free(ps->place[i].look);
+	while ((p = TAILQ_FIRST(&ps->list)) != NULL)
+		forget(ps, p);
+	push_queue_free(ps->queue);
+	if (ps->wake_fd >= 0)
+		close(ps->wake_fd);
+	free(ps);
+	d->pushes = NULL;
+}
+
+int
+dispatch_push_fd(const struct dispatch *d)
+{
+	return d->pushes != NULL ? d->pushes->wake_fd : -1;
+}
+
+bool
+dispatch_push_busy(const struct dispatch *d)
+{
+	return d->pushes != NULL && push_queue_open(d->pushes->queue) > 0;
+}
+
+/* Workers. */
+
+void
+dispatch_push_worker(struct dispatch *d, const struct peer *p)
+{
+	const struct push_worker w = {
+	    .id = p->worker,
+	    .near = p->near,
+	    .safe = p->via == d->link || d->zap != NULL,
+	    .files = p->via == d->link || dispatch_shared_is(p),
+	};
+	struct err e = ERR_INIT;
+
+	/* Out of memory: it is only not given any. */
+	if (d->pushes != NULL &&
+	    push_queue_worker(d->pushes->queue, &w, &e) < 0)
+		log_line(LOG_DEBUG, "%s", e.text);
+}
+
+void
+dispatch_push_gone(struct dispatch *d, const struct peer *p)
+{
+	if (d->pushes != NULL)
+		push_queue_worker_gone(d->pushes->queue, p->worker);
+}
+
+void
+dispatch_push_joined(struct dispatch *d, struct peer *p)
+{
+	if (d->pushes == NULL)
+		return;
+	/* It has forgotten what it was told. */
+	memset(p->told, 0, sizeof(p->told));
+	dispatch_push_gone(d, p);
+	dispatch_push_worker(d, p);
+}
+
+bool
+dispatch_push_keeps(const struct dispatch *d, const struct peer *p)
+{
+	return d->pushes != NULL && push_queue_may(d->pushes->queue, p->worker);
+}
+
+/* Layers. */
+
+/* The file that holds the layer's blob here; NULL: there is none. */
+static char *
+file_of(const struct layer_spec *spec, const struct digest *digest)
+{
+	char hex[DIGEST_HEX_LEN + 1];
+	char *path = NULL;
+
+	digest_hex(digest, hex);
+	for (size_t i = 0; i < spec->n_outputs; i++)
+		if (spec->outputs[i].kind == LAYER_TO_BLOB &&
+		    asprintf(&path, "%s/%s", spec->outputs[i].path, hex) >= 0)
+			return path;
+	return NULL;
+}
+
+static int
+add_pushing(struct dispatch_pushes *ps, size_t place, struct item *item,
+    const char *from, struct err *e)
+{
+	const struct push_blob_at at = {.place = place, .maker = item->maker};
+	struct dispatch_pushing *p = calloc(1, sizeof(*p));
+
+	if (p == NULL)
+		return err_set(e, ERR_FATAL, errno, "pushes");
+	if (push_queue_add(ps->queue, &at, &p->push, e) < 0) {
+		free(p);
+		return -1;
+	}
+	p->place = place;
+	p->from = from;
+	p->item = item;
+	item->open++;
+	TAILQ_INSERT_TAIL(&ps->list, p, entry);
+	ps->shown.layers++;
+	ps->shown.bytes += item->size;
+	return 0;
+}
+
+/* The first place of the same registry. */
+static size_t
+first_there(const struct dispatch_pushes *ps, size_t i)
+{
+	size_t k = 0;
+
+	while (strcmp(push_base(ps->place[k].push),
+		   push_base(ps->place[i].push)) != 0)
+		k++;
+	return k;
+}
+
+int
+dispatch_push_layer(struct dispatch *d, const struct task *t, struct err *e)
+{
+	struct dispatch_pushes *ps = d->pushes;
+	const struct layer_result *r = &t->job->result;
+	struct item *item;
+	int rc = 0;
+	char *file;
+
+	if (ps == NULL || t->job->spec->measure ||
+	    (file = file_of(t->job->spec, &r->digest)) == NULL)
+		return 0;
+	if ((item = calloc(1, sizeof(*item))) == NULL) {
+		free(file);
+		return err_set(e, ERR_FATAL, errno, "pushes");
+	}
+	item->wire = d->base + t->id.v;
+	item->attempt = t->made;
+	item->maker = t->maker;
+	item->digest = r->digest;
+	item->size = r->size;
+	item->file = file;
+	item->kept = dispatch_blobs_kept(t, t->made);
+	for (size_t i = 0; rc == 0 && i < ps->n_places; i++)
+		if (first_there(ps, i) == i)
+			rc = add_pushing(ps, i, item, NULL, e);
+	item_let_go(item);
+	return rc;
+}
+
+/* What is left to do is to let its maker's disk have it. */
+static int
+drop_kept(struct dispatch *d, struct item *item, struct err *e)
+{
+	const struct peer *p = peer_by_worker(d, item->maker);
+
+	if (!item->kept || item->open > 1 || p == NULL)
+		return 0;
+	return dispatch_blobs_drop(d, p, item->wire, item->attempt, e);
+}
+
+static struct dispatch_pushing *
+find(struct dispatch_pushes *ps, uint64_t push)
+{
+	struct dispatch_pushing *p;
+
+	TAILQ_FOREACH(p, &ps->list, entry)
+	if (p->push == push)
+		return p;
+	return NULL;
+}
+
+/* The registry's other repositories may have it from the first one. */
+static int
+push_on(struct dispatch_pushes *ps, const struct dispatch_pushing *p,
+    const char *from, struct err *e)
+{
+	for (size_t i = p->place + 1; i < ps->n_places; i++)
+		if (first_there(ps, i) == p->place &&
+		    add_pushing(ps, i, p->item, from, e) < 0)
+			return -1;
+	return 0;
+}
+
+static int
+push_over(struct dispatch *d, struct dispatch_pushing *p, enum push_end how,
+    struct err *e)
+{
+	struct dispatch_pushes *ps = d->pushes;
+	const struct item *item = p->item;
+	struct push *push = ps->place[p->place].push;
+	int rc;
+
+	if (how == PUSH_UPLOADED || p->mounted)
+		push_note(push, &item->digest, how != PUSH_UPLOADED);
+	ps->shown.done++;
+	ps->shown.uploaded += how == PUSH_UPLOADED;
+	if (how == PUSH_UPLOADED)
+		ps->shown.uploaded_bytes += item->size;
+	rc = push_on(ps, p, how == PUSH_LEFT ? NULL : push_repo(push), e);
+	progress_pushed(d->progress, &ps->shown);
+	if (rc == 0)
+		rc = drop_kept(d, p->item, e);
+	forget(ps, p);
+	return rc;
+}
+
+/* What workers are told. */
+
+/* The place's token, unless p has it.  False: p is gone. */
+static int
+tell_token(struct dispatch *d, struct peer *p, size_t i, struct err *e)
+{
+	struct place *place = &d->pushes->place[i];
+	AUTO(secret_wipep) char *token = NULL;
+	struct push_lent lent;
+	struct err bad = ERR_INIT;
+	struct msg m = {.type = MSG_TOKEN};
+	int rc;
+
+	if (push_look_lend(place->look, &lent, e) < 0)
+		return -1;
+	token = lent.token;
+	if (p->told[i] >= lent.serial)
+		return 0;
+	m.token = (struct msg_token){
+	    .place = i,
+	    .serial = lent.serial,
+	    .base = push_base(place->push),
+	    .repo = push_repo(place->push),
+	    .token = token,
+	    .authorities = place->lent.authorities,
+	    .insecure = place->lent.insecure,
+	    .stall_s = (uint64_t)place->lent.stall_s,
+	};
+	if ((rc = link_send(p->via, &p->link, &m, &bad)) < 0)
+		log_line(LOG_DEBUG, "worker=%s: %s", p->name, bad.text);
+	else
+		p->told[i] = lent.serial;
+	return rc < 0 ? 1 : 0;
+}
+
+static int
+give(struct dispatch *d, const struct dispatch_pushing *pushing,
+    struct worker_id worker, struct err *e)
+{
+	struct peer *p = peer_by_worker(d, worker);
+	const struct item *item = pushing->item;
+	bool spooled = item->kept && item->maker.v == worker.v;
+	struct msg m = {.type = MSG_PUSH,
+	    .push = {.push = pushing->push,
+		.place = pushing->place,
+		.file = spooled ? "" : item->file,
+		.job = item->wire,
+		.attempt = item->attempt,
+		.digest = item->digest,
+		.size = item->size}};
+	struct err bad = ERR_INIT;
+	char text[DIGEST_TEXT_SIZE];
+	int rc;
+
+	if (p == NULL)
+		return 0;
+	digest_text(&item->digest, text);
+	log_line(LOG_DEBUG, "worker=%s uploads %s to %s/%s", p->name, text,
+	    push_base(d->pushes->place[pushing->place].push),
+	    push_repo(d->pushes->place[pushing->place].push));
+	if ((rc = tell_token(d, p, pushing->place, e)) < 0)
+		return -1;
+	if (rc > 0 || link_send(p->via, &p->link, &m, &bad) < 0)
+		peer_gone(d, p, "cannot be reached");
+	return 0;
+}
+
+static int
+obey(struct dispatch *d, const struct push_order *o, struct err *e)
+{
+	struct dispatch_pushing *p = find(d->pushes, o->push);
+
+	switch (o->act) {
+	case PUSH_LOOK:
+		return push_look_ask(d->pushes->place[p->place].look, p->push,
+		    &p->item->digest, p->item->size, p->from, e);
+	case PUSH_GIVE:
+		return give(d, p, o->worker, e);
+	case PUSH_OVER:
+		return push_over(d, p, o->end, e);
+	}
+	return 0;
+}
+
+/* Whoever was told the old one is told the new one. */
+static int
+token_renewed(struct dispatch *d, size_t i, struct err *e)
+{
+	struct place *place = &d->pushes->place[i];
+
+	place->renewing = 0;
+	for (size_t k = d->n_peers; k-- > 0;) {
+		struct peer *p = &d->peer[k];
+		int rc = p->told[i] > 0 ? tell_token(d, p, i, e) : 0;
+
+		if (rc < 0)
+			return -1;
+		if (rc > 0)
+			peer_gone(d, p, "cannot be reached");
+	}
+	return 0;
+}
+
+static int
+take_looked(
+    struct dispatch *d, size_t i, const struct push_looked *a, struct err *e)
+{
+	struct dispatch_pushes *ps = d->pushes;
+	struct dispatch_pushing *p;
+	struct push_lent lent;
+	char why[400];
+
+	if (a->failed)
+		log_line(LOG_DEBUG, "%s", a->why);
+	if (a->id == RENEWED)
+		return token_renewed(d, i, e);
+	if (push_look_lend(ps->place[i].look, &lent, e) < 0)
+		return -1;
+	if (a->mounted && (p = find(ps, a->id)) != NULL)
+		p->mounted = true;
+	push_queue_looked(ps->queue, a->id,
+	    a->failed	   ? PUSH_UNSURE
+		: a->there ? PUSH_SEEN
+			   : PUSH_NOT_SEEN,
+	    *lent.token != '\0');
+	secret_wipep(&lent.token);
+	if (lent.how == REGISTRY_LEND_NOTHING_BUT_SECRETS) {
+		snprintf(why, sizeof(why),
+		    "%s wants a password, which workers are not given",
+		    push_base(ps->place[i].push));
+		bar(ps, i, why);
+	}
+	return 0;
+}
+
+int
+dispatch_push_turn(struct dispatch *d, struct err *e)
+{
+	struct dispatch_pushes *ps = d->pushes;
+	struct push_looked answer;
+	struct push_order order;
+
+	if (ps == NULL)
+		return 0;
+	wake_fd_clear(ps->wake_fd);
+	for (size_t i = 0; i < ps->n_places; i++)
+		while (push_look_take(ps->place[i].look, &answer))
+			if (take_looked(d, i, &answer, e) < 0)
+				return -1;
+	while (push_queue_next(ps->queue, &order))
+		if (obey(d, &order, e) < 0)
+			return -1;
+	return 0;
+}
+
+/* What workers say. */
+
+void
+dispatch_push_pushed(
+    struct dispatch *d, const struct peer *p, const struct msg_pushed *m)
+{
+	bool well = *m->text == '\0';
+
+	if (d->pushes == NULL ||
+	    !push_queue_pushed(d->pushes->queue, p->worker, m->push, well,
+		m->uploaded, m->throttled > 0))
+		return;
+	if (well) {
+		log_line(LOG_DEBUG, "worker=%s: upload %llu: %s", p->name,
+		    (unsigned long long)m->push,
+		    m->uploaded ? "done" : "it was there");
+		return;
+	}
+	log_line(LOG_WARNING,
+	    "worker %s: upload failed: %s: that layer is pushed from here",
+	    p->name, m->text);
+	for (size_t i = 0; i < d->pushes->n_places; i++)
+		if (push_queue_barred(d->pushes->queue, i))
+			bar(d->pushes, i,
+			    "uploads have failed again and again");
+}
+
+int
+dispatch_push_expired(struct dispatch *d, struct peer *p,
+    const struct msg_expired *m, struct err *e)
+{
+	struct place *place;
+	struct push_lent lent;
+
+	if (d->pushes == NULL || m->place >= d->pushes->n_places ||
+	    p->told[m->place] == 0)
+		return 0;
+	place = &d->pushes->place[m->place];
+	if (push_look_lend(place->look, &lent, e) < 0)
+		return -1;
+	secret_wipep(&lent.token);
+	/* Another worker was faster; or it is on its way. */
+	if (lent.serial > m->serial) {
+		if (tell_token(d, p, m->place, e) < 0)
+			return -1;
+		return 0;
+	}
+	if (place->renewing != 0)
+		return 0;
+	log_line(LOG_DEBUG, "worker=%s: the token for %s has ended", p->name,
+	    push_base(place->push));
+	place->renewing = lent.serial;
+	return push_look_renew(place->look, RENEWED, lent.serial, e);
+}

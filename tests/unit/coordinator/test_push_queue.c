@@ -1,0 +1,388 @@
+/* Which worker puts which layer where: every way that can go. */
+#include "dispatch/push_queue.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "err.h"
+
+static const struct worker_id ANN = {0}, BOB = {1}, EVE = {2};
+
+struct fixture {
+	struct push_queue *q;
+	struct err e;
+};
+
+static int
+set_up(void **state)
+{
+	static struct fixture f;
+
+	f = (struct fixture){.e = ERR_INIT};
+	assert_int_equal(push_queue_new(&f.q, &f.e), 0);
+	*state = &f;
+	return 0;
+}
+
+static int
+tear_down(void **state)
+{
+	push_queue_free(((struct fixture *)*state)->q);
+	return 0;
+}
+
+static void
+worker(struct fixture *f, struct worker_id id, bool files)
+{
+	const struct push_worker w = {
+	    .id = id, .near = true, .safe = true, .files = files};
+
+	assert_int_equal(push_queue_worker(f->q, &w, &f->e), 0);
+}
+
+static void
+place(struct fixture *f)
+{
+	assert_int_equal(push_queue_place(f->q, false, &f->e), 0);
+}
+
+static uint64_t
+add(struct fixture *f, struct worker_id maker)
+{
+	const struct push_blob_at at = {.maker = maker};
+	uint64_t push;
+
+	assert_int_equal(push_queue_add(f->q, &at, &push, &f->e), 0);
+	assert_true(push > 0);
+	return push;
+}
+
+static struct push_order
+next(struct fixture *f, enum push_act act, uint64_t push)
+{
+	struct push_order o;
+
+	assert_true(push_queue_next(f->q, &o));
+	assert_int_equal(o.act, act);
+	assert_int_equal(o.push, push);
+	return o;
+}
+
+static void
+nothing(struct fixture *f)
+{
+	struct push_order o;
+
+	assert_false(push_queue_next(f->q, &o));
+}
+
+/* It is asked for and not there: the worker that gets it. */
+static struct worker_id
+given(struct fixture *f, uint64_t push)
+{
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	return next(f, PUSH_GIVE, push).worker;
+}
+
+static void
+over(struct fixture *f, uint64_t push, enum push_end how)
+{
+	assert_int_equal(next(f, PUSH_OVER, push).end, how);
+}
+
+static void
+test_there_is_not_sent(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push;
+
+	place(f);
+	worker(f, ANN, true);
+	push = add(f, ANN);
+	assert_int_equal(push_queue_open(f->q), 1);
+	next(f, PUSH_LOOK, push);
+	nothing(f);
+	push_queue_looked(f->q, push, PUSH_SEEN, false);
+	over(f, push, PUSH_THERE);
+	nothing(f);
+	assert_int_equal(push_queue_open(f->q), 0);
+}
+
+static void
+test_upload_is_confirmed(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push;
+
+	place(f);
+	worker(f, ANN, true);
+	push = add(f, ANN);
+	assert_true(given(f, push).v == ANN.v);
+	nothing(f);
+	assert_true(push_queue_pushed(f->q, ANN, push, true, true, false));
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_SEEN, false);
+	over(f, push, PUSH_UPLOADED);
+}
+
+static void
+test_word_is_not_enough(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push;
+
+	place(f);
+	worker(f, ANN, true);
+	push = add(f, ANN);
+	given(f, push);
+	for (unsigned i = 1; i < PUSH_TRIES; i++) {
+		push_queue_pushed(f->q, ANN, push, true, true, false);
+		assert_true(given(f, push).v == ANN.v);
+	}
+	push_queue_pushed(f->q, ANN, push, true, true, false);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	over(f, push, PUSH_LEFT);
+}
+
+static void
+test_only_who_was_given_it(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push;
+
+	place(f);
+	worker(f, ANN, true);
+	worker(f, EVE, true);
+	push = add(f, ANN);
+	assert_false(push_queue_pushed(f->q, ANN, push, true, true, false));
+	assert_true(given(f, push).v == ANN.v);
+	assert_false(push_queue_pushed(f->q, EVE, push, true, true, false));
+	assert_false(push_queue_pushed(f->q, ANN, push + 1, true, true, false));
+	nothing(f);
+}
+
+static void
+test_failure_is_left(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push;
+
+	place(f);
+	worker(f, ANN, true);
+	for (int i = 0; i < PUSH_FAILURES_MAX; i++) {
+		assert_false(push_queue_barred(f->q, 0));
+		push = add(f, ANN);
+		given(f, push);
+		push_queue_pushed(f->q, ANN, push, false, false, false);
+		over(f, push, PUSH_LEFT);
+	}
+	assert_true(push_queue_barred(f->q, 0));
+	push = add(f, ANN);
+	over(f, push, PUSH_LEFT);
+}
+
+/* What was under way when the place was barred is looked at. */
+static void
+test_barred_meanwhile(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t one, two;
+
+	place(f);
+	worker(f, ANN, true);
+	one = add(f, ANN);
+	given(f, one);
+	two = add(f, ANN);
+	given(f, two);
+	push_queue_bar(f->q, 0);
+	assert_false(push_queue_may(f->q, ANN));
+	push_queue_pushed(f->q, ANN, one, true, true, false);
+	next(f, PUSH_LOOK, one);
+	push_queue_looked(f->q, one, PUSH_SEEN, false);
+	over(f, one, PUSH_UPLOADED);
+	push_queue_worker_gone(f->q, ANN);
+	over(f, two, PUSH_LEFT);
+}
+
+static void
+test_worker_dies(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push;
+
+	place(f);
+	worker(f, ANN, true);
+	worker(f, BOB, true);
+	push = add(f, ANN);
+	assert_true(given(f, push).v == ANN.v);
+	push_queue_worker_gone(f->q, ANN);
+	/* It may have been done already. */
+	assert_true(given(f, push).v == BOB.v);
+	/* Of one that does not see the files nobody else has it. */
+	worker(f, EVE, false);
+	push_queue_worker_gone(f->q, BOB);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	over(f, push, PUSH_LEFT);
+}
+
+static void
+test_only_its_maker_has_it(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push;
+
+	place(f);
+	worker(f, ANN, false);
+	worker(f, BOB, false);
+	push = add(f, BOB);
+	assert_true(given(f, push).v == BOB.v);
+	push_queue_worker_gone(f->q, BOB);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	over(f, push, PUSH_LEFT);
+}
+
+static void
+test_who_has_least_to_do(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push = 0;
+
+	place(f);
+	worker(f, ANN, true);
+	worker(f, BOB, true);
+	for (int i = 0; i < PUSH_GIVEN_MAX; i++) {
+		push = add(f, ANN);
+		assert_true(given(f, push).v == ANN.v);
+	}
+	for (int i = 0; i < PUSH_GIVEN_MAX; i++)
+		assert_true(given(f, add(f, ANN)).v == BOB.v);
+	/* All have enough. */
+	push = add(f, EVE);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	nothing(f);
+	push_queue_worker_gone(f->q, BOB);
+	worker(f, BOB, true);
+	assert_true(next(f, PUSH_LOOK, PUSH_GIVEN_MAX + 1).push > 0);
+	assert_true(next(f, PUSH_LOOK, PUSH_GIVEN_MAX + 2).push > 0);
+}
+
+static void
+test_asked_too_much(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push[4];
+
+	place(f);
+	worker(f, ANN, true);
+	for (int i = 0; i < 4; i++) {
+		push[i] = add(f, ANN);
+		given(f, push[i]);
+	}
+	push_queue_pushed(f->q, ANN, push[0], true, true, true);
+	push_queue_looked(
+	    f->q, next(f, PUSH_LOOK, push[0]).push, PUSH_SEEN, false);
+	over(f, push[0], PUSH_UPLOADED);
+	/* Two may be on: with three that are nothing more is given. */
+	push[0] = add(f, ANN);
+	next(f, PUSH_LOOK, push[0]);
+	push_queue_looked(f->q, push[0], PUSH_NOT_SEEN, false);
+	nothing(f);
+	push_queue_pushed(f->q, ANN, push[1], true, true, false);
+	/* Now three may, and two are. */
+	next(f, PUSH_LOOK, push[1]);
+	next(f, PUSH_GIVE, push[0]);
+	nothing(f);
+}
+
+static void
+test_who_may_be_told(void **state)
+{
+	struct fixture *f = *state;
+	struct push_worker far = {.id = EVE, .files = true};
+	uint64_t push;
+
+	assert_int_equal(push_queue_place(f->q, true, &f->e), 0);
+	assert_int_equal(push_queue_worker(f->q, &far, &f->e), 0);
+	/* A registry of this machine is another one there. */
+	assert_false(push_queue_may(f->q, EVE));
+	place(f);
+	assert_true(push_queue_may(f->q, EVE));
+	assert_false(push_queue_may(f->q, ANN));
+	push = add(f, EVE);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	over(f, push, PUSH_LEFT);
+}
+
+/* A token is not said where others may hear it. */
+static void
+test_tokens_are_secret(void **state)
+{
+	struct fixture *f = *state;
+	struct push_worker plain = {.id = EVE, .near = true, .files = true};
+	uint64_t push;
+
+	place(f);
+	assert_int_equal(push_queue_worker(f->q, &plain, &f->e), 0);
+	push = add(f, EVE);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_NOT_SEEN, true);
+	over(f, push, PUSH_LEFT);
+	plain.safe = true;
+	assert_int_equal(push_queue_worker(f->q, &plain, &f->e), 0);
+	push = add(f, EVE);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_NOT_SEEN, true);
+	next(f, PUSH_GIVE, push);
+}
+
+static void
+test_unsure_is_left(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push;
+
+	place(f);
+	worker(f, ANN, true);
+	push = add(f, ANN);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_UNSURE, false);
+	over(f, push, PUSH_LEFT);
+	/* Said twice, or of nothing. */
+	push_queue_looked(f->q, push, PUSH_SEEN, false);
+	push_queue_looked(f->q, 99, PUSH_SEEN, false);
+	nothing(f);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    TEST(test_there_is_not_sent),
+	    TEST(test_upload_is_confirmed),
+	    TEST(test_word_is_not_enough),
+	    TEST(test_only_who_was_given_it),
+	    TEST(test_failure_is_left),
+	    TEST(test_barred_meanwhile),
+	    TEST(test_worker_dies),
+	    TEST(test_only_its_maker_has_it),
+	    TEST(test_who_has_least_to_do),
+	    TEST(test_asked_too_much),
+	    TEST(test_who_may_be_told),
+	    TEST(test_tokens_are_secret),
+	    TEST(test_unsure_is_left),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
