@@ -417,8 +417,10 @@ serve_clients_tick(struct serve *s)
 		s->beat_at = now + BEAT_MS;
 	for (c = TAILQ_FIRST(&s->clients); c != NULL; c = next) {
 		next = TAILQ_NEXT(c, entry);
-		if (beats)
+		if (beats) {
 			beat(s, c);
+			serve_intakes_tick(s, c);
+		}
 		if (c->lost)
 			serve_client_gone(s, c, "is lost", serve_grace(s));
 		else if (now - c->heard >= SILENT_MS)

@@ -19,8 +19,10 @@
 #define INTAKES_MAX 64
 /* Of one job's list; more than a client may have queued. */
 #define ORDER_BYTES_MAX ((uint64_t)1 << 30)
-/* Of all lists that are not all there. */
+/* Of all lists that are not all there; and then of one client's at most. */
 #define INTAKE_BYTES_MAX ((uint64_t)2 << 30)
+/* A list of which nothing comes for so long keeps its place no longer. */
+#define INTAKE_MS 30000
 
 /* The strings of a message. */
 struct serve_block {
@@ -56,6 +58,7 @@ intake_free(struct serve_client *c, struct serve_intake *in)
 {
 	TAILQ_REMOVE(&c->intakes, in, entry);
 	c->n_intakes--;
+	c->intake_expected -= in->n_items * ITEM_BYTES;
 	if (in->order != NULL)
 		count(c, 0, in->order->bytes);
 	serve_order_free(in->order);
@@ -67,6 +70,21 @@ serve_intakes_clear(struct serve_client *c)
 {
 	while (!TAILQ_EMPTY(&c->intakes))
 		intake_free(c, TAILQ_FIRST(&c->intakes));
+}
+
+void
+serve_intakes_tick(struct serve *s, struct serve_client *c)
+{
+	struct serve_intake *in, *next;
+
+	for (in = TAILQ_FIRST(&c->intakes); in != NULL; in = next) {
+		next = TAILQ_NEXT(in, entry);
+		if (serve_now(s) - in->heard < INTAKE_MS)
+			continue;
+		serve_postpone(
+		    s, c, &in->id, "its list of store paths does not come");
+		intake_free(c, in);
+	}
 }
 
 static struct serve_intake *
@@ -261,8 +279,8 @@ serve_intake_job(struct serve *s, struct serve_client *c,
 	if ((why = serve_waits(s)) == NULL)
 		why = serve_offers_refusal(s, c);
 	if (why == NULL)
-		why = serve_queue_refusal(s->queue, c->flow,
-		    c->intake_bytes + m->n_items * ITEM_BYTES);
+		why = serve_queue_refusal(s->queue, c->flow, c->n_intakes,
+		    c->intake_expected + m->n_items * ITEM_BYTES);
 	if (why == NULL && c->n_intakes == INTAKES_MAX)
 		why = "too many lists of store paths come at once";
 	if (why != NULL) {
@@ -276,6 +294,8 @@ serve_intake_job(struct serve *s, struct serve_client *c,
 	}
 	in->id = id;
 	in->n_items = m->n_items;
+	in->heard = serve_now(s);
+	c->intake_expected += in->n_items * ITEM_BYTES;
 	TAILQ_INSERT_TAIL(&c->intakes, in, entry);
 	c->n_intakes++;
 	if (take_spec(s, in->order, &m->spec, e) < 0)
@@ -362,6 +382,7 @@ serve_intake_items(struct serve *s, struct serve_client *c,
 		bad_job(s, c, &id, why.text);
 		return 0;
 	}
+	in->heard = serve_now(s);
 	before = in->order->bytes;
 	if (take_items(in->order, m, e) < 0)
 		return -1;
@@ -371,7 +392,9 @@ serve_intake_items(struct serve *s, struct serve_client *c,
 		bad_job(s, c, &id, "it has too many store paths");
 		return 0;
 	}
-	if (s->intake_bytes > INTAKE_BYTES_MAX) {
+	/* Not those of one that has less than its share. */
+	if (s->intake_bytes > INTAKE_BYTES_MAX &&
+	    c->intake_bytes >= INTAKE_BYTES_MAX / s->n_clients) {
 		intake_free(c, in);
 		serve_postpone(s, c, &id, "too much comes at once");
 		return 0;

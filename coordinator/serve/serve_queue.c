@@ -227,13 +227,13 @@ serve_queue_leave(struct serve_queue *q, struct serve_flow *f)
 }
 
 const char *
-serve_queue_refusal(
-    const struct serve_queue *q, const struct serve_flow *f, uint64_t bytes)
+serve_queue_refusal(const struct serve_queue *q, const struct serve_flow *f,
+    size_t coming, uint64_t bytes)
 {
-	if (f->n_wants >= q->limits.jobs)
+	if (f->n_wants + coming >= q->limits.jobs)
 		return "this client has as many layers queued as it may";
 	/* One that is larger than all goes alone. */
-	if (f->n_wants > 0 && f->bytes + bytes > q->limits.bytes)
+	if (f->n_wants + coming > 0 && f->bytes + bytes > q->limits.bytes)
 		return "this client's lists of store paths are as long as they "
 		       "may be";
 	if (q->n_jobs >= q->limits.all_jobs ||

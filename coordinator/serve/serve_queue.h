@@ -107,9 +107,12 @@ void serve_queue_forget(
 /* A flow without wants. */
 void serve_queue_leave(struct serve_queue *q, struct serve_flow *f);
 
-/* NULL, or why this client may not want that much more now. */
-const char *serve_queue_refusal(
-    const struct serve_queue *q, const struct serve_flow *f, uint64_t bytes);
+/*
+ * NULL, or why this client may not want that much more now; coming: jobs that
+ * it wants besides, and which are in the bytes.
+ */
+const char *serve_queue_refusal(const struct serve_queue *q,
+    const struct serve_flow *f, size_t coming, uint64_t bytes);
 
 /* NULL: nobody wants or wanted it. */
 struct serve_job *serve_queue_find(

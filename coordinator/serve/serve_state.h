@@ -62,6 +62,7 @@ struct serve_order {
 struct serve_intake {
 	struct data_id id;
 	uint64_t n_items; /* announced */
+	int64_t heard;	  /* of it, ms */
 	struct serve_order *order;
 	TAILQ_ENTRY(serve_intake) entry;
 };
@@ -87,7 +88,8 @@ struct serve_client {
 	struct serve_flow *flow;
 	TAILQ_HEAD(, serve_intake) intakes;
 	size_t n_intakes;
-	uint64_t intake_bytes;
+	uint64_t intake_bytes;	  /* that have come, */
+	uint64_t intake_expected; /* and that were announced, about */
 	TAILQ_HEAD(, serve_offer) offers;
 	void *offer_by_id; /* a tree of them */
 	size_t n_offers;
@@ -178,6 +180,8 @@ int serve_intake_items(struct serve *s, struct serve_client *c,
 /* False: no such. */
 bool serve_intake_cancel(struct serve_client *c, const struct data_id *id);
 void serve_intakes_clear(struct serve_client *c);
+/* Those of which nothing comes any more are put off. */
+void serve_intakes_tick(struct serve *s, struct serve_client *c);
 void serve_order_free(struct serve_order *o);
 /* FAIL to one client. */
 void serve_refuse(struct serve *s, struct serve_client *c,

@@ -23,7 +23,7 @@ class Served(WithStore, Remote):
         with open(self.log_name(name), "ab") as log:
             p = self.start("serve", *line, *args, stderr=log, **kw)
         if not wait_for(lambda: "clients may come to" in
-                        self.log(name)[len(before):], 30):
+                        self.log(name)[len(before):], 120):
             self.fail(self.log(name))
         return p
 

@@ -384,6 +384,20 @@ class TestProtocol(Serve):
             f for _, _, files in os.walk(pins) for f in files
             if not f.endswith(".lock")], 120))
 
+    def test_lists_that_do_not_come(self):
+        """What is announced counts, and keeps its place for a while only."""
+        c = self.client()
+        one = self.store.infos[:1]
+        jobs = [c.want(one, n_items=3 << 20) for _ in range(2)]
+        m = c.until(POSTPONE)
+        self.assertEqual(m[1], jobs[1])
+        self.assertIn("lists of store paths are as long", m[3])
+        m = c.until(POSTPONE)
+        self.assertEqual(m[1], jobs[0])
+        self.assertIn("does not come", m[3])
+        job = c.want(one)
+        self.assertEqual(c.until(POSTPONE, DONE)[:2], [DONE, job])
+
     def test_comes_again_and_asks_again(self):
         """What it was offered and has not heard of is offered no more."""
         c = self.client()
