@@ -139,6 +139,26 @@ class TestRegistry(RegistryBase, BatchBase):
         self.assertEqual(len(done), 5)
         self.check_whole(r, done)
 
+    def test_tags_of_one_repository(self):
+        """Without {tag} each image has its own; two of one are refused."""
+        r = self.fake()
+        to = "docker://%s/all" % r.name
+        docs = [{"name": "a", "tag": str(i), "contents": [self.paths[0]],
+                 "config": {"Env": ["I=%d" % i]}} for i in range(3)]
+        summary, _ = self.batch(self.requests(docs), "--to", to)
+        tags = r.repo("all")["tags"]
+        self.assertEqual({tag: tags[tag] for tag in tags},
+                         {i["tag"]: i["manifest_digest"]
+                          for i in summary["images"]})
+        docs[2].update(name="b", tag="1")
+        got = self.quarry(*self.batch_args(self.requests(docs), "--to", to),
+                          status=2)
+        self.assertIn(b"have the same place: docker://", got.stderr)
+        docs[2].update(tag="2", to=to + ":0")
+        got = self.quarry(*self.batch_args(self.requests(docs), "--to", to),
+                          status=2)
+        self.assertIn(b"requests 1 (a:0) and 3 (b:2)", got.stderr)
+
     def test_registry_that_is_away(self):
         host = self.serve()
         self.stop_server()
