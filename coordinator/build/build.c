@@ -114,6 +114,7 @@ start_workers(struct build *b, struct err *e)
 			b->pushes[config.n_pushes++] = push;
 	}
 	config.pushes = b->pushes;
+	config.only_pushed = build_pushed_only(b, config.n_pushes);
 	/* All layers of an image are made by the same library. */
 	if (b->known > 0 && encoding.kind != ENCODING_NONE)
 		config.encoder = encoder_version(encoding.kind);
@@ -219,6 +220,7 @@ take_results(struct build *b, struct err *e)
 
 		l->result = b->job[i].result;
 		l->seconds = b->job[i].seconds;
+		l->remote = b->job[i].only_pushed;
 		l->media_type = encoding_media_type(b->spec[i].encoding.kind);
 		memcpy(l->worker, b->job[i].worker, sizeof(l->worker));
 		if (l->kind == IMAGE_ROOT &&
@@ -312,7 +314,8 @@ by_workers(struct build *b, struct err *e)
 		return -1;
 	progress_phase(b->progress, "building layers");
 	progress_tell_jobs(b->progress);
-	if (dispatch_run(b->workers.dispatch, b->job, b->n_jobs, e) < 0)
+	if (dispatch_run(b->workers.dispatch, b->job, b->n_jobs, e) < 0 ||
+	    build_pushed_check(b, e) < 0)
 		return -1;
 	build_shared_made_by(b,
 	    dispatch_encoder(

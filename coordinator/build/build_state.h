@@ -6,6 +6,7 @@
 #ifndef BUILD_STATE_H
 #define BUILD_STATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,7 +35,8 @@ struct build {
 	struct metrics *metrics; /* or NULL */
 	struct output *output[OPTIONS_OUTPUTS_MAX];
 	size_t n_outputs;
-	struct push *pushes[OPTIONS_OUTPUTS_MAX]; /* those of workers, too */
+	struct push
+	    *pushes[OPTIONS_OUTPUTS_MAX + 1]; /* those of workers, too */
 	struct output *blobs;	   /* the output that workers write blobs to */
 	struct build_cache *cache; /* or NULL */
 	struct output *to_cache;   /* or NULL */
@@ -66,6 +68,14 @@ int build_place(struct build *b, struct err *e);
  * here.  In place of workers, measuring and build_place.
  */
 int build_by_server(struct build *b, struct err *e);
+
+/*
+ * build_pushed.c: layers that workers have put into all registries, and that
+ * are nowhere else.  _only: whether the build may have such.  _check: what was
+ * lost there is made again.
+ */
+bool build_pushed_only(const struct build *b, size_t n_pushes);
+int build_pushed_check(struct build *b, struct err *e);
 
 /* A job is done and verified: arg is the build. */
 int build_job_done(void *arg, const struct dispatch_job *job, struct err *e);

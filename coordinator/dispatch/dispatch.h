@@ -50,6 +50,7 @@ struct dispatch_job {
 	/* What came of it. */
 	struct layer_result result; /* measure: tar_size and entries */
 	char worker[64];	    /* "HOST/PID" */
+	bool only_pushed;	    /* the registries have it, no output does */
 	double seconds;		    /* from dispatch to result */
 };
 
@@ -116,6 +117,8 @@ struct dispatch_config {
 	 */
 	struct push *const *pushes;
 	size_t n_pushes; /* at most LAYER_OUTPUTS_MAX */
+	/* Layers are wanted nowhere else: what is there is not pulled. */
+	bool only_pushed;
 
 	/* What dispatch_status says. */
 	const char *command;	 /* "build", or NULL: that; static */
@@ -136,6 +139,9 @@ int dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
  */
 int dispatch_run(
     struct dispatch *d, struct dispatch_job *job, size_t n, struct err *e);
+
+/* From now on all layers are pulled, too. */
+void dispatch_pull_all(struct dispatch *d);
 
 /*
  * From now on jobs are added; all their layers go to the folder of `to`.  None

@@ -203,6 +203,44 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
 	return pull_began(d, p, t, attempt, r, e);
 }
 
+int
+dispatch_blobs_push(struct dispatch *d, struct peer *p, struct task *t,
+    uint64_t attempt, const struct layer_result *r, struct err *e)
+{
+	if (pull_began(d, p, t, attempt, r, e) < 0)
+		return -1;
+	return dispatch_push_spooled(d, t, p, attempt, r, e);
+}
+
+int
+dispatch_blobs_pushed(struct dispatch *d, struct job_id id,
+    struct worker_id worker, uint64_t attempt, bool there, struct err *e)
+{
+	struct task *t = task_find(d, id);
+	struct dispatch_pull pull;
+	struct peer *p;
+
+	if (t == NULL || t->pull == NULL || t->pull->attempt != attempt ||
+	    t->pull->worker.v != worker.v)
+		return 0;
+	pull = *t->pull;
+	pull_ended(d, t);
+	p = peer_by_worker(d, worker);
+	if (!there)
+		/* The jobs of one that is gone went elsewhere when it did. */
+		return p == NULL
+		    ? 0
+		    : dispatch_blobs_pull(d, p, t, attempt, &pull.result, e);
+	if (p != NULL &&
+	    dispatch_blobs_drop(d, p, d->base + id.v, attempt, e) < 0)
+		return -1;
+	log_line(LOG_DEBUG, "worker=%s %s is in the registries alone",
+	    pull.name, t->job->label);
+	t->job->only_pushed = true;
+	return dispatch_accept(d, worker, pull.name, t, attempt,
+	    &pull.result.digest, &pull.result, e);
+}
+
 bool
 dispatch_blobs_pull_copy(struct dispatch *d, const struct peer *p,
     struct task *t, uint64_t attempt, const struct layer_result *r)

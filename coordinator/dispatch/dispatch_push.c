@@ -8,6 +8,7 @@
 
 #include "digest.h"
 #include "dispatch/dispatch.h"
+#include "dispatch/dispatch_push_state.h"
 #include "dispatch/push_queue.h"
 #include "err.h"
 #include "log.h"
@@ -19,46 +20,6 @@
 #include "registry/registry_place.h"
 #include "secret.h"
 #include "wake_fd.h"
-
-/* push_look's answers to push_look_renew, which belong to no push. */
-#define RENEWED 0
-
-/* A layer that is done, and on its way to the registries. */
-struct item {
-	uint64_t wire, attempt;
-	struct worker_id maker;
-	struct digest digest;
-	uint64_t size;
-	char *file;  /* here */
-	bool kept;   /* in its maker's spool, until that is told to drop it */
-	size_t open; /* pushes */
-};
-
-struct dispatch_pushing {
-	uint64_t push;
-	size_t place;
-	struct item *item;
-	const char *from; /* another repository there that has it, or NULL */
-	bool mounted;
-	TAILQ_ENTRY(dispatch_pushing) entry;
-};
-
-struct place {
-	struct push *push;
-	struct push_look *look;
-	struct registry_place_lent lent;
-	bool barred;
-	uint64_t renewing; /* the serial, while another one is got; 0: none */
-};
-
-struct dispatch_pushes {
-	struct push_queue *queue;
-	int wake_fd;
-	struct place place[PUSH_PLACES_MAX];
-	size_t n_places;
-	TAILQ_HEAD(, dispatch_pushing) list;
-	struct progress_pushes shown;
-};
 
 static void
 bar(struct dispatch_pushes *ps, size_t i, const char *why)
@@ -106,6 +67,7 @@ dispatch_push_open(
 	if ((ps = d->pushes = calloc(1, sizeof(*ps))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "pushes");
 	TAILQ_INIT(&ps->list);
+	ps->only = c->only_pushed;
 	if ((ps->wake_fd = wake_fd_new()) < 0)
 		return err_set(e, ERR_FATAL, errno, "pushes");
 	if (push_queue_new(&ps->queue, e) < 0)
@@ -229,7 +191,8 @@ static int
 add_pushing(struct dispatch_pushes *ps, size_t place, struct item *item,
     const char *from, struct err *e)
 {
-	const struct push_blob_at at = {.place = place, .maker = item->maker};
+	const struct push_blob_at at = {
+	    .place = place, .maker = item->maker, .alone = item->alone};
 	struct dispatch_pushing *p = calloc(1, sizeof(*p));
 
 	if (p == NULL)
@@ -260,34 +223,75 @@ first_there(const struct dispatch_pushes *ps, size_t i)
 	return k;
 }
 
-int
-dispatch_push_layer(struct dispatch *d, const struct task *t, struct err *e)
+/* To all registries; what like owns is taken over. */
+static int
+push_item(struct dispatch_pushes *ps, const struct item *like, struct err *e)
 {
-	struct dispatch_pushes *ps = d->pushes;
-	const struct layer_result *r = &t->job->result;
-	struct item *item;
+	struct item *item = malloc(sizeof(*item));
 	int rc = 0;
-	char *file;
 
-	if (ps == NULL || t->job->spec->measure ||
-	    (file = file_of(t->job->spec, &r->digest)) == NULL)
-		return 0;
-	if ((item = calloc(1, sizeof(*item))) == NULL) {
-		free(file);
+	if (item == NULL) {
+		free(like->file);
 		return err_set(e, ERR_FATAL, errno, "pushes");
 	}
-	item->wire = d->base + t->id.v;
-	item->attempt = t->made;
-	item->maker = t->maker;
-	item->digest = r->digest;
-	item->size = r->size;
-	item->file = file;
-	item->kept = dispatch_blobs_kept(t, t->made);
+	*item = *like;
 	for (size_t i = 0; rc == 0 && i < ps->n_places; i++)
 		if (first_there(ps, i) == i)
 			rc = add_pushing(ps, i, item, NULL, e);
 	item_let_go(item);
 	return rc;
+}
+
+int
+dispatch_push_layer(struct dispatch *d, const struct task *t, struct err *e)
+{
+	const struct layer_result *r = &t->job->result;
+	struct item item = {
+	    .wire = d->base + t->id.v,
+	    .attempt = t->made,
+	    .maker = t->maker,
+	    .digest = r->digest,
+	    .size = r->size,
+	    .kept = dispatch_blobs_kept(t, t->made),
+	};
+
+	if (d->pushes == NULL || t->job->spec->measure || t->job->only_pushed ||
+	    (item.file = file_of(t->job->spec, &r->digest)) == NULL)
+		return 0;
+	return push_item(d->pushes, &item, e);
+}
+
+void
+dispatch_pull_all(struct dispatch *d)
+{
+	if (d->pushes != NULL)
+		d->pushes->only = false;
+}
+
+bool
+dispatch_push_instead(const struct dispatch *d, const struct peer *p)
+{
+	return d->pushes != NULL && d->pushes->only && !dispatch_shared_is(p) &&
+	    dispatch_push_keeps(d, p);
+}
+
+int
+dispatch_push_spooled(struct dispatch *d, const struct task *t,
+    const struct peer *p, uint64_t attempt, const struct layer_result *r,
+    struct err *e)
+{
+	const struct item item = {
+	    .wire = d->base + t->id.v,
+	    .job = t->id,
+	    .attempt = attempt,
+	    .maker = p->worker,
+	    .digest = r->digest,
+	    .size = r->size,
+	    .alone = true,
+	    .kept = true,
+	};
+
+	return push_item(d->pushes, &item, e);
 }
 
 /* What is left to do is to let its maker's disk have it. */
@@ -296,7 +300,12 @@ drop_kept(struct dispatch *d, struct item *item, struct err *e)
 {
 	const struct peer *p = peer_by_worker(d, item->maker);
 
-	if (!item->kept || item->open > 1 || p == NULL)
+	if (item->open > 1)
+		return 0;
+	if (item->alone)
+		return dispatch_blobs_pushed(
+		    d, item->job, item->maker, item->attempt, !item->left, e);
+	if (!item->kept || p == NULL)
 		return 0;
 	return dispatch_blobs_drop(d, p, item->wire, item->attempt, e);
 }
@@ -339,6 +348,7 @@ push_over(struct dispatch *d, struct dispatch_pushing *p, enum push_end how,
 	ps->shown.uploaded += how == PUSH_UPLOADED;
 	if (how == PUSH_UPLOADED)
 		ps->shown.uploaded_bytes += item->size;
+	p->item->left |= how == PUSH_LEFT;
 	rc = push_on(ps, p, how == PUSH_LEFT ? NULL : push_repo(push), e);
 	progress_pushed(d->progress, &ps->shown);
 	if (rc == 0)
@@ -348,39 +358,6 @@ push_over(struct dispatch *d, struct dispatch_pushing *p, enum push_end how,
 }
 
 /* What workers are told. */
-
-/* The place's token, unless p has it.  False: p is gone. */
-static int
-tell_token(struct dispatch *d, struct peer *p, size_t i, struct err *e)
-{
-	struct place *place = &d->pushes->place[i];
-	AUTO(secret_wipep) char *token = NULL;
-	struct push_lent lent;
-	struct err bad = ERR_INIT;
-	struct msg m = {.type = MSG_TOKEN};
-	int rc;
-
-	if (push_look_lend(place->look, &lent, e) < 0)
-		return -1;
-	token = lent.token;
-	if (p->told[i] >= lent.serial)
-		return 0;
-	m.token = (struct msg_token){
-	    .place = i,
-	    .serial = lent.serial,
-	    .base = push_base(place->push),
-	    .repo = push_repo(place->push),
-	    .token = token,
-	    .authorities = place->lent.authorities,
-	    .insecure = place->lent.insecure,
-	    .stall_s = (uint64_t)place->lent.stall_s,
-	};
-	if ((rc = link_send(p->via, &p->link, &m, &bad)) < 0)
-		log_line(LOG_DEBUG, "worker=%s: %s", p->name, bad.text);
-	else
-		p->told[i] = lent.serial;
-	return rc < 0 ? 1 : 0;
-}
 
 static int
 give(struct dispatch *d, const struct dispatch_pushing *pushing,
@@ -407,7 +384,7 @@ give(struct dispatch *d, const struct dispatch_pushing *pushing,
 	log_line(LOG_DEBUG, "worker=%s uploads %s to %s/%s", p->name, text,
 	    push_base(d->pushes->place[pushing->place].push),
 	    push_repo(d->pushes->place[pushing->place].push));
-	if ((rc = tell_token(d, p, pushing->place, e)) < 0)
+	if ((rc = dispatch_push_tell(d, p, pushing->place, e)) < 0)
 		return -1;
 	if (rc > 0 || link_send(p->via, &p->link, &m, &bad) < 0)
 		peer_gone(d, p, "cannot be reached");
@@ -431,25 +408,6 @@ obey(struct dispatch *d, const struct push_order *o, struct err *e)
 	return 0;
 }
 
-/* Whoever was told the old one is told the new one. */
-static int
-token_renewed(struct dispatch *d, size_t i, struct err *e)
-{
-	struct place *place = &d->pushes->place[i];
-
-	place->renewing = 0;
-	for (size_t k = d->n_peers; k-- > 0;) {
-		struct peer *p = &d->peer[k];
-		int rc = p->told[i] > 0 ? tell_token(d, p, i, e) : 0;
-
-		if (rc < 0)
-			return -1;
-		if (rc > 0)
-			peer_gone(d, p, "cannot be reached");
-	}
-	return 0;
-}
-
 static int
 take_looked(
     struct dispatch *d, size_t i, const struct push_looked *a, struct err *e)
@@ -462,7 +420,7 @@ take_looked(
 	if (a->failed)
 		log_line(LOG_DEBUG, "%s", a->why);
 	if (a->id == RENEWED)
-		return token_renewed(d, i, e);
+		return dispatch_push_renewed(d, i, e);
 	if (push_look_lend(ps->place[i].look, &lent, e) < 0)
 		return -1;
 	if (a->mounted && (p = find(ps, a->id)) != NULL)
@@ -527,32 +485,4 @@ dispatch_push_pushed(
 		if (push_queue_barred(d->pushes->queue, i))
 			bar(d->pushes, i,
 			    "uploads have failed again and again");
-}
-
-int
-dispatch_push_expired(struct dispatch *d, struct peer *p,
-    const struct msg_expired *m, struct err *e)
-{
-	struct place *place;
-	struct push_lent lent;
-
-	if (d->pushes == NULL || m->place >= d->pushes->n_places ||
-	    p->told[m->place] == 0)
-		return 0;
-	place = &d->pushes->place[m->place];
-	if (push_look_lend(place->look, &lent, e) < 0)
-		return -1;
-	secret_wipep(&lent.token);
-	/* Another worker was faster; or it is on its way. */
-	if (lent.serial > m->serial) {
-		if (tell_token(d, p, m->place, e) < 0)
-			return -1;
-		return 0;
-	}
-	if (place->renewing != 0)
-		return 0;
-	log_line(LOG_DEBUG, "worker=%s: the token for %s has ended", p->name,
-	    push_base(place->push));
-	place->renewing = lent.serial;
-	return push_look_renew(place->look, RENEWED, lent.serial, e);
 }

@@ -8,9 +8,9 @@
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
  * command start them; dispatch_locality.c asks who has which store paths;
- * dispatch_push.c has them put layers into registries; dispatch_status.c says
- * how things are, dispatch_postponed.c what is waited for, dispatch_audit.c
- * what differs where two results do.  For these alone.
+ * dispatch_push.c (and _token.c) has them put layers into registries;
+ * dispatch_status.c says how things are, dispatch_postponed.c what is waited
+ * for, dispatch_audit.c what differs where two results do.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -295,6 +295,14 @@ bool dispatch_blobs_pull_copy(struct dispatch *d, const struct peer *p,
 /* p may forget what it made, by the wire's number of the job. */
 int dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
     uint64_t attempt, struct err *e);
+/*
+ * p's result counts once the registries have it, in place of a pull.  _pushed:
+ * so it is, or a pull is to be made after all.
+ */
+int dispatch_blobs_push(struct dispatch *d, struct peer *p, struct task *t,
+    uint64_t attempt, const struct layer_result *r, struct err *e);
+int dispatch_blobs_pushed(struct dispatch *d, struct job_id id,
+    struct worker_id worker, uint64_t attempt, bool there, struct err *e);
 /* Whether its maker's spool still has what that attempt made. */
 bool dispatch_blobs_kept(const struct task *t, uint64_t attempt);
 /* Gives up the pull that is on for it. */
@@ -420,6 +428,11 @@ bool dispatch_push_keeps(const struct dispatch *d, const struct peer *p);
 /* It is done. */
 int dispatch_push_layer(
     struct dispatch *d, const struct task *t, struct err *e);
+/* The same of one that is nowhere else: dispatch_blobs_pushed follows. */
+bool dispatch_push_instead(const struct dispatch *d, const struct peer *p);
+int dispatch_push_spooled(struct dispatch *d, const struct task *t,
+    const struct peer *p, uint64_t attempt, const struct layer_result *r,
+    struct err *e);
 /* All that can be done now; and whether anything is on its way. */
 int dispatch_push_turn(struct dispatch *d, struct err *e);
 bool dispatch_push_busy(const struct dispatch *d);

@@ -20,8 +20,9 @@ struct entry {
 	enum state state;
 	enum push_end end;
 	struct worker_id maker, worker; /* worker: that has or had it */
-	bool tried, failed;		/* it was given it, and failed */
-	bool uploaded;			/* by its own word */
+	bool alone;
+	bool tried, failed; /* it was given it, and failed */
+	bool uploaded;	    /* by its own word */
 	unsigned tries;
 };
 
@@ -167,6 +168,7 @@ push_queue_add(struct push_queue *q, const struct push_blob_at *b,
 	    .push = *push,
 	    .place = b->place,
 	    .maker = b->maker,
+	    .alone = b->alone,
 	};
 	q->changed = true;
 	return 0;
@@ -282,7 +284,7 @@ push_queue_worker_gone(struct push_queue *q, struct worker_id worker)
 static bool
 has(const struct entry *entry, const struct push_worker *w)
 {
-	return w->files || w->id.v == entry->maker.v;
+	return (w->files && !entry->alone) || w->id.v == entry->maker.v;
 }
 
 /* Its maker, if there is no reason not to, or who has least to do. */

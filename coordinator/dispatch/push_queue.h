@@ -64,6 +64,7 @@ bool push_queue_may(const struct push_queue *q, struct worker_id worker);
 struct push_blob_at {
 	size_t place;
 	struct worker_id maker; /* who has it too, whatever files it sees */
+	bool alone;		/* nobody else has */
 };
 
 /* *push is its number, not 0. */

@@ -349,6 +349,23 @@ push_once(struct run *run, struct registry *r, bool *again, struct err *e)
 }
 
 int
+push_lost(struct push *p, const struct push_blob *blob, size_t n, bool *lost,
+    struct err *e)
+{
+	const struct push_image image = {.blob = blob, .n_blobs = n};
+	struct run run = {
+	    .push = p, .image = &image, .lost = lost, .err = ERR_INIT};
+	int rc;
+
+	pthread_mutex_init(&run.lock, NULL);
+	pthread_cond_init(&run.freed, NULL);
+	rc = for_all_blobs(&run, true, e);
+	pthread_cond_destroy(&run.freed);
+	pthread_mutex_destroy(&run.lock);
+	return rc;
+}
+
+int
 push_image(struct push *p, const struct push_image *image,
     struct push_counts *counts, struct err *e)
 {

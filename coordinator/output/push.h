@@ -70,6 +70,10 @@ int push_session(struct push *p, const atomic_bool *cancel,
 int push_lend(
     const struct push *p, struct registry_place_lent *out, struct err *e);
 
+/* Which of the blobs are not there, several looked for at a time. */
+int push_lost(struct push *p, const struct push_blob *blob, size_t n,
+    bool *lost, struct err *e);
+
 /*
  * That blob has got there meanwhile, uploaded by a worker or mounted:
  * push_image counts it so.  Not while that runs.  Out of memory: it is counted

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import ssl
 
@@ -256,16 +255,30 @@ class TestHere(Pushes):
             d["size"] for d in self.want().manifest["layers"]))
 
 
+@quarrytest.need_root()
+@need("unshare", "mount")
 class TestElsewhere(Pushes):
     """By workers of their own, which do not see the coordinator's files."""
 
     def start_workers(self, *names):
+        """Each has a folder for temporary files of its own."""
         for name in names:
-            self.worker(name, "--slots", "1")
+            self.keygen(name)
+            self.allow(name)
+            with open(self.log_name(name), "ab") as log:
+                self.start(
+                    "--mount", "sh", "-c",
+                    'mount -t tmpfs none "$0" && exec "$@"', self.path("t"),
+                    quarrytest.WORKER, "--connect", self.endpoint,
+                    "--server-key", self.path("keys", "coordinator.pub"),
+                    "--key", self.path("keys", name), "--slots", "1",
+                    program=["unshare"], stderr=log)
 
     def remote_push(self, r, *more, workers=2, **kw):
-        return self.push(r, *self.listen(
+        got = self.push(r, *self.listen(
             "--local-slots", "0", "--min-workers", str(workers), *more), **kw)
+        self.assertNotIn("shares the output's folder", got.errors)
+        return got
 
     def end_workers(self):
         for p in self.running:
@@ -284,6 +297,39 @@ class TestElsewhere(Pushes):
         self.end_workers()
         for name in ("w1", "w2"):
             self.secret(self.log(name))
+
+    def test_not_by_way_of_the_coordinator(self):
+        """Without a cache or other outputs nobody needs the bytes there."""
+        r = self.registry()
+        self.start_workers("w1", "w2")
+        got = self.remote_push(r)
+        kept = r"worker=\S+ layer \d+ .* is in the registries alone"
+        self.assertEqual(len(re.findall(kept, got.errors)), self.layers())
+        # One that gets lost is made again, and comes here.
+        r = self.registry()
+        seen, lost = set(), []
+
+        def lose(h):
+            """The first that was confirmed and is looked for again."""
+            digest = h.match["digest"]
+            with r.lock:
+                if digest in r.blobs and digest in seen and not lost:
+                    lost.append(r.blobs.pop(digest))
+                elif digest in r.blobs:
+                    seen.add(digest)
+            return False
+
+        r.rule("HEAD stored", lose, times=10000)
+        got = self.remote_push(r)
+        self.assertIn("has lost 1 layers", got.errors)
+        self.assertEqual(r.uploads_done, self.layers() + 2)
+        # And with another output all are pulled.
+        r = self.registry()
+        got = self.remote_push(r, "--to", "oci:" + self.path("also"))
+        self.assertEqual(re.findall(kept, got.errors), [])
+        self.assertEqual(OciLayout(self.path("also")).manifest,
+                         self.want().manifest)
+        self.end_workers()
 
     def test_audit(self):
         r = self.registry()
@@ -309,11 +355,19 @@ class TestElsewhere(Pushes):
                             self.log("coordinator"))[1])
         next(w for w in self.running if w.pid == pid).kill()
         self.assertEqual(self.finish(p).status, 0, self.log("coordinator"))
-        self.assertIn("is silent", self.log("coordinator"))
+        self.assertRegex(self.log("coordinator"), r"2 joined, 1 lost")
         self.check(r)
         self.end_workers()
-        # What it had is removed by the next worker here.
-        shutil.rmtree(self.path("t", "quarry-worker-%d" % os.geteuid()))
+
+    def test_worker_fails(self):
+        """What it cannot send comes here, and is sent from here."""
+        r = self.registry()
+        r.rule("PUT blob", fake.status(400), times=2)
+        self.start_workers("w1", "w2")
+        got = self.remote_push(r)
+        self.assertEqual(got.errors.count("upload failed: "), 2)
+        self.assertEqual(self.uploaded(got.errors), self.layers() + 1)
+        self.end_workers()
 
     def test_no_token_without_keys(self):
         r = self.registry(bearer=("me", PASSWORD))

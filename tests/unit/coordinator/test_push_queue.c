@@ -249,6 +249,25 @@ test_only_its_maker_has_it(void **state)
 	over(f, push, PUSH_LEFT);
 }
 
+/* Who sees the files does not see what is in no file yet. */
+static void
+test_nobody_else_has_it(void **state)
+{
+	struct fixture *f = *state;
+	const struct push_blob_at at = {.maker = BOB, .alone = true};
+	uint64_t push;
+
+	place(f);
+	worker(f, ANN, true);
+	worker(f, BOB, false);
+	assert_int_equal(push_queue_add(f->q, &at, &push, &f->e), 0);
+	assert_true(given(f, push).v == BOB.v);
+	push_queue_worker_gone(f->q, BOB);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	over(f, push, PUSH_LEFT);
+}
+
 static void
 test_who_has_least_to_do(void **state)
 {
@@ -377,6 +396,7 @@ main(void)
 	    TEST(test_barred_meanwhile),
 	    TEST(test_worker_dies),
 	    TEST(test_only_its_maker_has_it),
+	    TEST(test_nobody_else_has_it),
 	    TEST(test_who_has_least_to_do),
 	    TEST(test_asked_too_much),
 	    TEST(test_who_may_be_told),
