@@ -226,8 +226,8 @@ static const char batch[] =
 "                          to a file for each\n"
 "\n"
 "All other options of quarry build, but --name and --push-from, for all images\n"
-"(see quarry help build).  One for the image (--tag, --created, --max-layers, ...)\n"
-"wins over the requests.\n"
+"(see quarry help build).  One for the image (--tag, --created, --max-layers,\n"
+"...) wins over the requests.\n"
 "\n"
 GENERAL
 "\n"
