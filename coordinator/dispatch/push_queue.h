@@ -10,9 +10,9 @@
  * Each is looked for first, by the coordinator: what is there is not sent.  A
  * worker's word that it is there counts for nothing until the coordinator has
  * seen it.  What no worker can do, what one has failed to do, and what got
- * lost PUSH_TRIES times is left to the coordinator, which holds every blob and
- * pushes at the end.  A place where PUSH_FAILURES_MAX in a row have failed is
- * left to it as a whole.
+ * lost PUSH_TRIES times is left to the coordinator, which has the blob or gets
+ * it, and pushes at the end.  A place where PUSH_FAILURES_MAX in a row have
+ * failed is left to it as a whole.
  *
  * A worker has PUSH_GIVEN_MAX at a time.  Where a registry says that it is
  * asked too much half as many go there at a time; each that goes well allows
