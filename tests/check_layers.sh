@@ -8,7 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 status=0
 
 coordinator=(text process closure plan registry cache image output schedule
-	progress options request root dispatch serve client build batch command)
+	progress options request root transfer dispatch serve client build batch
+	command)
 
 complain() {
 	echo "check_layers: $*" >&2

@@ -8,7 +8,7 @@
 
 #include <zmq.h>
 
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "client/client_state.h"
 #include "encoder_version.h"
 #include "err.h"

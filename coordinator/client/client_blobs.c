@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "data_endpoint.h"
 #include "dispatch/dispatch.h"
 #include "err.h"

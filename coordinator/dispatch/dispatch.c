@@ -9,7 +9,7 @@
 
 #include <zmq.h>
 
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "dispatch/dispatch_state.h"
 #include "err.h"
 #include "dispatch/job_send.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "data_endpoint.h"
 #include "dispatch/dispatch.h"
 #include "endpoint.h"

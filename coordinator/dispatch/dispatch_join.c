@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "dispatch/dispatch.h"
 #include "err.h"
 #include "dispatch/local_workers.h"

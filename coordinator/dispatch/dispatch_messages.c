@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "dispatch/dispatch.h"
 #include "err.h"
 #include "dispatch/local_workers.h"

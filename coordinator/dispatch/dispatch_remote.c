@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "curve_key.h"
 #include "dispatch/dispatch.h"
 #include "encoding.h"

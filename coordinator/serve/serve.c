@@ -8,7 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "dispatch/blob_offer.h"
+#include "transfer/blob_offer.h"
 #include "curve_key.h"
 #include "dispatch/dispatch.h"
 #include "err.h"

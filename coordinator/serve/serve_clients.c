@@ -9,7 +9,7 @@
 
 #include <zmq.h>
 
-#include "dispatch/blob_offer.h"
+#include "transfer/blob_offer.h"
 #include "data_endpoint.h"
 #include "dispatch/dispatch.h"
 #include "endpoint.h"

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dispatch/blob_check.h"
-#include "dispatch/blob_offer.h"
+#include "transfer/blob_check.h"
+#include "transfer/blob_offer.h"
 #include "output/blob_request.h"
 #include "dispatch/dispatch.h"
 #include "encoder_version.h"

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dispatch/blob_offer.h"
+#include "transfer/blob_offer.h"
 #include "err.h"
 #include "log.h"
 #include "own.h"

@@ -22,7 +22,7 @@
 #include <cmocka.h>
 #include <zmq.h>
 
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "digest.h"
 #include "err.h"
 #include "handover.h"

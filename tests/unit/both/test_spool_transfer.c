@@ -3,7 +3,7 @@
  * outputs: blob_serve on one end, blob_fetch on the other, and between them,
  * where that is wanted, a proxy that cuts connections.
  */
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

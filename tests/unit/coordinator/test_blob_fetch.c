@@ -2,7 +2,7 @@
  * The fetch, and workers of the test's own on the other end that do what no
  * good one does.
  */
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 
 #include <dirent.h>
 #include <errno.h>

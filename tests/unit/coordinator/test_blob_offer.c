@@ -3,7 +3,7 @@
  * on the other blob_fetch, or sockets of the test's own that do what no good
  * client does.
  */
-#include "dispatch/blob_offer.h"
+#include "transfer/blob_offer.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@
 #include <zmq.h>
 
 #include "../cut_proxy.h"
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "curve_key.h"
 #include "digest.h"
 #include "dispatch/key_list.h"

@@ -21,7 +21,7 @@
 #include <cmocka.h>
 #include <zmq.h>
 
-#include "dispatch/blob_offer.h"
+#include "transfer/blob_offer.h"
 #include "closure/closure.h"
 #include "curve_key.h"
 #include "digest.h"

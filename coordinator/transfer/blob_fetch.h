@@ -23,7 +23,7 @@
 #include <stdint.h>
 
 #include "output/blob_request.h"
-#include "dispatch/blob_transfer.h"
+#include "transfer/blob_transfer.h"
 
 struct blob_fetch;
 struct err;

@@ -1,4 +1,4 @@
-#include "dispatch/blob_offer_state.h"
+#include "transfer/blob_offer_state.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "dispatch/blob_source.h"
+#include "transfer/blob_source.h"
 #include "link.h"
 #include "monotime.h"
 #include "own.h"

@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 #include "data_hello.h"
 #include "endpoint.h"
 #include "err.h"

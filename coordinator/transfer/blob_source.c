@@ -1,4 +1,4 @@
-#include "dispatch/blob_source.h"
+#include "transfer/blob_source.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "dispatch/blob_offer.h"
+#include "transfer/blob_offer.h"
 #include "data_streams.h"
 #include "endpoint.h"
 #include "err.h"

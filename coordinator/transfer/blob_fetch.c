@@ -1,4 +1,4 @@
-#include "dispatch/blob_fetch.h"
+#include "transfer/blob_fetch.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "dispatch/blob_check.h"
-#include "dispatch/blob_fetch_state.h"
-#include "dispatch/blob_source.h"
+#include "transfer/blob_check.h"
+#include "transfer/blob_fetch_state.h"
+#include "transfer/blob_source.h"
 #include "data_endpoint.h"
 #include "link.h"
 #include "own.h"

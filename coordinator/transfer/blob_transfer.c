@@ -1,4 +1,4 @@
-#include "dispatch/blob_transfer.h"
+#include "transfer/blob_transfer.h"
 
 #include <assert.h>
 #include <errno.h>

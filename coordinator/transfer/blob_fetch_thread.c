@@ -1,12 +1,12 @@
-#include "dispatch/blob_fetch_state.h"
+#include "transfer/blob_fetch_state.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "dispatch/blob_check.h"
-#include "dispatch/blob_source.h"
+#include "transfer/blob_check.h"
+#include "transfer/blob_source.h"
 #include "link.h"
 #include "monotime.h"
 #include "own.h"

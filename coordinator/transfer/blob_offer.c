@@ -1,4 +1,4 @@
-#include "dispatch/blob_offer.h"
+#include "transfer/blob_offer.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "dispatch/blob_offer_state.h"
-#include "dispatch/blob_source.h"
+#include "transfer/blob_offer_state.h"
+#include "transfer/blob_source.h"
 #include "data_endpoint.h"
 #include "link.h"
 #include "own.h"

@@ -1,4 +1,4 @@
-#include "dispatch/blob_check.h"
+#include "transfer/blob_check.h"
 
 #include <errno.h>
 #include <fcntl.h>
