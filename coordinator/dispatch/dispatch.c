@@ -327,7 +327,8 @@ drop_all_silent(struct dispatch *d)
 
 /*
  * Takes what came and does what follows, until nothing does: the last call
- * on the socket is then a receive that found nothing, as link_fd wants.
+ * on the socket is then a receive that found nothing, as link_fd wants.  Where
+ * there is more than one turn takes, all else has its turn before the next.
  */
 static int
 settle(struct dispatch *d, struct err *e)
@@ -357,7 +358,7 @@ settle(struct dispatch *d, struct err *e)
 		}
 		if (!acted)
 			d->fresh = 0; /* who could take them has them */
-	} while (acted);
+	} while (acted && !d->more);
 	return 0;
 }
 
@@ -386,6 +387,8 @@ catch_up(struct dispatch *d, int64_t *until, struct err *e)
 	/* Before the build begins it is not asked what is next. */
 	if (d->begun && sched_deadline(d->sched) < *until - d->stood)
 		*until = sched_deadline(d->sched) + d->stood;
+	if (d->more)
+		*until = monotime_ms();
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 #include "protocol.h"
 
 #define PART_STEP_MS 20
+#define MESSAGES_MAX 4096 /* of a socket, before all else has its turn */
 /* More of a layer is not shown: sums of it do not overflow. */
 #define BEAT_BYTES_MAX ((uint64_t)1 << 50)
 /* Caches that break off have a NAR sent again; it is shorter than its tar. */
@@ -432,7 +433,7 @@ on_message(struct dispatch *d, const struct dispatch_from *from,
 static int
 receive_from(struct dispatch *d, struct link *via, struct err *e)
 {
-	for (;;) {
+	for (int n = 0; n < MESSAGES_MAX; n++) {
 		struct dispatch_from from = {.via = via};
 		struct err bad = ERR_INIT;
 		struct msg m;
@@ -458,6 +459,8 @@ receive_from(struct dispatch *d, struct link *via, struct err *e)
 		if (rc < 0)
 			return -1;
 	}
+	d->more = true;
+	return 0;
 }
 
 /* Workers of other machines that have not said BYE. */
@@ -502,6 +505,7 @@ dispatch_part(struct dispatch *d, int ms)
 int
 dispatch_receive(struct dispatch *d, struct err *e)
 {
+	d->more = false;
 	if (receive_from(d, d->link, e) < 0)
 		return -1;
 	return d->remote == NULL ? 0 : receive_from(d, d->remote, e);

@@ -155,6 +155,7 @@ struct dispatch {
 	struct scheduler *sched;
 	bool open;	   /* jobs are added to it, and forgotten */
 	bool news;	   /* some were told of */
+	bool more;	   /* messages wait for the next turn */
 	struct task *task; /* by slot */
 	size_t n_tasks, room_tasks;
 	size_t fresh; /* added, and no worker was looked for yet */
@@ -462,7 +463,7 @@ int dispatch_hello(struct dispatch *d, const struct dispatch_from *from,
 /* After BYE: waits so long until all have answered it; nothing else counts. */
 void dispatch_part(struct dispatch *d, int ms);
 
-/* All messages that are there. */
+/* What came, up to so much that others have their turn, too: then d->more. */
 int dispatch_receive(struct dispatch *d, struct err *e);
 
 #endif
