@@ -100,6 +100,7 @@ let
     unitConfig.StartLimitIntervalSec = 0;
     serviceConfig = {
       Type = "notify";
+      NotifyAccess = "main";
       ExecStart = lib.concatStringsSep " " (arguments name w);
       LoadCredential = [
         "key:${w.keyFile}"
