@@ -12,14 +12,14 @@
 #include <archive_entry.h>
 
 #include "image/base_files.h"
+#include "image/base_input.h"
 #include "image/base_limits.h"
 #include "err.h"
 #include "process/file_copy.h"
 #include "own.h"
 
-#define READ_BLOCK ((size_t)1 << 18)
-
 struct reader {
+	struct base_input *input;
 	struct archive *a;
 	struct base_files *files;
 	const char *folder;
@@ -39,45 +39,23 @@ static void
 reader_clear(struct reader *r)
 {
 	archive_freep(&r->a);
+	base_input_freep(&r->input);
 	sha256_freep(&r->h);
 }
 
-/* libarchive's own words, of which some end in a newline or are missing. */
 static const char *
-reason(struct archive *a)
+reason(const struct reader *r)
 {
-	const char *text = archive_error_string(a);
-
-	return text != NULL ? text : "it cannot be read";
-}
-
-static int
-support_filters(struct archive *a, struct err *e)
-{
-	int (*const filter[])(struct archive *) = {
-	    archive_read_support_filter_none,
-	    archive_read_support_filter_gzip,
-	    archive_read_support_filter_bzip2,
-	    archive_read_support_filter_xz,
-	    archive_read_support_filter_lzma,
-	    archive_read_support_filter_zstd,
-	    archive_read_support_filter_lz4,
-	    archive_read_support_filter_compress,
-	};
-
-	for (size_t i = 0; i < sizeof(filter) / sizeof(filter[0]); i++)
-		if (filter[i](a) < ARCHIVE_WARN)
-			return err_set(
-			    e, ERR_FATAL, 0, "libarchive: %s", reason(a));
-	return 0;
+	return base_input_reason(r->input, r->a);
 }
 
 /* unpacked bytes so far, held against what was read for them. */
 static int
-check_bytes(struct archive *a, const struct base_limits *limits,
-    uint64_t unpacked, uint64_t total, struct err *e)
+check_bytes(
+    const struct reader *r, uint64_t unpacked, uint64_t total, struct err *e)
 {
-	uint64_t stored = (uint64_t)archive_filter_bytes(a, -1);
+	const struct base_limits *limits = r->files->limits;
+	uint64_t stored = base_input_bytes(r->input);
 
 	if (total > limits->bytes)
 		return err_set(e, ERR_USAGE, 0,
@@ -108,15 +86,14 @@ copy_member(struct reader *r, int fd, struct base_file *file, struct err *e)
 			return err_set(e, ERR_USAGE, 0, "it is a sparse file");
 		file->size += len;
 		r->bytes += len;
-		if (check_bytes(r->a, r->files->limits, r->bytes, r->bytes, e) <
-		    0)
+		if (check_bytes(r, r->bytes, r->bytes, e) < 0)
 			return -1;
 		sha256_update(r->h, data, len);
 		if (file_write(fd, file->file, data, len, e) < 0)
 			return -1;
 	}
 	if (ret != ARCHIVE_EOF)
-		return err_set(e, ERR_USAGE, 0, "%s", reason(r->a));
+		return err_set(e, ERR_USAGE, 0, "%s", reason(r));
 	sha256_final(r->h, &file->digest);
 	file->has_digest = true;
 	return 0;
@@ -254,7 +231,7 @@ read_members(struct reader *r, struct err *e)
 				? "not an image: neither a tar archive nor an "
 				  "OCI layout folder (%s)"
 				: "damaged archive: %s",
-			    reason(r->a));
+			    reason(r));
 		if ((uint64_t)(archive_filter_bytes(r->a, 0) - before) >
 		    limits->header)
 			return err_set(e, ERR_USAGE, 0,
@@ -277,22 +254,16 @@ base_archive_read(const char *path, const char *folder,
     struct base_files *files, struct err *e)
 {
 	AUTO(reader_clear) struct reader r = {.files = files, .folder = folder};
-	AUTO(own_closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
 
-	if (fd < 0)
-		return err_set(e, ERR_USAGE, errno, "open");
-	if (sha256_new(&r.h, e) < 0)
+	if (base_input_open(path, &r.input, e) < 0 || sha256_new(&r.h, e) < 0)
 		return -1;
 	if ((r.a = archive_read_new()) == NULL)
 		return err_set(e, ERR_FATAL, errno, "libarchive");
-	if (support_filters(r.a, e) < 0)
-		return -1;
 	archive_read_support_format_tar(r.a);
-	if (archive_read_open_fd(r.a, fd, READ_BLOCK) != ARCHIVE_OK)
-		return err_set(e, ERR_USAGE, 0,
+	if (base_input_attach(r.input, r.a, e) < 0)
+		return err_ctx(e,
 		    "not an image: neither a tar archive nor an OCI layout "
-		    "folder (%s)",
-		    reason(r.a));
+		    "folder");
 	if (read_members(&r, e) < 0)
 		return -1;
 	if (r.entries == 0)
@@ -301,31 +272,32 @@ base_archive_read(const char *path, const char *folder,
 	return 0;
 }
 
+#define TAR "application/vnd.oci.image.layer.v1.tar"
+
 /* What a layer is compressed with, as its media type says it. */
 static const char *
-layer_media_type(struct archive *a)
+layer_media_type(const struct reader *r)
 {
 	static const struct {
 		int filter;
 		const char *media_type;
 	} known[] = {
-#define TAR "application/vnd.oci.image.layer.v1.tar"
 	    {ARCHIVE_FILTER_NONE, TAR},
 	    {ARCHIVE_FILTER_GZIP, TAR "+gzip"},
 	    {ARCHIVE_FILTER_ZSTD, TAR "+zstd"},
 	    /* No registry knows these, but archives hold them. */
 	    {ARCHIVE_FILTER_BZIP2, TAR "+bzip2"},
-	    {ARCHIVE_FILTER_XZ, TAR "+xz"},
-	    {ARCHIVE_FILTER_LZMA, TAR "+lzma"},
 	    {ARCHIVE_FILTER_LZ4, TAR "+lz4"},
 	    {ARCHIVE_FILTER_COMPRESS, TAR "+compress"},
-#undef TAR
 	};
-	int filter = archive_filter_code(a, 0);
+	int filter = archive_filter_code(r->a, 0);
+	bool xz = base_input_is_xz(r->input);
 
 	/* The last one is always "none"; two real ones say nothing clear. */
-	if (archive_filter_count(a) > 2)
+	if (archive_filter_count(r->a) + xz > 2)
 		return NULL;
+	if (xz)
+		return TAR "+xz";
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (known[i].filter == filter)
 			return known[i].media_type;
@@ -346,13 +318,12 @@ hash_unpacked(struct reader *r, struct base_file *file, struct err *e)
 	    ARCHIVE_OK) {
 		file->tar_size += len;
 		r->files->unpacked += len;
-		if (check_bytes(r->a, r->files->limits, file->tar_size,
-			r->files->unpacked, e) < 0)
+		if (check_bytes(r, file->tar_size, r->files->unpacked, e) < 0)
 			return -1;
 		sha256_update(r->h, data, len);
 	}
 	if (ret != ARCHIVE_EOF)
-		return err_set(e, ERR_USAGE, 0, "%s", reason(r->a));
+		return err_set(e, ERR_USAGE, 0, "%s", reason(r));
 	sha256_final(r->h, &file->diff_id);
 	return 0;
 }
@@ -363,22 +334,21 @@ unpack(struct reader *r, struct base_file *file, struct err *e)
 	struct archive_entry *entry;
 	int ret;
 
-	if (support_filters(r->a, e) < 0)
-		return -1;
 	archive_read_support_format_raw(r->a);
 	archive_read_support_format_empty(r->a);
-	if (archive_read_open_filename(r->a, file->file, READ_BLOCK) !=
-	    ARCHIVE_OK)
-		return err_set(e, ERR_USAGE, 0, "%s", reason(r->a));
+	if (base_input_open(file->file, &r->input, e) < 0 ||
+	    base_input_attach(r->input, r->a, e) < 0)
+		return -1;
 	ret = archive_read_next_header(r->a, &entry);
 	if (ret != ARCHIVE_OK)
 		return err_set(e, ERR_USAGE, 0, "%s",
-		    ret == ARCHIVE_EOF ? "it is empty" : reason(r->a));
-	if ((file->media_type = layer_media_type(r->a)) == NULL)
+		    ret == ARCHIVE_EOF ? "it is empty" : reason(r));
+	if ((file->media_type = layer_media_type(r)) == NULL)
 		return err_set(
 		    e, ERR_USAGE, 0, "it is compressed more than once");
 	/* Nothing to unpack: what is stored is the tar. */
-	if (archive_filter_code(r->a, 0) == ARCHIVE_FILTER_NONE) {
+	if (archive_filter_code(r->a, 0) == ARCHIVE_FILTER_NONE &&
+	    !base_input_is_xz(r->input)) {
 		file->diff_id = file->digest;
 		file->tar_size = file->size;
 		return 0;

@@ -3,9 +3,11 @@
 import gzip
 import io
 import json
+import lzma
 import os
 import subprocess
 import tarfile
+import zlib
 
 import quarrytest
 from quarrytest import (Base, DockerArchive, OciLayout, make_store, need,
@@ -89,6 +91,15 @@ def zstd(data):
                           stdout=subprocess.PIPE).stdout
 
 
+def greedy_xz(data):
+    """Its header asks for a dictionary of 4 GiB."""
+    out = bytearray(lzma.compress(data))
+    end = 12 + (out[12] + 1) * 4 - 4
+    out[out.index(b"\x21\x01", 12, end) + 2] = 40
+    out[end:end + 4] = zlib.crc32(out[12:end]).to_bytes(4, "little")
+    return bytes(out)
+
+
 class TestBaseImage(Base):
     @classmethod
     def setUpClass(cls):
@@ -100,14 +111,15 @@ class TestBaseImage(Base):
         self.layers = [layer_tar(("etc/os", b"base\n")),
                        layer_tar(("bin/x", b"x" * 5000), ("y", b""))]
 
-    def with_base(self, base, *args, config=None, to="docker-archive:-"):
+    def with_base(self, base, *args, config=None, to="docker-archive:-",
+                  **kw):
         request = quarrytest.write(self.path("r.json"), json.dumps({
             "name": "x", "tag": "1", "fromImage": base,
             "config": config or {}, "contents": [
                 self.store.infos[-1]["path"]]}))
         return self.build(request, "--closure", self.closure,
                           "--store-root", self.store.root, "--to", to,
-                          *args)
+                          *args, **kw)
 
     def check(self, base, names=None):
         """The base's layers are at the bottom, byte for byte."""
@@ -166,6 +178,24 @@ class TestBaseImage(Base):
             packed = quarrytest.write(self.path("p%s.tar.gz" % suffix),
                                       gzip.compress(quarrytest.read(archive)))
             self.check(packed)
+
+    def test_xz_that_wants_too_much_memory(self):
+        config = image_config(self.layers)
+
+        def layers(name, pack):
+            return docker_archive(self.path(name), [pack(l) for l in
+                                                    self.layers], config)
+
+        base = docker_archive(self.path("b.tar"), self.layers)
+        whole = quarrytest.write(self.path("b.xz"),
+                                 greedy_xz(quarrytest.read(base)))
+        for base in (whole, layers("l.tar", greedy_xz)):
+            r = self.with_base(base, status=2)
+            self.assertIn(b"MiB of memory, more than 128", r.stderr)
+        image = DockerArchive(
+            self.with_base(layers("m.tar", lzma.compress)).stdout)
+        self.assertEqual(image.diff_ids()[:2],
+                         [sha256(l) for l in self.layers])
 
     def test_gzip_layers_are_kept(self):
         """Byte for byte, also where our own layers are zstd."""

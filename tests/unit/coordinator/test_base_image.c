@@ -6,7 +6,7 @@ static void
 test_docker(void **state)
 {
 	static const char *const filter[] = {
-	    "none", "gzip", "bzip2", "xz", "lzma", "zstd", "lz4", "compress"};
+	    "none", "gzip", "bzip2", "xz", "zstd", "lz4", "compress"};
 
 	(void)state;
 	docker_image(3, INNER);
@@ -27,7 +27,7 @@ static void
 test_docker_packed_layers(void **state)
 {
 	static const char *const filter[] = {
-	    "gzip", "zstd", "xz", "bzip2", "lz4", "lzma", "compress"};
+	    "gzip", "zstd", "xz", "bzip2", "lz4", "compress"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(filter) / sizeof(filter[0]); i++) {
