@@ -36,15 +36,18 @@ void draw_speeds(struct instance *x, double spread);
 double least_simple(const struct instance *x);
 
 /*
- * The same for the k largest jobs on the k fastest slots, whatever k: what it
- * would take if jobs could be cut into pieces at will.
+ * And for the k largest jobs on the k fastest slots, for each k below their
+ * number: the shortest time there is where jobs may be cut and go on elsewhere
+ * at any moment (Horvath, Lam and Sethi 1977; McNaughton's for equal slots).
+ * No other schedule is shorter.
  */
 double least_cut(struct instance *x);
 
 /*
  * A schedule by who knows all sizes and speeds: the heaviest job first, where
- * it ends soonest, or packed into as little time as can be found.  As good as
- * there is a simple way to; the best one lies between least_cut and this.
+ * it ends soonest, or packed into as little time as can be found, to 0.2 %.
+ * As good as there is a simple way to; the best one lies between least_cut and
+ * this.
  */
 double best_known(struct instance *x);
 
