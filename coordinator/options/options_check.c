@@ -375,6 +375,44 @@ check_work(const struct options *o, struct err *e)
 	return options_check_listen(o, e);
 }
 
+static size_t
+count_kind(const struct options *o, enum output_kind kind)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < o->n_outputs; i++)
+		n += o->outputs[i].kind == kind;
+	return n;
+}
+
+static int
+check_no_cache(const struct options *o, struct err *e)
+{
+	if (o->no_cache && o->cache_dir != NULL)
+		return err_set(e, ERR_USAGE, 0,
+		    "--cache %.200s and --no-cache: one of them is meant",
+		    o->cache_dir);
+	if (o->no_cache && o->max_size != OPTIONS_CACHE_SIZE)
+		return err_set(e, ERR_USAGE, 0,
+		    "--cache-size means nothing with --no-cache");
+	return 0;
+}
+
+/* Who asks for what cannot be has to know. */
+static int
+check_effect(const struct options *o, struct err *e)
+{
+	if (o->encoding.kind != ENCODING_NONE && o->n_outputs > 0 &&
+	    count_kind(o, OUTPUT_DOCKER_ARCHIVE) == o->n_outputs)
+		return err_set(e, ERR_USAGE, 0,
+		    "--encoding: a docker-archive has plain layers; oci, "
+		    "oci-archive and docker:// may have others");
+	if (o->push_from_here && count_kind(o, OUTPUT_REGISTRY) == 0)
+		return err_set(
+		    e, ERR_USAGE, 0, "--push-from goes with --to docker://...");
+	return check_no_cache(o, e);
+}
+
 /* What can only be seen once all arguments are known. */
 int
 options_check_together(const struct options *o, struct err *e)
@@ -402,7 +440,7 @@ options_check_together(const struct options *o, struct err *e)
 		    LAYER_OUTPUTS_MAX - 1);
 	if (check_places(o, e) < 0 || check_work(o, e) < 0 ||
 	    cache_list_check(&o->caches, e) < 0 ||
-	    options_check_format(o, e) < 0)
+	    options_check_format(o, e) < 0 || check_effect(o, e) < 0)
 		return -1;
 	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
 		return -1;
@@ -450,7 +488,7 @@ options_take_batch(struct options *o, struct err *e)
 	if (o->json && is_dash(o->metadata_file))
 		return err_set(e, ERR_USAGE, 0,
 		    "--json and --metadata-file -: one of them is enough");
-	if (check_work(o, e) < 0)
+	if (check_work(o, e) < 0 || check_no_cache(o, e) < 0)
 		return -1;
 	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
 		return -1;

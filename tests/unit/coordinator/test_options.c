@@ -29,7 +29,9 @@ output_target_parse(const char *text, struct output_target *out, struct err *e)
 	}
 	if (place == NULL)
 		return err_set(e, ERR_USAGE, 0, "'%s' is no target", text);
-	out->kind = OUTPUT_OCI;
+	out->kind = strncmp(text, "docker-archive:", 15) == 0
+	    ? OUTPUT_DOCKER_ARCHIVE
+	    : OUTPUT_OCI;
 	out->path = place + 1;
 	return 0;
 }
@@ -258,6 +260,16 @@ wrong(void **state)
 	    {"build --slots 99999999999999999999", "is not in 1 to 1024"},
 	    {"build --workers ''", "--workers: '' is not in 1 to 1024"},
 	    {"build --encoding lz4", "--encoding: encoding 'lz4'"},
+	    {"build --to docker-archive:a --encoding zstd " S "a",
+		"--encoding: a docker-archive has plain layers"},
+	    {"build --to oci:a --push-from coordinator " S "a",
+		"--push-from goes with --to docker://"},
+	    {"build --to oci:a --cache c --no-cache " S "a",
+		"--cache c and --no-cache: one of them"},
+	    {"build --to oci:a --cache-size 1G --no-cache " S "a",
+		"--cache-size means nothing with --no-cache"},
+	    {"batch r.json --cache c --no-cache",
+		"--cache c and --no-cache: one of them"},
 	    {"build --dialect ustar", "--dialect: 'ustar' is not known"},
 	    {"build --progress bra", "the nearest is 'bar'"},
 	    {"build --to tar", "--to: 'tar' is no target"},
