@@ -191,9 +191,13 @@ static int
 add_pushing(struct dispatch_pushes *ps, size_t place, struct item *item,
     const char *from, struct err *e)
 {
-	const struct push_blob_at at = {
-	    .place = place, .maker = item->maker, .alone = item->alone};
 	struct dispatch_pushing *p = calloc(1, sizeof(*p));
+	const struct push_blob_at at = {
+	    .place = place,
+	    .maker = item->maker,
+	    .alone = item->alone,
+	    .what = p,
+	};
 
 	if (p == NULL)
 		return err_set(e, ERR_FATAL, errno, "pushes");
@@ -310,17 +314,6 @@ drop_kept(struct dispatch *d, struct item *item, struct err *e)
 	return dispatch_blobs_drop(d, p, item->wire, item->attempt, e);
 }
 
-static struct dispatch_pushing *
-find(struct dispatch_pushes *ps, uint64_t push)
-{
-	struct dispatch_pushing *p;
-
-	TAILQ_FOREACH(p, &ps->list, entry)
-	if (p->push == push)
-		return p;
-	return NULL;
-}
-
 /* The registry's other repositories may have it from the first one. */
 static int
 push_on(struct dispatch_pushes *ps, const struct dispatch_pushing *p,
@@ -394,7 +387,7 @@ give(struct dispatch *d, const struct dispatch_pushing *pushing,
 static int
 obey(struct dispatch *d, const struct push_order *o, struct err *e)
 {
-	struct dispatch_pushing *p = find(d->pushes, o->push);
+	struct dispatch_pushing *p = o->what;
 
 	switch (o->act) {
 	case PUSH_LOOK:
@@ -423,7 +416,7 @@ take_looked(
 		return dispatch_push_renewed(d, i, e);
 	if (push_look_lend(ps->place[i].look, &lent, e) < 0)
 		return -1;
-	if (a->mounted && (p = find(ps, a->id)) != NULL)
+	if (a->mounted && (p = push_queue_what(ps->queue, a->id)) != NULL)
 		p->mounted = true;
 	push_queue_looked(ps->queue, a->id,
 	    a->failed	   ? PUSH_UNSURE

@@ -2,57 +2,113 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
+#include <sys/queue.h>
 
+#include "closure/hash_index.h"
+#include "dispatch/push_queue_state.h"
 #include "err.h"
 
-enum state {
-	STATE_NEW, /* to be looked for */
-	STATE_LOOKED_FOR,
-	STATE_WAITS, /* for a worker */
-	STATE_GIVEN,
-	STATE_OVER
-};
+static void
+table_free(struct table *t)
+{
+	for (size_t i = 0; i < t->n; i++)
+		free(t->thing[i]);
+	free(t->thing);
+	free(t->free);
+	hash_index_free(&t->by_id);
+}
 
-struct entry {
-	uint64_t push;
-	size_t place;
-	enum state state;
-	enum push_end end;
-	struct worker_id maker, worker; /* worker: that has or had it */
-	bool alone;
-	bool tried, failed; /* it was given it, and failed */
-	bool uploaded;	    /* by its own word */
-	unsigned tries;
-};
+static int
+table_reserve(struct table *t)
+{
+	size_t room = t->room == 0 ? 64 : 2 * t->room;
+	uint32_t *slots;
+	void **things;
 
-struct place {
-	bool near, token, barred;
-	unsigned failures; /* in a row */
-	size_t given, allowed;
-};
+	if (t->n_free > 0 || t->n < t->room)
+		return 0;
+	if (room >= HASH_INDEX_NONE || hash_index_reserve(&t->by_id, room) < 0)
+		return -1;
+	if ((things = reallocarray(t->thing, room, sizeof(*things))) == NULL)
+		return -1;
+	t->thing = things;
+	if ((slots = reallocarray(t->free, room, sizeof(*slots))) == NULL)
+		return -1;
+	t->free = slots;
+	t->room = room;
+	return 0;
+}
 
-struct at_work {
-	struct push_worker w;
-	size_t given;
-};
+/* There is room. */
+static uint32_t
+table_put(struct table *t, uint64_t id, void *thing)
+{
+	uint32_t slot = t->n_free > 0 ? t->free[--t->n_free] : (uint32_t)t->n++;
 
-struct push_queue {
-	struct entry *entry; /* in the order they came */
-	size_t n, room;
-	struct at_work *worker;
-	size_t n_workers, room_workers;
-	struct place place[PUSH_PLACES_MAX];
-	size_t n_places;
-	uint64_t last;
-	bool changed; /* since push_queue_next said false */
-};
+	t->thing[slot] = thing;
+	hash_index_put(&t->by_id, hash_number(0, id), slot);
+	return slot;
+}
+
+static void
+table_remove(struct table *t, uint64_t id, uint32_t slot)
+{
+	hash_index_remove(&t->by_id, hash_number(0, id), slot);
+	free(t->thing[slot]);
+	t->thing[slot] = NULL;
+	t->free[t->n_free++] = slot;
+}
+
+struct at_work *
+push_queue_at_work(struct push_queue *q, struct worker_id id)
+{
+	uint64_t hash = hash_number(0, id.v);
+	size_t at;
+	uint32_t i;
+
+	for (i = hash_index_first(&q->workers.by_id, hash, &at);
+	     i != HASH_INDEX_NONE;
+	     i = hash_index_next(&q->workers.by_id, hash, &at)) {
+		struct at_work *w = q->workers.thing[i];
+
+		if (w->w.id.v == id.v)
+			return w;
+	}
+	return NULL;
+}
+
+static struct entry *
+find_entry(struct push_queue *q, uint64_t push)
+{
+	uint64_t hash = hash_number(0, push);
+	size_t at;
+	uint32_t i;
+
+	for (i = hash_index_first(&q->entries.by_id, hash, &at);
+	     i != HASH_INDEX_NONE;
+	     i = hash_index_next(&q->entries.by_id, hash, &at)) {
+		struct entry *entry = q->entries.thing[i];
+
+		if (entry->push == push)
+			return entry;
+	}
+	return NULL;
+}
 
 int
 push_queue_new(struct push_queue **out, struct err *e)
 {
-	if ((*out = calloc(1, sizeof(**out))) == NULL)
+	struct push_queue *q = calloc(1, sizeof(*q));
+
+	if (q == NULL)
 		return err_set(e, ERR_FATAL, errno, "pushes");
+	TAILQ_INIT(&q->fresh);
+	TAILQ_INIT(&q->offered);
+	TAILQ_INIT(&q->waits);
+	TAILQ_INIT(&q->over);
+	TAILQ_INIT(&q->ready);
+	TAILQ_INIT(&q->seers);
+	*out = q;
 	return 0;
 }
 
@@ -61,91 +117,216 @@ push_queue_free(struct push_queue *q)
 {
 	if (q == NULL)
 		return;
-	free(q->entry);
-	free(q->worker);
+	table_free(&q->entries);
+	table_free(&q->workers);
+	for (size_t i = 0; i < q->n_places; i++)
+		free(q->place[i]);
+	free(q->place);
 	free(q);
 }
 
-static struct at_work *
-find_worker(const struct push_queue *q, struct worker_id id)
+/* Into the state's list, if it has one; it is in none. */
+static void
+enter(struct push_queue *q, struct entry *entry, enum state state)
 {
-	for (size_t i = 0; i < q->n_workers; i++)
-		if (q->worker[i].w.id.v == id.v)
-			return &q->worker[i];
-	return NULL;
+	struct at_work *w;
+
+	entry->state = state;
+	switch (state) {
+	case STATE_NEW:
+		TAILQ_INSERT_TAIL(&q->fresh, entry, in_state);
+		break;
+	case STATE_OFFERED:
+		TAILQ_INSERT_TAIL(&q->offered, entry, in_state);
+		break;
+	case STATE_OVER:
+		TAILQ_INSERT_TAIL(&q->over, entry, in_state);
+		break;
+	case STATE_HELD:
+		TAILQ_INSERT_TAIL(&entry->place->held, entry, in_state);
+		break;
+	case STATE_WAITS:
+		if (!entry->alone)
+			TAILQ_INSERT_TAIL(&q->waits, entry, in_state);
+		if ((w = push_queue_at_work(q, entry->maker)) != NULL)
+			TAILQ_INSERT_TAIL(&w->waits, entry, in_maker);
+		entry->waits_for = w;
+		break;
+	case STATE_GIVEN:
+		w = push_queue_at_work(q, entry->worker);
+		TAILQ_INSERT_TAIL(&w->given, entry, in_state);
+		break;
+	case STATE_LOOKED_FOR:
+		break;
+	}
 }
 
-static struct entry *
-find_entry(const struct push_queue *q, uint64_t push)
+static void
+leave(struct push_queue *q, struct entry *entry)
 {
-	for (size_t i = 0; i < q->n; i++)
-		if (q->entry[i].push == push)
-			return &q->entry[i];
-	return NULL;
+	switch (entry->state) {
+	case STATE_NEW:
+		TAILQ_REMOVE(&q->fresh, entry, in_state);
+		break;
+	case STATE_OFFERED:
+		TAILQ_REMOVE(&q->offered, entry, in_state);
+		break;
+	case STATE_OVER:
+		TAILQ_REMOVE(&q->over, entry, in_state);
+		break;
+	case STATE_HELD:
+		TAILQ_REMOVE(&entry->place->held, entry, in_state);
+		break;
+	case STATE_WAITS:
+		if (!entry->alone)
+			TAILQ_REMOVE(&q->waits, entry, in_state);
+		if (entry->waits_for != NULL)
+			TAILQ_REMOVE(&entry->waits_for->waits, entry, in_maker);
+		break;
+	case STATE_GIVEN:
+		TAILQ_REMOVE(&push_queue_at_work(q, entry->worker)->given,
+		    entry, in_state);
+		break;
+	case STATE_LOOKED_FOR:
+		break;
+	}
+}
+
+void
+push_queue_go(struct push_queue *q, struct entry *entry, enum state state)
+{
+	leave(q, entry);
+	enter(q, entry, state);
+}
+
+/* Workers. */
+
+static void
+may_take_more(struct push_queue *q, struct at_work *w)
+{
+	if (!w->ready)
+		TAILQ_INSERT_TAIL(&q->ready, w, in_ready);
+	w->ready = true;
 }
 
 int
 push_queue_worker(
     struct push_queue *q, const struct push_worker *w, struct err *e)
 {
-	struct at_work *at = find_worker(q, w->id);
+	struct at_work *at = push_queue_at_work(q, w->id);
 
-	q->changed = true;
-	if (at != NULL) {
-		at->w = *w;
-		return 0;
+	if (at == NULL) {
+		if (table_reserve(&q->workers) < 0 ||
+		    (at = calloc(1, sizeof(*at))) == NULL)
+			return err_set(e, ERR_FATAL, ENOMEM, "pushes");
+		TAILQ_INIT(&at->given);
+		TAILQ_INIT(&at->waits);
+		at->slot = table_put(&q->workers, w->id.v, at);
+	} else {
+		q->n_unsafe -= !at->w.safe;
+		q->recheck |= (at->w.near && !w->near) ||
+		    (at->w.safe && !w->safe) || (at->w.files && !w->files);
 	}
-	if (q->n_workers == q->room_workers) {
-		size_t room = q->room_workers == 0 ? 16 : 2 * q->room_workers;
-
-		at = reallocarray(q->worker, room, sizeof(*at));
-		if (at == NULL)
-			return err_set(e, ERR_FATAL, errno, "pushes");
-		q->worker = at;
-		q->room_workers = room;
-	}
-	q->worker[q->n_workers++] = (struct at_work){.w = *w};
+	q->n_unsafe += !w->safe;
+	if (w->files && !at->w.files)
+		TAILQ_INSERT_TAIL(&q->seers, at, in_seers);
+	if (!w->files && at->w.files)
+		TAILQ_REMOVE(&q->seers, at, in_seers);
+	at->w = *w;
+	may_take_more(q, at);
 	return 0;
 }
 
 int
 push_queue_place(struct push_queue *q, bool near, struct err *e)
 {
-	if (q->n_places == PUSH_PLACES_MAX)
-		return err_set(e, ERR_FATAL, 0, "too many registries");
-	q->place[q->n_places++] =
-	    (struct place){.near = near, .allowed = SIZE_MAX};
+	size_t room = q->room_places == 0 ? 16 : 2 * q->room_places;
+	struct place *p = calloc(1, sizeof(*p)), **grown;
+
+	if (q->n_places == q->room_places) {
+		grown = reallocarray(q->place, room, sizeof(*grown));
+		if (grown == NULL) {
+			free(p);
+			return err_set(e, ERR_FATAL, errno, "pushes");
+		}
+		q->place = grown;
+		q->room_places = room;
+	}
+	if (p == NULL)
+		return err_set(e, ERR_FATAL, errno, "pushes");
+	*p = (struct place){.near = near, .allowed = SIZE_MAX};
+	TAILQ_INIT(&p->held);
+	q->place[q->n_places++] = p;
+	q->open[near][false]++;
 	return 0;
+}
+
+/* What is held, but has a place again, or never will. */
+static void
+let_go(struct push_queue *q, struct place *p)
+{
+	struct entry *entry;
+
+	for (size_t n = p->given; (p->barred || n < p->allowed) &&
+	     (entry = TAILQ_FIRST(&p->held)) != NULL;
+	     n++)
+		push_queue_go(q, entry, STATE_OFFERED);
+}
+
+static void
+bar(struct push_queue *q, struct place *p)
+{
+	if (p->barred)
+		return;
+	p->barred = true;
+	q->open[p->near][p->token]--;
+	q->recheck = true;
+	let_go(q, p);
 }
 
 void
 push_queue_bar(struct push_queue *q, size_t place)
 {
-	q->place[place].barred = true;
-	q->changed = true;
+	bar(q, q->place[place]);
 }
 
 bool
 push_queue_barred(const struct push_queue *q, size_t place)
 {
-	return q->place[place].barred;
+	return q->place[place]->barred;
 }
 
-static bool
-may(const struct place *p, const struct push_worker *w)
+static void
+set_token(struct push_queue *q, struct place *p, bool token)
+{
+	if (p->token == token)
+		return;
+	if (!p->barred) {
+		q->open[p->near][p->token]--;
+		q->open[p->near][token]++;
+	}
+	p->token = token;
+	q->recheck |= token && q->n_unsafe > 0;
+}
+
+bool
+push_queue_allowed(const struct place *p, const struct push_worker *w)
 {
 	return !p->barred && (w->near || !p->near) && (w->safe || !p->token);
 }
 
 bool
-push_queue_may(const struct push_queue *q, struct worker_id worker)
+push_queue_may(struct push_queue *q, struct worker_id worker)
 {
-	const struct at_work *at = find_worker(q, worker);
+	const struct at_work *at = push_queue_at_work(q, worker);
+	size_t n = 0;
 
-	for (size_t i = 0; at != NULL && i < q->n_places; i++)
-		if (may(&q->place[i], &at->w))
-			return true;
-	return false;
+	if (at == NULL)
+		return false;
+	for (int near = 0; near <= at->w.near; near++)
+		for (int token = 0; token <= at->w.safe; token++)
+			n += q->open[near][token];
+	return n > 0;
 }
 
 int
@@ -154,32 +335,35 @@ push_queue_add(struct push_queue *q, const struct push_blob_at *b,
 {
 	struct entry *entry;
 
-	if (q->n == q->room) {
-		size_t room = q->room == 0 ? 64 : 2 * q->room;
-
-		entry = reallocarray(q->entry, room, sizeof(*entry));
-		if (entry == NULL)
-			return err_set(e, ERR_FATAL, errno, "pushes");
-		q->entry = entry;
-		q->room = room;
-	}
+	if (table_reserve(&q->entries) < 0 ||
+	    (entry = calloc(1, sizeof(*entry))) == NULL)
+		return err_set(e, ERR_FATAL, ENOMEM, "pushes");
 	*push = ++q->last;
-	q->entry[q->n++] = (struct entry){
+	*entry = (struct entry){
 	    .push = *push,
-	    .place = b->place,
+	    .place = q->place[b->place],
+	    .what = b->what,
 	    .maker = b->maker,
 	    .alone = b->alone,
 	};
-	q->changed = true;
+	entry->slot = table_put(&q->entries, *push, entry);
+	enter(q, entry, STATE_NEW);
 	return 0;
 }
 
-static void
-end(struct push_queue *q, struct entry *entry, enum push_end how)
+void *
+push_queue_what(struct push_queue *q, uint64_t push)
 {
-	entry->state = STATE_OVER;
+	struct entry *entry = find_entry(q, push);
+
+	return entry != NULL ? entry->what : NULL;
+}
+
+void
+push_queue_end(struct push_queue *q, struct entry *entry, enum push_end how)
+{
+	push_queue_go(q, entry, STATE_OVER);
 	entry->end = how;
-	q->changed = true;
 }
 
 /* Once more, if it was not tried too often. */
@@ -187,10 +371,9 @@ static void
 again(struct push_queue *q, struct entry *entry, enum state state)
 {
 	if (++entry->tries >= PUSH_TRIES)
-		end(q, entry, PUSH_LEFT);
+		push_queue_end(q, entry, PUSH_LEFT);
 	else
-		entry->state = state;
-	q->changed = true;
+		push_queue_go(q, entry, state);
 }
 
 void
@@ -201,36 +384,38 @@ push_queue_looked(
 
 	if (entry == NULL || entry->state != STATE_LOOKED_FOR)
 		return;
-	q->place[entry->place].token = token;
+	set_token(q, entry->place, token);
 	switch (seen) {
 	case PUSH_SEEN:
-		end(q, entry, entry->uploaded ? PUSH_UPLOADED : PUSH_THERE);
+		push_queue_end(
+		    q, entry, entry->uploaded ? PUSH_UPLOADED : PUSH_THERE);
 		break;
 	case PUSH_NOT_SEEN:
 		/* A worker has said that it is there. */
 		if (entry->tried && !entry->failed)
-			again(q, entry, STATE_WAITS);
+			again(q, entry, STATE_OFFERED);
 		else
-			entry->state = STATE_WAITS;
+			push_queue_go(q, entry, STATE_OFFERED);
 		entry->uploaded = false;
 		break;
 	case PUSH_UNSURE:
-		end(q, entry, PUSH_LEFT);
+		push_queue_end(q, entry, PUSH_LEFT);
 		break;
 	}
-	q->changed = true;
 }
 
-/* The worker does not have it any more. */
+/* The worker does not have it any more; it is in no list. */
 static void
 take_from(struct push_queue *q, struct entry *entry)
 {
-	struct at_work *at = find_worker(q, entry->worker);
+	struct at_work *at = push_queue_at_work(q, entry->worker);
 
-	if (at != NULL)
-		at->given--;
-	q->place[entry->place].given--;
-	q->changed = true;
+	leave(q, entry);
+	entry->state = STATE_LOOKED_FOR;
+	at->n_given--;
+	entry->place->given--;
+	may_take_more(q, at);
+	let_go(q, entry->place);
 }
 
 bool
@@ -243,7 +428,7 @@ push_queue_pushed(struct push_queue *q, struct worker_id worker, uint64_t push,
 	if (entry == NULL || entry->state != STATE_GIVEN ||
 	    entry->worker.v != worker.v)
 		return false;
-	p = &q->place[entry->place];
+	p = entry->place;
 	if (throttled)
 		p->allowed = p->given > 2 ? p->given / 2 : 1;
 	else if (well && p->allowed < SIZE_MAX)
@@ -251,151 +436,56 @@ push_queue_pushed(struct push_queue *q, struct worker_id worker, uint64_t push,
 	take_from(q, entry);
 	entry->failed = !well;
 	entry->uploaded = uploaded;
-	if (!well)
-		end(q, entry, PUSH_LEFT);
+	if (well)
+		push_queue_go(q, entry, STATE_NEW);
 	else
-		entry->state = STATE_NEW;
+		push_queue_end(q, entry, PUSH_LEFT);
 	p->failures = well ? 0 : p->failures + 1;
-	p->barred |= p->failures == PUSH_FAILURES_MAX;
+	if (p->failures == PUSH_FAILURES_MAX)
+		bar(q, p);
 	return true;
 }
 
 void
 push_queue_worker_gone(struct push_queue *q, struct worker_id worker)
 {
-	struct at_work *at = find_worker(q, worker);
+	struct at_work *at = push_queue_at_work(q, worker);
+	struct entry *entry;
 
 	if (at == NULL)
 		return;
-	for (size_t i = 0; i < q->n; i++) {
-		struct entry *entry = &q->entry[i];
-
-		if (entry->state != STATE_GIVEN || entry->worker.v != worker.v)
-			continue;
+	while ((entry = TAILQ_FIRST(&at->given)) != NULL) {
 		take_from(q, entry);
 		entry->failed = true;
 		again(q, entry, STATE_NEW);
 	}
-	*at = q->worker[--q->n_workers];
-	q->changed = true;
-}
-
-/* Whether w has what is to be pushed. */
-static bool
-has(const struct entry *entry, const struct push_worker *w)
-{
-	return (w->files && !entry->alone) || w->id.v == entry->maker.v;
-}
-
-/* Its maker, if there is no reason not to, or who has least to do. */
-static bool
-better(const struct entry *entry, const struct at_work *a,
-    const struct at_work *than)
-{
-	bool shuns = entry->failed && a->w.id.v == entry->worker.v;
-
-	if (than == NULL)
-		return true;
-	if (shuns != (entry->failed && than->w.id.v == entry->worker.v))
-		return !shuns;
-	if (a->given >= PUSH_GIVEN_MAX || than->given >= PUSH_GIVEN_MAX)
-		return a->given < than->given;
-	if (a->w.id.v == entry->maker.v || than->w.id.v == entry->maker.v)
-		return a->w.id.v == entry->maker.v;
-	return a->given < than->given;
-}
-
-/* *any: whether one could ever do it. */
-static struct at_work *
-choose(const struct push_queue *q, const struct entry *entry, bool *any)
-{
-	const struct place *p = &q->place[entry->place];
-	struct at_work *best = NULL;
-
-	for (size_t i = 0; i < q->n_workers; i++) {
-		struct at_work *at = &q->worker[i];
-
-		if (may(p, &at->w) && has(entry, &at->w) &&
-		    better(entry, at, best))
-			best = at;
+	while ((entry = TAILQ_FIRST(&at->waits)) != NULL)
+		push_queue_go(q, entry, STATE_OFFERED);
+	if (at->ready)
+		TAILQ_REMOVE(&q->ready, at, in_ready);
+	if (at->w.files) {
+		TAILQ_REMOVE(&q->seers, at, in_seers);
+		q->recheck = true;
 	}
-	*any = best != NULL;
-	return best != NULL && best->given < PUSH_GIVEN_MAX &&
-		p->given < p->allowed
-	    ? best
-	    : NULL;
+	q->n_unsafe -= !at->w.safe;
+	table_remove(&q->workers, at->w.id.v, at->slot);
 }
 
-/* Whether there is anything to be told of it. */
-static bool
-step(struct push_queue *q, struct entry *entry, struct push_order *out)
+void
+push_queue_forget(struct push_queue *q, struct entry *entry)
 {
-	struct at_work *at;
-	bool any;
-
-	*out = (struct push_order){.push = entry->push};
-	/* Nothing is asked in vain; but a worker's word is looked into. */
-	if (q->place[entry->place].barred && entry->state == STATE_NEW &&
-	    !(entry->tried && !entry->failed))
-		end(q, entry, PUSH_LEFT);
-	if (entry->state == STATE_NEW) {
-		entry->state = STATE_LOOKED_FOR;
-		out->act = PUSH_LOOK;
-		return true;
-	}
-	if (entry->state == STATE_WAITS) {
-		at = choose(q, entry, &any);
-		if (!any)
-			end(q, entry, PUSH_LEFT);
-		if (at == NULL)
-			return false;
-		at->given++;
-		q->place[entry->place].given++;
-		entry->state = STATE_GIVEN;
-		entry->worker = at->w.id;
-		entry->tried = true;
-		entry->failed = false;
-		out->act = PUSH_GIVE;
-		out->worker = at->w.id;
-		return true;
-	}
-	return false;
-}
-
-static void
-forget(struct push_queue *q, size_t i)
-{
-	memmove(
-	    &q->entry[i], &q->entry[i + 1], (--q->n - i) * sizeof(*q->entry));
-}
-
-bool
-push_queue_next(struct push_queue *q, struct push_order *out)
-{
-	while (q->changed) {
-		q->changed = false;
-		for (size_t i = 0; i < q->n; i++) {
-			if (step(q, &q->entry[i], out)) {
-				q->changed = true;
-				return true;
-			}
-			if (q->entry[i].state != STATE_OVER)
-				continue;
-			*out = (struct push_order){
-			    .act = PUSH_OVER,
-			    .push = q->entry[i].push,
-			    .end = q->entry[i].end,
-			};
-			forget(q, i);
-			q->changed = true;
-			return true;
-		}
-	}
-	return false;
+	leave(q, entry);
+	table_remove(&q->entries, entry->push, entry->slot);
 }
 
 size_t
 push_queue_open(const struct push_queue *q)
 {
-	return q->n;
+	return q->entries.n - q->entries.n_free;
+}
+
+uint64_t
+push_queue_steps(const struct push_queue *q)
+{
+	return q->steps + q->entries.by_id.looks + q->workers.by_id.looks;
 }

@@ -14,6 +14,10 @@
  * it, and pushes at the end.  A place where PUSH_FAILURES_MAX in a row have
  * failed is left to it as a whole.
  *
+ * What happens to one costs the same however many there are, and however many
+ * workers: but for those that see the files, of whom one with little to do is
+ * looked for.
+ *
  * A worker has PUSH_GIVEN_MAX at a time.  Where a registry says that it is
  * asked too much half as many go there at a time; each that goes well allows
  * one more.
@@ -59,12 +63,13 @@ int push_queue_place(struct push_queue *q, bool near, struct err *e);
 void push_queue_bar(struct push_queue *q, size_t place);
 bool push_queue_barred(const struct push_queue *q, size_t place);
 /* Whether the worker could be given anything at all. */
-bool push_queue_may(const struct push_queue *q, struct worker_id worker);
+bool push_queue_may(struct push_queue *q, struct worker_id worker);
 
 struct push_blob_at {
 	size_t place;
 	struct worker_id maker; /* who has it too, whatever files it sees */
 	bool alone;		/* nobody else has */
+	void *what;		/* the caller's: comes back with orders */
 };
 
 /* *push is its number, not 0. */
@@ -76,6 +81,9 @@ enum push_seen {
 	PUSH_NOT_SEEN,
 	PUSH_UNSURE /* it could not be asked */
 };
+
+/* The caller's, of one that is not over; else NULL. */
+void *push_queue_what(struct push_queue *q, uint64_t push);
 
 /* After PUSH_LOOK; token: a worker has to be told one, to ask there. */
 void push_queue_looked(
@@ -98,6 +106,7 @@ enum push_end { PUSH_THERE, PUSH_UPLOADED, PUSH_LEFT };
 struct push_order {
 	enum push_act act;
 	uint64_t push;
+	void *what;
 	struct worker_id worker; /* of PUSH_GIVE */
 	enum push_end end;	 /* of PUSH_OVER */
 };
@@ -107,5 +116,8 @@ bool push_queue_next(struct push_queue *q, struct push_order *out);
 
 /* Those that are not over. */
 size_t push_queue_open(const struct push_queue *q);
+
+/* How many things were looked at, in all: for tests. */
+uint64_t push_queue_steps(const struct push_queue *q);
 
 #endif

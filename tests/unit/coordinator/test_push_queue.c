@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -50,6 +51,15 @@ place(struct fixture *f)
 	assert_int_equal(push_queue_place(f->q, false, &f->e), 0);
 }
 
+/* A registry, and workers of this machine. */
+static void
+begin(struct fixture *f, const struct worker_id *id, size_t n)
+{
+	place(f);
+	for (size_t i = 0; i < n; i++)
+		worker(f, id[i], true);
+}
+
 static uint64_t
 add(struct fixture *f, struct worker_id maker)
 {
@@ -80,12 +90,19 @@ nothing(struct fixture *f)
 	assert_false(push_queue_next(f->q, &o));
 }
 
-/* It is asked for and not there: the worker that gets it. */
-static struct worker_id
-given(struct fixture *f, uint64_t push)
+/* It is asked for and not there. */
+static void
+lacked(struct fixture *f, uint64_t push)
 {
 	next(f, PUSH_LOOK, push);
 	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+}
+
+/* The same: the worker that gets it. */
+static struct worker_id
+given(struct fixture *f, uint64_t push)
+{
+	lacked(f, push);
 	return next(f, PUSH_GIVE, push).worker;
 }
 
@@ -101,8 +118,7 @@ test_there_is_not_sent(void **state)
 	struct fixture *f = *state;
 	uint64_t push;
 
-	place(f);
-	worker(f, ANN, true);
+	begin(f, &ANN, 1);
 	push = add(f, ANN);
 	assert_int_equal(push_queue_open(f->q), 1);
 	next(f, PUSH_LOOK, push);
@@ -119,8 +135,7 @@ test_upload_is_confirmed(void **state)
 	struct fixture *f = *state;
 	uint64_t push;
 
-	place(f);
-	worker(f, ANN, true);
+	begin(f, &ANN, 1);
 	push = add(f, ANN);
 	assert_true(given(f, push).v == ANN.v);
 	nothing(f);
@@ -136,8 +151,7 @@ test_word_is_not_enough(void **state)
 	struct fixture *f = *state;
 	uint64_t push;
 
-	place(f);
-	worker(f, ANN, true);
+	begin(f, &ANN, 1);
 	push = add(f, ANN);
 	given(f, push);
 	for (unsigned i = 1; i < PUSH_TRIES; i++) {
@@ -145,8 +159,7 @@ test_word_is_not_enough(void **state)
 		assert_true(given(f, push).v == ANN.v);
 	}
 	push_queue_pushed(f->q, ANN, push, true, true, false);
-	next(f, PUSH_LOOK, push);
-	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	lacked(f, push);
 	over(f, push, PUSH_LEFT);
 }
 
@@ -156,8 +169,7 @@ test_only_who_was_given_it(void **state)
 	struct fixture *f = *state;
 	uint64_t push;
 
-	place(f);
-	worker(f, ANN, true);
+	begin(f, &ANN, 1);
 	worker(f, EVE, true);
 	push = add(f, ANN);
 	assert_false(push_queue_pushed(f->q, ANN, push, true, true, false));
@@ -173,8 +185,7 @@ test_failure_is_left(void **state)
 	struct fixture *f = *state;
 	uint64_t push;
 
-	place(f);
-	worker(f, ANN, true);
+	begin(f, &ANN, 1);
 	for (int i = 0; i < PUSH_FAILURES_MAX; i++) {
 		assert_false(push_queue_barred(f->q, 0));
 		push = add(f, ANN);
@@ -194,8 +205,7 @@ test_barred_meanwhile(void **state)
 	struct fixture *f = *state;
 	uint64_t one, two;
 
-	place(f);
-	worker(f, ANN, true);
+	begin(f, &ANN, 1);
 	one = add(f, ANN);
 	given(f, one);
 	two = add(f, ANN);
@@ -216,9 +226,7 @@ test_worker_dies(void **state)
 	struct fixture *f = *state;
 	uint64_t push;
 
-	place(f);
-	worker(f, ANN, true);
-	worker(f, BOB, true);
+	begin(f, (struct worker_id[]){ANN, BOB}, 2);
 	push = add(f, ANN);
 	assert_true(given(f, push).v == ANN.v);
 	push_queue_worker_gone(f->q, ANN);
@@ -227,8 +235,7 @@ test_worker_dies(void **state)
 	/* Of one that does not see the files nobody else has it. */
 	worker(f, EVE, false);
 	push_queue_worker_gone(f->q, BOB);
-	next(f, PUSH_LOOK, push);
-	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	lacked(f, push);
 	over(f, push, PUSH_LEFT);
 }
 
@@ -244,8 +251,7 @@ test_only_its_maker_has_it(void **state)
 	push = add(f, BOB);
 	assert_true(given(f, push).v == BOB.v);
 	push_queue_worker_gone(f->q, BOB);
-	next(f, PUSH_LOOK, push);
-	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	lacked(f, push);
 	over(f, push, PUSH_LEFT);
 }
 
@@ -257,14 +263,12 @@ test_nobody_else_has_it(void **state)
 	const struct push_blob_at at = {.maker = BOB, .alone = true};
 	uint64_t push;
 
-	place(f);
-	worker(f, ANN, true);
+	begin(f, &ANN, 1);
 	worker(f, BOB, false);
 	assert_int_equal(push_queue_add(f->q, &at, &push, &f->e), 0);
 	assert_true(given(f, push).v == BOB.v);
 	push_queue_worker_gone(f->q, BOB);
-	next(f, PUSH_LOOK, push);
-	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	lacked(f, push);
 	over(f, push, PUSH_LEFT);
 }
 
@@ -274,9 +278,7 @@ test_who_has_least_to_do(void **state)
 	struct fixture *f = *state;
 	uint64_t push = 0;
 
-	place(f);
-	worker(f, ANN, true);
-	worker(f, BOB, true);
+	begin(f, (struct worker_id[]){ANN, BOB}, 2);
 	for (int i = 0; i < PUSH_GIVEN_MAX; i++) {
 		push = add(f, ANN);
 		assert_true(given(f, push).v == ANN.v);
@@ -285,8 +287,7 @@ test_who_has_least_to_do(void **state)
 		assert_true(given(f, add(f, ANN)).v == BOB.v);
 	/* All have enough. */
 	push = add(f, EVE);
-	next(f, PUSH_LOOK, push);
-	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	lacked(f, push);
 	nothing(f);
 	push_queue_worker_gone(f->q, BOB);
 	worker(f, BOB, true);
@@ -300,8 +301,7 @@ test_asked_too_much(void **state)
 	struct fixture *f = *state;
 	uint64_t push[4];
 
-	place(f);
-	worker(f, ANN, true);
+	begin(f, &ANN, 1);
 	for (int i = 0; i < 4; i++) {
 		push[i] = add(f, ANN);
 		given(f, push[i]);
@@ -312,8 +312,7 @@ test_asked_too_much(void **state)
 	over(f, push[0], PUSH_UPLOADED);
 	/* Two may be on: with three that are nothing more is given. */
 	push[0] = add(f, ANN);
-	next(f, PUSH_LOOK, push[0]);
-	push_queue_looked(f->q, push[0], PUSH_NOT_SEEN, false);
+	lacked(f, push[0]);
 	nothing(f);
 	push_queue_pushed(f->q, ANN, push[1], true, true, false);
 	/* Now three may, and two are. */
@@ -337,8 +336,7 @@ test_who_may_be_told(void **state)
 	assert_true(push_queue_may(f->q, EVE));
 	assert_false(push_queue_may(f->q, ANN));
 	push = add(f, EVE);
-	next(f, PUSH_LOOK, push);
-	push_queue_looked(f->q, push, PUSH_NOT_SEEN, false);
+	lacked(f, push);
 	over(f, push, PUSH_LEFT);
 }
 
@@ -370,8 +368,7 @@ test_unsure_is_left(void **state)
 	struct fixture *f = *state;
 	uint64_t push;
 
-	place(f);
-	worker(f, ANN, true);
+	begin(f, &ANN, 1);
 	push = add(f, ANN);
 	next(f, PUSH_LOOK, push);
 	push_queue_looked(f->q, push, PUSH_UNSURE, false);
@@ -380,6 +377,122 @@ test_unsure_is_left(void **state)
 	push_queue_looked(f->q, push, PUSH_SEEN, false);
 	push_queue_looked(f->q, 99, PUSH_SEEN, false);
 	nothing(f);
+}
+
+/* What waits for a worker is given in its order, as soon as that has room. */
+static void
+test_what_waits(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t on[PUSH_GIVEN_MAX], first, second, others;
+
+	place(f);
+	worker(f, ANN, false);
+	worker(f, BOB, false);
+	for (int i = 0; i < PUSH_GIVEN_MAX; i++) {
+		on[i] = add(f, ANN);
+		given(f, on[i]);
+	}
+	lacked(f, first = add(f, ANN));
+	lacked(f, second = add(f, ANN));
+	nothing(f);
+	others = add(f, BOB);
+	assert_true(given(f, others).v == BOB.v);
+	push_queue_pushed(f->q, ANN, on[0], true, true, false);
+	next(f, PUSH_LOOK, on[0]);
+	next(f, PUSH_GIVE, first);
+	nothing(f);
+	/* With it goes what nobody else has. */
+	push_queue_worker_gone(f->q, ANN);
+	for (int i = 1; i < PUSH_GIVEN_MAX; i++)
+		next(f, PUSH_LOOK, on[i]);
+	next(f, PUSH_LOOK, first);
+	over(f, second, PUSH_LEFT);
+	nothing(f);
+}
+
+/* The last who sees the files and may be told is gone: nobody is left. */
+static void
+test_nobody_is_left(void **state)
+{
+	struct fixture *f = *state;
+	struct push_worker plain = {.id = BOB, .near = true, .files = true};
+	uint64_t push = 0, last;
+
+	begin(f, &ANN, 1);
+	assert_int_equal(push_queue_worker(f->q, &plain, &f->e), 0);
+	for (int i = 0; i <= PUSH_GIVEN_MAX; i++) {
+		last = push;
+		push = add(f, EVE);
+		next(f, PUSH_LOOK, push);
+		push_queue_looked(f->q, push, PUSH_NOT_SEEN, true);
+		if (i < PUSH_GIVEN_MAX)
+			next(f, PUSH_GIVE, push);
+	}
+	nothing(f);
+	push_queue_worker_gone(f->q, ANN);
+	for (uint64_t i = last - PUSH_GIVEN_MAX + 1; i <= last; i++)
+		next(f, PUSH_LOOK, i);
+	over(f, push, PUSH_LEFT);
+	nothing(f);
+}
+
+/* How much is looked at while so many workers do n pushes. */
+static uint64_t
+steps_for(size_t n, size_t workers, size_t places)
+{
+	struct fixture f = {.e = ERR_INIT};
+	struct push_order o, *given = calloc(n, sizeof(*given));
+	size_t n_given = 0, answered = 0, done = 0;
+	uint64_t steps, push;
+
+	assert_int_equal(push_queue_new(&f.q, &f.e), 0);
+	for (size_t i = 0; i < places; i++)
+		place(&f);
+	for (size_t i = 0; i < workers; i++)
+		worker(&f, (struct worker_id){i}, false);
+	for (size_t i = 0; i < n; i++) {
+		const struct push_blob_at at = {
+		    .place = i % places, .maker = {i % workers}, .what = &f};
+
+		assert_int_equal(push_queue_add(f.q, &at, &push, &f.e), 0);
+	}
+	/* All are asked for and wait, but for what workers have. */
+	while (done < n) {
+		if (!push_queue_next(f.q, &o)) {
+			o = given[answered++];
+			assert_ptr_equal(push_queue_what(f.q, o.push), &f);
+			assert_true(push_queue_may(f.q, o.worker));
+			push_queue_pushed(
+			    f.q, o.worker, o.push, true, true, false);
+			continue;
+		}
+		assert_ptr_equal(o.what, &f);
+		if (o.act == PUSH_LOOK)
+			push_queue_looked(f.q, o.push,
+			    o.push <= answered * n ? PUSH_SEEN : PUSH_NOT_SEEN,
+			    false);
+		else if (o.act == PUSH_GIVE)
+			given[n_given++] = o;
+		done += o.act == PUSH_OVER;
+	}
+	assert_int_equal(n_given, n);
+	assert_int_equal(push_queue_open(f.q), 0);
+	steps = push_queue_steps(f.q);
+	push_queue_free(f.q);
+	free(given);
+	return steps;
+}
+
+static void
+test_cost_of_many(void **state)
+{
+	uint64_t few = steps_for(1000, 10, 1000);
+
+	(void)state;
+	assert_true(few < (uint64_t)1000 * 40);
+	/* Of 100 times as many it is about 100 times as much. */
+	assert_true(steps_for(100000, 1000, 100000) < 150 * few);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -402,6 +515,9 @@ main(void)
 	    TEST(test_who_may_be_told),
 	    TEST(test_tokens_are_secret),
 	    TEST(test_unsure_is_left),
+	    TEST(test_what_waits),
+	    TEST(test_nobody_is_left),
+	    TEST(test_cost_of_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
