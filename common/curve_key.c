@@ -60,9 +60,10 @@ write_new(const char *path, mode_t mode, const char *text, struct err *e)
 
 	if (fd < 0)
 		return err_set(e, ERR_USAGE, errno, "%s", path);
-	if (write(fd, text, len) == (ssize_t)len && fsync(fd) == 0 &&
-	    close(fd) == 0)
+	if (write(fd, text, len) == (ssize_t)len && fsync(fd) == 0) {
+		close(fd);
 		return 0;
+	}
 	sys = errno;
 	close(fd);
 	unlink(path);

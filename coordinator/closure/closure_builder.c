@@ -1,8 +1,10 @@
 #include "closure/closure.h"
 
 #include <endian.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "closure/closure_arena.h"
 #include "err.h"
@@ -34,7 +36,7 @@ struct closure_builder {
 	size_t n_refs, cap_refs;
 	struct slot *slot;
 	size_t n_slots; /* a power of two */
-	uint64_t size_sum;
+	uint64_t size_sum, seed[2];
 	uint32_t graph;
 	bool has_hash, has_size; /* what the first entry had */
 };
@@ -92,6 +94,9 @@ closure_builder_new(
 	    (b->arena = closure_arena_new()) == NULL ||
 	    (b->slot = calloc(1024, sizeof(*b->slot))) == NULL)
 		return no_memory(e);
+	/* A closure's author must not know which paths share a slot. */
+	if (getentropy(b->seed, sizeof(b->seed)) < 0)
+		return err_set(e, ERR_FATAL, errno, "closure: random numbers");
 	b->n_slots = 1024;
 	b->dir_len = strlen(store_dir);
 	b->graph = 1;
@@ -131,16 +136,17 @@ mix(uint64_t a, uint64_t b)
 }
 
 static uint32_t
-hash_tag(const char *hash_part)
+hash_tag(const struct closure_builder *b, const char *hash_part)
 {
 	uint64_t w[4];
 
 	_Static_assert(sizeof(w) == STORE_PATH_HASH_LEN, "hash part");
 	memcpy(w, hash_part, sizeof(w));
-	return (uint32_t)mix(
-	    mix(w[0] ^ 0xa0761d6478bd642fU, w[1] ^ 0xe7037ed1a0b428dbU) ^
+	return (uint32_t)mix(mix(w[0] ^ b->seed[0] ^ 0xa0761d6478bd642fU,
+				 w[1] ^ 0xe7037ed1a0b428dbU) ^
 		0x8ebc6af09c88c6e3U,
-	    mix(w[2] ^ 0x589965cc75374cc3U, w[3] ^ 0x1d8e4e27c47d124fU) ^
+	    mix(w[2] ^ b->seed[1] ^ 0x589965cc75374cc3U,
+		w[3] ^ 0x1d8e4e27c47d124fU) ^
 		0xeb44accab455d165U);
 }
 
@@ -237,7 +243,7 @@ intern(struct closure_builder *b, const struct closure_text *t, uint32_t *out,
 	}
 	if (len < STORE_PATH_HASH_LEN || len > UINT8_MAX)
 		return bad_path(b, t, e);
-	tag = hash_tag(base);
+	tag = hash_tag(b, base);
 	at = tag & (b->n_slots - 1);
 	for (; b->slot[at].node != 0; at = (at + 1) & (b->n_slots - 1)) {
 		const struct node *node = &b->node[b->slot[at].node - 1];
