@@ -300,7 +300,8 @@ start_metrics(struct build *b, struct err *e)
 {
 	if (b->options->metrics == NULL)
 		return 0;
-	if (metrics_start(b->options->metrics, "build", &b->metrics, e) < 0)
+	if (metrics_start(b->options->metrics, "build", false, &b->metrics, e) <
+	    0)
 		return -1;
 	log_line(LOG_INFO, "metrics are at %s", metrics_url(b->metrics));
 	return 0;

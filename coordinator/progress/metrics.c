@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,7 +26,9 @@
 
 struct metrics {
 	struct MHD_Daemon *daemon;
-	int64_t start, updated; /* ms */
+	int64_t start;
+	_Atomic int64_t updated; /* ms */
+	bool stays;
 	char url[NI_MAXHOST + 64];
 	pthread_mutex_t lock;
 	struct status status; /* under the lock */
@@ -211,6 +214,17 @@ tell_metrics(struct metrics *m, struct MHD_Connection *c)
 	return answer(c, MHD_HTTP_OK, TEXT, text, MHD_RESPMEM_MUST_FREE);
 }
 
+static enum MHD_Result
+tell_health(const struct metrics *m, struct MHD_Connection *c)
+{
+	int64_t since = monotime_ms() - m->updated;
+
+	if (m->stays && since > METRICS_STILL_MS)
+		return say(c, MHD_HTTP_SERVICE_UNAVAILABLE,
+		    "the coordinator has not come round for 30 s\n");
+	return say(c, MHD_HTTP_OK, "ok\n");
+}
+
 /* What a request carries besides is not read. */
 static enum MHD_Result
 on_request(void *arg, struct MHD_Connection *c, const char *url,
@@ -228,7 +242,7 @@ on_request(void *arg, struct MHD_Connection *c, const char *url,
 	if (strcmp(url, "/metrics") == 0)
 		return tell_metrics(arg, c);
 	if (strcmp(url, "/healthz") == 0)
-		return say(c, MHD_HTTP_OK, "ok\n");
+		return tell_health(arg, c);
 	return say(c, MHD_HTTP_NOT_FOUND, "there are /metrics and /healthz\n");
 }
 
@@ -264,8 +278,8 @@ start_daemon(struct metrics *m, int fd, struct err *e)
 }
 
 int
-metrics_start(
-    const char *where, const char *command, struct metrics **out, struct err *e)
+metrics_start(const char *where, const char *command, bool stays,
+    struct metrics **out, struct err *e)
 {
 	struct metrics *m;
 	int fd;
@@ -278,6 +292,7 @@ metrics_start(
 	}
 	pthread_mutex_init(&m->lock, NULL);
 	m->start = monotime_ms();
+	m->stays = stays;
 	m->updated = m->start - METRICS_MS;
 	status_name(
 	    m->status.version, sizeof(m->status.version), QUARRY_VERSION);

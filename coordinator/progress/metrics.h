@@ -1,7 +1,8 @@
 /*
  * Metrics for Prometheus, by HTTP: /metrics is the last snapshot that was
- * handed in, /healthz says that the process is there.  A thread of its own
- * answers; all calls below are the owner's, from one thread.
+ * handed in, /healthz says that the process is there, and, of one that always
+ * comes round (serve), that it still does.  A thread of its own answers; all
+ * calls below are the owner's, from one thread.
  */
 #ifndef METRICS_H
 #define METRICS_H
@@ -15,6 +16,8 @@ struct status;
 
 /* Snapshots are wanted no more often. */
 #define METRICS_MS 1000
+/* So old are they where the loop of one that stays up stands still. */
+#define METRICS_STILL_MS 30000
 /* Who asks: at once, and how long one may say nothing. */
 #define METRICS_CONNECTIONS 16
 #define METRICS_TIMEOUT_S 10
@@ -28,9 +31,12 @@ struct status;
  */
 int metrics_check(const char *where, struct err *e);
 
-/* ERR_FATAL where the port is taken.  command: "build"; static. */
-int metrics_start(const char *where, const char *command, struct metrics **out,
-    struct err *e);
+/*
+ * ERR_FATAL where the port is taken.  command: "build"; stays: snapshots come
+ * until metrics_stop, or something is wrong.
+ */
+int metrics_start(const char *where, const char *command, bool stays,
+    struct metrics **out, struct err *e);
 void metrics_stop(struct metrics *m);
 
 /* "http://HOST:PORT/metrics", with the port that was free; the metrics' own. */

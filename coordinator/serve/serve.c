@@ -136,7 +136,7 @@ start_metrics(struct serve *s, struct err *e)
 
 	if (where == NULL)
 		return 0;
-	if (metrics_start(where, "serve", &s->metrics, e) < 0)
+	if (metrics_start(where, "serve", true, &s->metrics, e) < 0)
 		return -1;
 	log_line(LOG_INFO, "metrics are at %s", metrics_url(s->metrics));
 	return 0;

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "err.h"
+#include "monotime.h"
 #include "progress/metrics.h"
 #include "progress/status.h"
 
@@ -115,7 +116,7 @@ no_half_snapshots(void **state)
 
 	(void)state;
 	atomic_store(&over, false);
-	assert_int_equal(metrics_start("*", "build", &m, &e), 0);
+	assert_int_equal(metrics_start("*", "build", false, &m, &e), 0);
 	for (size_t i = 0; i < 3; i++)
 		assert_int_equal(
 		    pthread_create(&thread[i], NULL, scrape, m), 0);
@@ -141,7 +142,8 @@ how_often(void **state)
 	struct metrics *m;
 
 	(void)state;
-	assert_int_equal(metrics_start("127.0.0.1:*", "build", &m, &e), 0);
+	assert_int_equal(
+	    metrics_start("127.0.0.1:*", "build", false, &m, &e), 0);
 	/* The first one at once. */
 	metrics_update(m, 5000, &s);
 	assert_int_equal(metrics_due(m), 5000 + METRICS_MS);
@@ -158,7 +160,7 @@ begins_and_ends(void **state)
 	int fd, port;
 
 	(void)state;
-	assert_int_equal(metrics_start("*", "build", &m, &e), 0);
+	assert_int_equal(metrics_start("*", "build", false, &m, &e), 0);
 	port = port_of(m);
 	text = get(port, "/metrics");
 	assert_non_null(
@@ -178,9 +180,40 @@ begins_and_ends(void **state)
 	/* The port is free again, at once. */
 	text = malloc(32);
 	snprintf(text, 32, "127.0.0.1:%d", port);
-	assert_int_equal(metrics_start(text, "build", &m, &e), 0);
+	assert_int_equal(metrics_start(text, "build", false, &m, &e), 0);
 	metrics_stop(m);
 	free(text);
+}
+
+static void
+healthy(const struct metrics *m, bool want)
+{
+	char *text = get(port_of(m), "/healthz");
+
+	assert_non_null(strstr(text, want ? " 200 " : " 503 "));
+	assert_non_null(strstr(text, want ? "\nok\n" : "not come round"));
+	free(text);
+}
+
+/* One that stays up has to come round, a build may do other things. */
+static void
+stands_still(void **state)
+{
+	int64_t long_ago = monotime_ms() - METRICS_STILL_MS - 1;
+
+	(void)state;
+	for (int stays = 0; stays < 2; stays++) {
+		struct status s = all(1), t = all(2);
+		struct metrics *m;
+
+		assert_int_equal(metrics_start("*", "serve", stays, &m, &e), 0);
+		healthy(m, true);
+		metrics_update(m, long_ago, &s);
+		healthy(m, !stays);
+		metrics_update(m, monotime_ms(), &t);
+		healthy(m, true);
+		metrics_stop(m);
+	}
 }
 
 int
@@ -190,6 +223,7 @@ main(void)
 	    cmocka_unit_test(no_half_snapshots),
 	    cmocka_unit_test(how_often),
 	    cmocka_unit_test(begins_and_ends),
+	    cmocka_unit_test(stands_still),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
