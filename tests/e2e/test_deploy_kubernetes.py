@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 
+import kubernetes.client.models
 import yaml
 
 import quarrytest
@@ -39,6 +40,76 @@ def arguments(container):
 
 def port_of(endpoint):
     return int(endpoint.rpartition(":")[2])
+
+
+PLAIN = {"str": str, "int": int, "bool": bool, "float": (int, float),
+         "object": object}
+
+
+def wrong(value, kind, where):
+    """What of a value is not as the API's schema has it: texts."""
+    inner = re.fullmatch(r"(?:list\[|dict\(str, )(.*)[])]", kind)
+    if inner and kind[0] == "l":
+        if not isinstance(value, list):
+            return ["%s: no list" % where]
+        return [w for i, v in enumerate(value)
+                for w in wrong(v, inner[1], "%s[%d]" % (where, i))]
+    if not inner and kind in PLAIN:
+        # An amount may be a number.
+        taken = (str, int) if ".resources." in where else PLAIN[kind]
+        odd = isinstance(value, bool) and kind in ("int", "str")
+        return [] if isinstance(value, taken) and not odd else [
+            "%s: %r is no %s" % (where, value, kind)]
+    if not isinstance(value, dict):
+        return ["%s: no object" % where]
+    if inner:
+        return [w for k, v in value.items()
+                for w in wrong(v, inner[1], where + "." + k)]
+    model = getattr(kubernetes.client.models, kind)
+    fields = {name: field for field, name in model.attribute_map.items()}
+    found = ["%s.%s: not known" % (where, k) for k in value.keys() - fields]
+    known = {k: v for k, v in value.items() if k in fields}
+    for k, v in known.items():
+        found += wrong(v, model.openapi_types[fields[k]], where + "." + k)
+    try:
+        model(**{fields[k]: v for k, v in known.items()})
+    except ValueError as lacks:
+        found.append("%s: %s" % (where, lacks))
+    return found
+
+
+class TestSchema(quarrytest.Base):
+    """The models of Kubernetes' own client are made of the API's schema."""
+
+    GROUPS = {"v1", "apps/v1", "batch/v1", "networking.k8s.io/v1"}
+
+    def test_manifests(self):
+        for name in sorted(os.listdir(FOLDER)):
+            if name == "kustomization.yaml":
+                continue
+            for document in load(name):
+                self.assertIn(document["apiVersion"], self.GROUPS, name)
+                self.assertEqual(wrong(document, "V1" + document["kind"],
+                                       name), [])
+
+    def test_what_is_wrong_is_found(self):
+        def found(change):
+            document = one("workers.yaml")
+            change(document["spec"]["template"]["spec"], document["spec"])
+            return "; ".join(wrong(document, "V1Deployment", "d"))
+
+        for change, text in (
+                (lambda pod, spec: pod.update(tolerence=[]), "not known"),
+                (lambda pod, spec: pod.update(containers={}), "no list"),
+                (lambda pod, spec: pod["containers"][0].pop("name"),
+                 "`name`, must not be `None`"),
+                (lambda pod, spec: spec.update(replicas="3"), "no int"),
+                (lambda pod, spec: pod["containers"][0]["args"].append(1),
+                 "no str"),
+                (lambda pod, spec: pod["securityContext"].update(
+                    runAsNonRoot="yes"), "no bool"),
+                (lambda pod, spec: spec.pop("selector"), "`selector`")):
+            self.assertIn(text, found(change))
 
 
 class TestManifests(quarrytest.Base):
