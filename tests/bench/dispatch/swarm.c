@@ -23,6 +23,8 @@ enum { BEAT_US = 200000, HELLO_US = 20000, HELD_MAX = 64 };
 struct held {
 	uint64_t job, attempt;
 	uint64_t missing; /* store paths that are to come */
+	uint64_t bytes;	  /* of those that came */
+	int64_t began;	  /* us; due */
 	bool measure;
 };
 
@@ -148,7 +150,7 @@ work(struct swarm *s, struct worker *w)
 {
 	while (w->n_due < w->n_held && w->n_due < s->config->slots &&
 	    w->held[w->n_due].missing == 0) {
-		w->n_due++;
+		w->held[w->n_due++].began = swarm_now_us();
 		if (s->config->work_us == 0) {
 			answer(s, w);
 			continue;
@@ -172,7 +174,11 @@ take_job(struct swarm *s, struct worker *w, const struct msg_job *job)
 	if (w->n_held == HELD_MAX)
 		return;
 	w->held[w->n_held++] = (struct held){
-	    job->job, job->attempt, job->n_items, job->spec.measure};
+	    .job = job->job,
+	    .attempt = job->attempt,
+	    .missing = job->n_items,
+	    .measure = job->spec.measure,
+	};
 	work(s, w);
 }
 
@@ -210,8 +216,12 @@ take(struct swarm *s, struct worker *w, const struct msg *m)
 		take_job(s, w, &m->job);
 	if (m->type == MSG_ITEMS || m->type == MSG_ENTRIES) {
 		/* Parts come right behind their JOB. */
-		w->held[w->n_held - 1].missing -=
-		    m->type == MSG_ITEMS ? m->items.n : m->entries.n;
+		struct held *job = &w->held[w->n_held - 1];
+		bool items = m->type == MSG_ITEMS;
+
+		job->missing -= items ? m->items.n : m->entries.n;
+		for (size_t i = 0; items && i < m->items.n; i++)
+			job->bytes += m->items.item[i].nar_size;
 		work(s, w);
 	}
 	if (m->type == MSG_REFUSE)
@@ -248,6 +258,22 @@ receive(struct swarm *s, struct worker *w)
 	}
 }
 
+/* The oldest job goes on evenly: what it would have been so far. */
+static void
+beat(struct swarm *s, struct worker *w, int64_t now)
+{
+	const struct held *job = &w->held[0];
+	struct msg_progress p = {job->job, job->attempt, 0};
+	struct msg m = {.type = MSG_BEAT, .beat = {&p, w->n_due > 0}};
+	int64_t us = now - job->began;
+
+	if (w->n_due > 0 && us > 0)
+		p.bytes = us < s->config->work_us
+		    ? job->bytes * (uint64_t)us / (uint64_t)s->config->work_us
+		    : job->bytes;
+	say(w, &m);
+}
+
 /* What is due: answers, beats, HELLOs; then us until the next is. */
 static int64_t
 tick(struct swarm *s)
@@ -266,13 +292,10 @@ tick(struct swarm *s)
 	}
 	for (; s->next_beat <= now; s->next_beat += BEAT_US / (int64_t)s->n) {
 		struct worker *w = &s->worker[s->beats++ % s->n];
-		struct msg_progress p = {
-		    w->held[0].job, w->held[0].attempt, 256};
-		struct msg m = {.type = MSG_BEAT, .beat = {&p, w->n_due > 0}};
 
 		if (!w->ready || w->left)
 			continue;
-		say(w, &m);
+		beat(s, w, now);
 		receive(s, w);
 	}
 	if (s->next_hello <= now) {
