@@ -46,21 +46,60 @@ idle_for(const struct scheduler *s, int64_t now, const struct job *j)
 	return best;
 }
 
-/* The heaviest waiting one that would be done sooner elsewhere. */
+/* Nobody of some workers is done with a job sooner than that. */
+struct bound {
+	int64_t first;	/* until one has a slot, ms; INT64_MAX: there is none */
+	double fastest; /* bytes/ms; 0: no idea */
+	bool unknown;	/* at one nobody knows how long anything takes */
+};
+
+static void
+bound_add(const struct scheduler *s, int64_t now, const struct worker *w,
+    struct bound *b)
+{
+	int64_t first = time_to_slot(s, now, w);
+	double rate = rate_of(s, w);
+
+	if (first < b->first)
+		b->first = first;
+	if (rate > b->fastest)
+		b->fastest = rate;
+	b->unknown |= rate <= 0;
+}
+
+static int64_t
+bound_of(const struct bound *b, uint64_t weight)
+{
+	if (b->first == INT64_MAX || b->unknown)
+		return b->first;
+	return b->first + whole_ms((double)weight / b->fastest);
+}
+
+/*
+ * The heaviest waiting one that would be done sooner elsewhere.  Most would
+ * not be anywhere: for these not all who are idle are looked at.
+ */
 static void
 find_waiting(struct scheduler *s, int64_t now, struct candidate *c)
 {
+	struct bound idle = {.first = INT64_MAX};
 	struct worker *w, *to;
 
+	TAILQ_FOREACH(w, &s->idle, entry)
+	bound_add(s, now, w, &idle);
 	TAILQ_FOREACH(w, &s->all, all)
 	for (size_t i = 0; w->n_leases > w->slots && i < w->n_leases; i++) {
 		struct job *j = job_at(s, w->lease[i].job);
+		int64_t here;
 
 		if (w->lease[i].started != NOT_STARTED ||
-		    (c->to != NULL && j->weight <= c->weight) ||
+		    (c->to != NULL && j->weight <= c->weight))
+			continue;
+		here = time_to_slot(s, now, w) + time_needed(s, w, j->weight);
+		if (bound_of(&idle, j->weight) > here ||
 		    (to = idle_for(s, now, j)) == NULL ||
 		    time_needed(s, to, j->weight) + transfer_to(s, to, j) >
-			time_to_slot(s, now, w) + time_needed(s, w, j->weight))
+			here)
 			continue;
 		*c = (struct candidate){w, to, &w->lease[i], j->weight, 0};
 	}
@@ -119,6 +158,21 @@ soonest(struct scheduler *s, int64_t now, const struct job *j, int64_t ms,
 	return best;
 }
 
+/* Of those that may_copy_to lets have one, whatever the job. */
+static struct bound
+copy_bound(const struct scheduler *s, int64_t now)
+{
+	struct bound b = {.first = INT64_MAX};
+	struct worker *w;
+
+	TAILQ_FOREACH(w, &s->all, all)
+	if (worker_usable(w) &&
+	    (w->n_leases < w->slots ||
+		(rate_known(w) && (w->list != NULL || s->queue.n > 0))))
+		bound_add(s, now, w, &b);
+	return b;
+}
+
 /*
  * The running job with the most time left, over `least`, that would be done
  * sooner elsewhere: there is a copy of it to make.
@@ -128,6 +182,7 @@ find_straggler(
     struct scheduler *s, int64_t now, int64_t least, struct candidate *c)
 {
 	double part = s->config.in_turn ? COPY_PART_IN_TURN : COPY_PART;
+	struct bound all = copy_bound(s, now);
 	struct worker *w, *to;
 
 	c->left = least;
@@ -139,7 +194,8 @@ find_straggler(
 		bool blind;
 
 		if (lease->started == NOT_STARTED || j->copies == COPIES ||
-		    (left = time_left(s, now, w, lease)) <= c->left)
+		    (left = time_left(s, now, w, lease)) <= c->left ||
+		    bound_of(&all, j->weight) >= part_of(left, part))
 			continue;
 		blind = s->queue.n == 0 && left > SCHED_STRAGGLE_MS &&
 		    now - lease->started >= COPY_BLIND_MS;
@@ -280,6 +336,7 @@ bool
 late_move(struct scheduler *s, int64_t now, struct sched_action *out)
 {
 	struct candidate c = {0};
+	bool looked = now >= s->move_at;
 
 	if (now < s->late_at)
 		return false;
@@ -287,10 +344,13 @@ late_move(struct scheduler *s, int64_t now, struct sched_action *out)
 	if (s->queue.n > 0 || TAILQ_EMPTY(&s->idle) || s->open == s->audits.n)
 		return false;
 	s->late_at = now;
-	find_waiting(s, now, &c);
-	if (c.to != NULL) {
-		move_waiting(s, now, &c, out);
-		return true;
+	if (looked) {
+		find_waiting(s, now, &c);
+		if (c.to != NULL) {
+			move_waiting(s, now, &c, out);
+			return true;
+		}
+		s->move_at = now + (int64_t)s->leases / 1000;
 	}
 	if (now >= s->copy_at) {
 		if (copy_move(s, now, 0, out))
@@ -298,6 +358,8 @@ late_move(struct scheduler *s, int64_t now, struct sched_action *out)
 		s->copy_at = now + LOOK_MS + (int64_t)s->leases / 10;
 	}
 	s->late_at = s->copy_at;
+	if (!looked && s->move_at < s->late_at)
+		s->late_at = s->move_at;
 	return false;
 }
 

@@ -136,14 +136,19 @@ plan_make(struct scheduler *s, int64_t now, uint64_t first)
 		p->easy = whole_bytes(ms * EASY_PART * n.slowest);
 }
 
+/* A look at all for each worker that is new, or job, would be too much. */
+static int64_t
+soon(const struct scheduler *s)
+{
+	return (int64_t)s->leases / 1000;
+}
+
 bool
 plan_made(struct scheduler *s, int64_t now)
 {
 	const struct plan *p = &s->plan;
 	uint64_t first = job_queue_first(&s->queue);
-	/* A look at all for each worker that is new would be too much. */
-	int64_t again = p->stale ? (int64_t)s->leases / 1000
-				 : LOOK_MS + (int64_t)s->leases / 10;
+	int64_t again = p->stale ? soon(s) : LOOK_MS + (int64_t)s->leases / 10;
 
 	if (first == JOB_QUEUE_NONE)
 		return false;
@@ -166,7 +171,8 @@ plan_holds(struct scheduler *s, int64_t now)
 	if (!plan_made(s, now))
 		return true;
 	/* The one before it has gone: this one may take longer elsewhere. */
-	if (heaviest >= s->plan.easy && s->plan.heaviest != first)
+	if (heaviest >= s->plan.easy && s->plan.heaviest != first &&
+	    now - s->plan.made >= soon(s))
 		plan_make(s, now, first);
 	return heaviest >= s->plan.easy;
 }

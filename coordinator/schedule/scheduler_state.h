@@ -137,8 +137,9 @@ struct scheduler {
 	int64_t check_at;     /* no lease or silence ends earlier */
 	bool changed;	      /* something that may place a job */
 	int64_t place_at;     /* nothing else does earlier */
-	int64_t late_at;      /* when to look for what may move */
-	int64_t copy_at;      /* for what may be copied */
+	int64_t late_at;      /* when to look for either of: */
+	int64_t move_at;      /* what may move */
+	int64_t copy_at;      /* what may be copied */
 	double queued;	      /* bytes, about */
 	int64_t limited_until;
 	struct rate rate, bandwidth;
