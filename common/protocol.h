@@ -34,8 +34,9 @@
  * PUSH has a worker upload a layer's blob that it has: a file, or what its
  * spool holds of a job.  Where to, TOKEN has said before, and what to say
  * there: a token for this one repository, never a password; an EXPIRED with
- * its serial asks for the next.  What was asked of a connection ends with it;
- * WELCOME begins anew.
+ * its serial asks for the next.  Places are numbered from 0 to MSG_PUSH_PLACES
+ * - 1; a number that no push is open for may come to mean another one.  What
+ * was asked of a connection ends with it; WELCOME begins anew.
  *
  * Clients of a coordinator that stays up speak to a ROUTER of its own, with
  * other keys.  To client K the server S is one worker that takes all jobs:
@@ -72,7 +73,7 @@
 #include "registry_auth.h"
 #include "registry_name.h"
 
-#define PROTOCOL_VERSION 5
+#define PROTOCOL_VERSION 6
 
 /* Limits; a message beyond them is a fault of the peer. */
 #define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
@@ -91,6 +92,7 @@
 #define MSG_BITS_MAX ((size_t)64 << 10)	  /* bytes of bits in a message */
 #define MSG_STATE_MAX ((size_t)768 << 10) /* bytes of STATE's text */
 #define MSG_BASE_MAX (REGISTRY_HOST_MAX + sizeof("https://") - 1)
+#define MSG_PUSH_PLACES 16 /* that a worker knows at a time */
 #define MSG_AUTHORITIES_MAX ((size_t)256 << 10) /* bytes of TOKEN's */
 
 /*	constant      no. body     direction, meaning */

@@ -67,6 +67,18 @@ registry_freep(struct registry **r)
 	*r = NULL;
 }
 
+int
+registry_go_to(struct registry *r, const char *repo, struct err *e)
+{
+	char *name = strdup(repo);
+
+	if (name == NULL)
+		return err_set(e, ERR_FATAL, errno, "registry");
+	free(r->repo);
+	r->repo = name;
+	return 0;
+}
+
 void
 registry_set_patience(struct registry *r, unsigned tries, int64_t pause_ms)
 {

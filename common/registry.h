@@ -38,6 +38,8 @@ int registry_new(
     const struct registry_config *config, struct registry **out, struct err *e);
 void registry_free(struct registry *r);
 void registry_freep(struct registry **r);
+/* Another repository of the same registry, with the same connection. */
+int registry_go_to(struct registry *r, const char *repo, struct err *e);
 
 /*
  * For what can be done without: how often a request is made at most, instead

@@ -163,6 +163,15 @@ place_new(const struct msg_token *m, struct place **out, struct err *e)
 	return 0;
 }
 
+/* Whoever uploads there goes on; the number is free. */
+static void
+unlist(struct uploads *u, struct place *p)
+{
+	TAILQ_REMOVE(&u->places, p, entry);
+	p->listed = false;
+	place_let_go(p);
+}
+
 static size_t
 count_places(const struct uploads *u)
 {
@@ -180,6 +189,13 @@ uploads_place(struct uploads *u, const struct msg_token *m, struct err *e)
 	struct place *p = find_place(u, m->place);
 	char *token;
 
+	if (p != NULL &&
+	    (strcmp(p->base, m->base) != 0 || strcmp(p->repo, m->repo) != 0)) {
+		pthread_mutex_lock(&u->lock);
+		unlist(u, p);
+		pthread_mutex_unlock(&u->lock);
+		p = NULL;
+	}
 	if (p == NULL && count_places(u) == UPLOADS_PLACES_MAX)
 		return err_set(e, ERR_RETRY, 0, "too many registries");
 	if ((token = strdup(m->token)) == NULL)
@@ -508,11 +524,8 @@ uploads_forget(struct uploads *u)
 	}
 	pthread_cond_broadcast(&u->renewed);
 	reap_unwanted(u);
-	while ((p = TAILQ_FIRST(&u->places)) != NULL) {
-		TAILQ_REMOVE(&u->places, p, entry);
-		p->listed = false;
-		place_let_go(p);
-	}
+	while ((p = TAILQ_FIRST(&u->places)) != NULL)
+		unlist(u, p);
 	pthread_mutex_unlock(&u->lock);
 }
 

@@ -12,14 +12,13 @@
 
 #include <stdbool.h>
 
+#include "protocol.h"
+
 struct err;
-struct msg;
-struct msg_push;
-struct msg_token;
 struct uploads;
 
 #define UPLOADS_MAX 4 /* at a time; others wait */
-#define UPLOADS_PLACES_MAX 64
+#define UPLOADS_PLACES_MAX MSG_PUSH_PLACES
 #define UPLOADS_TOKEN_MS 60000 /* so long is a new token waited for */
 #define UPLOADS_RENEWALS_MAX 4 /* of one blob's */
 
@@ -33,7 +32,8 @@ bool uploads_stop(struct uploads *u, int timeout_ms);
 /* For poll(2): readable means that uploads_next may have something. */
 int uploads_fd(const struct uploads *u);
 
-/* A place, or its next token.  ERR_RETRY: there is none to be had here. */
+/* A place, or its next token, or that its number means another one.  ERR_RETRY:
+ * there is none to be had here. */
 int uploads_place(struct uploads *u, const struct msg_token *m, struct err *e);
 
 /*

@@ -31,6 +31,8 @@ struct push;
 struct scratch;
 struct status;
 
+#define DISPATCH_NO_HOME UINT32_MAX
+
 struct dispatch_job {
 	/*
 	 * What to do; borrowed, like all below, until dispatch_run ends, or
@@ -46,11 +48,20 @@ struct dispatch_job {
 	uint64_t weight;   /* bytes, about: what the scheduler orders by, */
 	uint64_t order;	   /* unless this is not 0: the highest first */
 	const char *label; /* "layer 7 (glibc-2.38)" */
+	/*
+	 * Which of config's pushes it goes to, n_homes of them, some of which
+	 * may be DISPATCH_NO_HOME; NULL: to all.  only_push: it is wanted
+	 * nowhere else, what is there is not pulled.
+	 */
+	const uint32_t *home;
+	size_t n_homes;
+	bool only_push;
 
 	/* What came of it. */
 	struct layer_result result; /* measure: tar_size and entries */
 	char worker[64];	    /* "HOST/PID" */
 	bool only_pushed;	    /* the registries have it, no output does */
+	bool pushing;		    /* `pushed` will be told of it */
 	double seconds;		    /* from dispatch to result */
 };
 
@@ -62,6 +73,8 @@ struct dispatch_hooks {
 	 * audited; but for measured ones.  It may add others, and cancel them.
 	 */
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
+	/* All that workers push of it is there, or left to the coordinator. */
+	int (*pushed)(void *arg, const struct dispatch_job *job, struct err *e);
 	/*
 	 * The same for one that has failed for good, and why; NULL: that is
 	 * the end.
@@ -116,8 +129,8 @@ struct dispatch_config {
 	 * borrowed until dispatch_free.  What they cannot is not there then.
 	 */
 	struct push *const *pushes;
-	size_t n_pushes; /* at most LAYER_OUTPUTS_MAX */
-	/* Layers are wanted nowhere else: what is there is not pulled. */
+	size_t n_pushes;
+	/* Layers of jobs without homes are wanted nowhere else, likewise. */
 	bool only_pushed;
 
 	/* What dispatch_status says. */

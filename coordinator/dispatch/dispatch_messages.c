@@ -203,7 +203,8 @@ take_made(struct dispatch *d, struct peer *p, struct task *t,
 	/* Not from one that was never asked: others' results would wait. */
 	if (dispatch_blobs_wanted(d, p, t) &&
 	    sched_given(d->sched, worker, id, m->attempt)) {
-		if (!t->done && t->pull == NULL && dispatch_push_instead(d, p))
+		if (!t->done && t->pull == NULL &&
+		    dispatch_push_instead(d, t, p))
 			return dispatch_blobs_push(d, p, t, m->attempt, r, e);
 		if (!t->done)
 			return dispatch_blobs_pull(d, p, t, m->attempt, r, e);

@@ -41,7 +41,7 @@ add_place(struct dispatch_pushes *ps, struct push *push, struct err *e)
 	struct err why = ERR_INIT;
 
 	place->push = push;
-	if (push_look_new(push, ps->wake_fd, &place->look, e) < 0)
+	if (push_look_place(ps->look, push, e) < 0)
 		return -1;
 	ps->n_places++;
 	if (push_lend(push, &place->lent, &why) == 0 &&
@@ -70,9 +70,12 @@ dispatch_push_open(
 	ps->only = c->only_pushed;
 	if ((ps->wake_fd = wake_fd_new()) < 0)
 		return err_set(e, ERR_FATAL, errno, "pushes");
-	if (push_queue_new(&ps->queue, e) < 0)
+	if (push_queue_new(&ps->queue, e) < 0 ||
+	    push_look_new(ps->wake_fd, &ps->look, e) < 0)
 		return -1;
-	for (size_t i = 0; i < c->n_pushes && i < PUSH_PLACES_MAX; i++)
+	if ((ps->place = calloc(c->n_pushes, sizeof(*ps->place))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "pushes");
+	for (size_t i = 0; i < c->n_pushes; i++)
 		if (add_place(ps, c->pushes[i], e) < 0)
 			return -1;
 	return 0;
@@ -104,11 +107,11 @@ dispatch_push_close(struct dispatch *d)
 
 	if (ps == NULL)
 		return;
-	for (size_t i = 0; i < ps->n_places; i++)
-		push_look_free(ps->place[i].look);
+	push_look_free(ps->look);
 	while ((p = TAILQ_FIRST(&ps->list)) != NULL)
 		forget(ps, p);
 	push_queue_free(ps->queue);
+	free(ps->place);
 	if (ps->wake_fd >= 0)
 		close(ps->wake_fd);
 	free(ps);
@@ -227,21 +230,41 @@ first_there(const struct dispatch_pushes *ps, size_t i)
 	return k;
 }
 
-/* To all registries; what like owns is taken over. */
+/* To where the job says; else to all registries. */
 static int
-push_item(struct dispatch_pushes *ps, const struct item *like, struct err *e)
+push_to_places(struct dispatch_pushes *ps, struct item *item,
+    const struct dispatch_job *job, struct err *e)
+{
+	int rc = 0;
+
+	if (job->home == NULL) {
+		for (size_t i = 0; rc == 0 && i < ps->n_places; i++)
+			if (first_there(ps, i) == i)
+				rc = add_pushing(ps, i, item, NULL, e);
+		return rc;
+	}
+	for (size_t i = 0; rc == 0 && i < job->n_homes; i++)
+		if (job->home[i] != DISPATCH_NO_HOME)
+			rc = add_pushing(ps, job->home[i], item, NULL, e);
+	return rc;
+}
+
+/* What like owns is taken over.  *any: it goes anywhere. */
+static int
+push_item(struct dispatch_pushes *ps, const struct item *like,
+    const struct dispatch_job *job, bool *any, struct err *e)
 {
 	struct item *item = malloc(sizeof(*item));
-	int rc = 0;
+	int rc;
 
 	if (item == NULL) {
 		free(like->file);
 		return err_set(e, ERR_FATAL, errno, "pushes");
 	}
 	*item = *like;
-	for (size_t i = 0; rc == 0 && i < ps->n_places; i++)
-		if (first_there(ps, i) == i)
-			rc = add_pushing(ps, i, item, NULL, e);
+	item->homes = job->home != NULL;
+	rc = push_to_places(ps, item, job, e);
+	*any = item->open > 0;
 	item_let_go(item);
 	return rc;
 }
@@ -257,12 +280,17 @@ dispatch_push_layer(struct dispatch *d, const struct task *t, struct err *e)
 	    .digest = r->digest,
 	    .size = r->size,
 	    .kept = dispatch_blobs_kept(t, t->made),
+	    .told = d->hooks.pushed != NULL ? t->job : NULL,
 	};
+	bool any = false;
+	int rc;
 
 	if (d->pushes == NULL || t->job->spec->measure || t->job->only_pushed ||
 	    (item.file = file_of(t->job->spec, &r->digest)) == NULL)
 		return 0;
-	return push_item(d->pushes, &item, e);
+	rc = push_item(d->pushes, &item, t->job, &any, e);
+	t->job->pushing = any && item.told != NULL;
+	return rc;
 }
 
 void
@@ -273,10 +301,14 @@ dispatch_pull_all(struct dispatch *d)
 }
 
 bool
-dispatch_push_instead(const struct dispatch *d, const struct peer *p)
+dispatch_push_instead(
+    const struct dispatch *d, const struct task *t, const struct peer *p)
 {
-	return d->pushes != NULL && d->pushes->only && !dispatch_shared_is(p) &&
-	    dispatch_push_keeps(d, p);
+	const struct dispatch_job *job = t->job;
+
+	return d->pushes != NULL &&
+	    (job->home != NULL ? job->only_push : d->pushes->only) &&
+	    !dispatch_shared_is(p) && dispatch_push_keeps(d, p);
 }
 
 int
@@ -294,8 +326,9 @@ dispatch_push_spooled(struct dispatch *d, const struct task *t,
 	    .alone = true,
 	    .kept = true,
 	};
+	bool any;
 
-	return push_item(d->pushes, &item, e);
+	return push_item(d->pushes, &item, t->job, &any, e);
 }
 
 /* What is left to do is to let its maker's disk have it. */
@@ -304,8 +337,6 @@ drop_kept(struct dispatch *d, struct item *item, struct err *e)
 {
 	const struct peer *p = peer_by_worker(d, item->maker);
 
-	if (item->open > 1)
-		return 0;
 	if (item->alone)
 		return dispatch_blobs_pushed(
 		    d, item->job, item->maker, item->attempt, !item->left, e);
@@ -326,6 +357,29 @@ push_on(struct dispatch_pushes *ps, const struct dispatch_pushing *p,
 	return 0;
 }
 
+static void
+count(struct dispatch_pushes *ps, const struct dispatch_pushing *p,
+    enum push_end how)
+{
+	ps->shown.done++;
+	ps->shown.uploaded += how == PUSH_UPLOADED;
+	if (how == PUSH_UPLOADED)
+		ps->shown.uploaded_bytes += p->item->size;
+}
+
+/* All of it is over: what is left to do for it. */
+static int
+item_over(struct dispatch *d, struct item *item, struct err *e)
+{
+	const struct dispatch_job *told = item->told;
+
+	if (item->open > 1)
+		return 0;
+	if (drop_kept(d, item, e) < 0)
+		return -1;
+	return told != NULL ? d->hooks.pushed(d->hooks.arg, told, e) : 0;
+}
+
 static int
 push_over(struct dispatch *d, struct dispatch_pushing *p, enum push_end how,
     struct err *e)
@@ -333,19 +387,21 @@ push_over(struct dispatch *d, struct dispatch_pushing *p, enum push_end how,
 	struct dispatch_pushes *ps = d->pushes;
 	const struct item *item = p->item;
 	struct push *push = ps->place[p->place].push;
-	int rc;
+	int rc = 0;
 
-	if (how == PUSH_UPLOADED || p->mounted)
-		push_note(push, &item->digest, how != PUSH_UPLOADED);
-	ps->shown.done++;
-	ps->shown.uploaded += how == PUSH_UPLOADED;
-	if (how == PUSH_UPLOADED)
-		ps->shown.uploaded_bytes += item->size;
+	if (how != PUSH_LEFT)
+		push_note(push, &item->digest,
+		    how == PUSH_UPLOADED ? REGISTRY_UPLOADED
+			: p->mounted	 ? REGISTRY_MOUNTED
+					 : REGISTRY_THERE);
+	count(ps, p, how);
 	p->item->left |= how == PUSH_LEFT;
-	rc = push_on(ps, p, how == PUSH_LEFT ? NULL : push_repo(push), e);
+	if (!item->homes)
+		rc = push_on(
+		    ps, p, how == PUSH_LEFT ? NULL : push_repo(push), e);
 	progress_pushed(d->progress, &ps->shown);
 	if (rc == 0)
-		rc = drop_kept(d, p->item, e);
+		rc = item_over(d, p->item, e);
 	forget(ps, p);
 	return rc;
 }
@@ -359,9 +415,9 @@ give(struct dispatch *d, const struct dispatch_pushing *pushing,
 	struct peer *p = peer_by_worker(d, worker);
 	const struct item *item = pushing->item;
 	bool spooled = item->kept && item->maker.v == worker.v;
+	struct peer_told *told;
 	struct msg m = {.type = MSG_PUSH,
 	    .push = {.push = pushing->push,
-		.place = pushing->place,
 		.file = spooled ? "" : item->file,
 		.job = item->wire,
 		.attempt = item->attempt,
@@ -377,7 +433,11 @@ give(struct dispatch *d, const struct dispatch_pushing *pushing,
 	log_line(LOG_DEBUG, "worker=%s uploads %s to %s/%s", p->name, text,
 	    push_base(d->pushes->place[pushing->place].push),
 	    push_repo(d->pushes->place[pushing->place].push));
-	if ((rc = dispatch_push_tell(d, p, pushing->place, e)) < 0)
+	told = dispatch_push_told(p, pushing->place);
+	told->open++;
+	told->used = ++p->told_now;
+	m.push.place = (uint64_t)(told - p->told);
+	if ((rc = dispatch_push_tell(d, p, told, e)) < 0)
 		return -1;
 	if (rc > 0 || link_send(p->via, &p->link, &m, &bad) < 0)
 		peer_gone(d, p, "cannot be reached");
@@ -391,7 +451,7 @@ obey(struct dispatch *d, const struct push_order *o, struct err *e)
 
 	switch (o->act) {
 	case PUSH_LOOK:
-		return push_look_ask(d->pushes->place[p->place].look, p->push,
+		return push_look_ask(d->pushes->look, p->place, p->push,
 		    &p->item->digest, p->item->size, p->from, e);
 	case PUSH_GIVE:
 		return give(d, p, o->worker, e);
@@ -401,11 +461,26 @@ obey(struct dispatch *d, const struct push_order *o, struct err *e)
 	return 0;
 }
 
+/* What its registry wants it wants for all its repositories. */
+static void
+bar_registry(struct dispatch_pushes *ps, size_t place, const char *why)
+{
+	const char *base = push_base(ps->place[place].push);
+
+	bar(ps, place, why);
+	for (size_t i = 0; i < ps->n_places; i++)
+		if (!ps->place[i].barred &&
+		    strcmp(push_base(ps->place[i].push), base) == 0) {
+			ps->place[i].barred = true;
+			push_queue_bar(ps->queue, i);
+		}
+}
+
 static int
-take_looked(
-    struct dispatch *d, size_t i, const struct push_looked *a, struct err *e)
+take_looked(struct dispatch *d, const struct push_looked *a, struct err *e)
 {
 	struct dispatch_pushes *ps = d->pushes;
+	size_t i = a->place;
 	struct dispatch_pushing *p;
 	struct push_lent lent;
 	char why[400];
@@ -414,7 +489,7 @@ take_looked(
 		log_line(LOG_DEBUG, "%s", a->why);
 	if (a->id == RENEWED)
 		return dispatch_push_renewed(d, i, e);
-	if (push_look_lend(ps->place[i].look, &lent, e) < 0)
+	if (push_look_lend(ps->look, i, &lent, e) < 0)
 		return -1;
 	if (a->mounted && (p = push_queue_what(ps->queue, a->id)) != NULL)
 		p->mounted = true;
@@ -424,11 +499,12 @@ take_looked(
 			   : PUSH_NOT_SEEN,
 	    *lent.token != '\0');
 	secret_wipep(&lent.token);
-	if (lent.how == REGISTRY_LEND_NOTHING_BUT_SECRETS) {
+	if (lent.how == REGISTRY_LEND_NOTHING_BUT_SECRETS &&
+	    !ps->place[i].barred) {
 		snprintf(why, sizeof(why),
 		    "%s wants a password, which workers are not given",
 		    push_base(ps->place[i].push));
-		bar(ps, i, why);
+		bar_registry(ps, i, why);
 	}
 	return 0;
 }
@@ -443,10 +519,9 @@ dispatch_push_turn(struct dispatch *d, struct err *e)
 	if (ps == NULL)
 		return 0;
 	wake_fd_clear(ps->wake_fd);
-	for (size_t i = 0; i < ps->n_places; i++)
-		while (push_look_take(ps->place[i].look, &answer))
-			if (take_looked(d, i, &answer, e) < 0)
-				return -1;
+	while (push_look_take(ps->look, &answer))
+		if (take_looked(d, &answer, e) < 0)
+			return -1;
 	while (push_queue_next(ps->queue, &order))
 		if (obey(d, &order, e) < 0)
 			return -1;
@@ -457,14 +532,18 @@ dispatch_push_turn(struct dispatch *d, struct err *e)
 
 void
 dispatch_push_pushed(
-    struct dispatch *d, const struct peer *p, const struct msg_pushed *m)
+    struct dispatch *d, struct peer *p, const struct msg_pushed *m)
 {
+	struct dispatch_pushes *ps = d->pushes;
+	const struct dispatch_pushing *pushing =
+	    ps != NULL ? push_queue_what(ps->queue, m->push) : NULL;
 	bool well = *m->text == '\0';
 
-	if (d->pushes == NULL ||
-	    !push_queue_pushed(d->pushes->queue, p->worker, m->push, well,
-		m->uploaded, m->throttled > 0))
+	if (pushing == NULL ||
+	    !push_queue_pushed(ps->queue, p->worker, m->push, well, m->uploaded,
+		m->throttled > 0))
 		return;
+	dispatch_push_told(p, pushing->place)->open--;
 	if (well) {
 		log_line(LOG_DEBUG, "worker=%s: upload %llu: %s", p->name,
 		    (unsigned long long)m->push,
@@ -474,8 +553,6 @@ dispatch_push_pushed(
 	log_line(LOG_WARNING,
 	    "worker %s: upload failed: %s: that layer is pushed from here",
 	    p->name, m->text);
-	for (size_t i = 0; i < d->pushes->n_places; i++)
-		if (push_queue_barred(d->pushes->queue, i))
-			bar(d->pushes, i,
-			    "uploads have failed again and again");
+	if (push_queue_barred(ps->queue, pushing->place))
+		bar(ps, pushing->place, "uploads have failed again and again");
 }

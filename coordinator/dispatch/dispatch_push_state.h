@@ -18,6 +18,7 @@
 struct dispatch;
 struct err;
 struct peer;
+struct dispatch_job;
 struct push;
 struct push_look;
 
@@ -32,7 +33,9 @@ struct item {
 	uint64_t size;
 	char *file; /* here */
 	struct job_id job;
+	struct dispatch_job *told; /* is told of when all are over, or NULL */
 	bool alone;  /* nobody else has it: the job waits for it */
+	bool homes;  /* it goes to no others */
 	bool left;   /* to us, by one place */
 	bool kept;   /* in its maker's spool, until that is told to drop it */
 	size_t open; /* pushes */
@@ -49,7 +52,6 @@ struct dispatch_pushing {
 
 struct place {
 	struct push *push;
-	struct push_look *look;
 	struct registry_place_lent lent;
 	bool barred;
 	uint64_t renewing; /* the serial, while another one is got; 0: none */
@@ -58,16 +60,19 @@ struct place {
 struct dispatch_pushes {
 	struct push_queue *queue;
 	int wake_fd;
-	struct place place[PUSH_PLACES_MAX];
+	struct push_look *look; /* has the same places, as the queue has */
+	struct place *place;
 	size_t n_places;
 	TAILQ_HEAD(, dispatch_pushing) list;
 	bool only; /* what is there is not pulled */
 	struct progress_pushes shown;
 };
 
+/* By what p knows place i, or will, once it was told. */
+struct peer_told *dispatch_push_told(struct peer *p, size_t i);
 /* The place's token, unless p has it.  1: p is not to be reached. */
 int dispatch_push_tell(
-    struct dispatch *d, struct peer *p, size_t i, struct err *e);
+    struct dispatch *d, struct peer *p, struct peer_told *told, struct err *e);
 /* Whoever was told the old one is told the new one. */
 int dispatch_push_renewed(struct dispatch *d, size_t i, struct err *e);
 

@@ -1,5 +1,8 @@
 #include "dispatch/dispatch_state.h"
 
+#include <assert.h>
+#include <string.h>
+
 #include "dispatch/dispatch_push_state.h"
 #include "err.h"
 #include "log.h"
@@ -9,23 +12,51 @@
 #include "protocol.h"
 #include "secret.h"
 
-int
-dispatch_push_tell(struct dispatch *d, struct peer *p, size_t i, struct err *e)
+static struct peer_told *
+find_told(struct peer *p, size_t i)
 {
-	struct place *place = &d->pushes->place[i];
+	for (size_t k = 0; k < MSG_PUSH_PLACES; k++)
+		if (p->told[k].serial > 0 && p->told[k].place == i)
+			return &p->told[k];
+	return NULL;
+}
+
+struct peer_told *
+dispatch_push_told(struct peer *p, size_t i)
+{
+	struct peer_told *t = find_told(p, i), *oldest = NULL;
+
+	if (t != NULL)
+		return t;
+	for (size_t k = 0; k < MSG_PUSH_PLACES; k++) {
+		t = &p->told[k];
+		if (t->open == 0 && (oldest == NULL || t->used < oldest->used))
+			oldest = t;
+	}
+	/* It has fewer pushes than that. */
+	assert(oldest != NULL);
+	*oldest = (struct peer_told){.place = i};
+	return oldest;
+}
+
+int
+dispatch_push_tell(
+    struct dispatch *d, struct peer *p, struct peer_told *told, struct err *e)
+{
+	struct place *place = &d->pushes->place[told->place];
 	AUTO(secret_wipep) char *token = NULL;
 	struct push_lent lent;
 	struct err bad = ERR_INIT;
 	struct msg m = {.type = MSG_TOKEN};
 	int rc;
 
-	if (push_look_lend(place->look, &lent, e) < 0)
+	if (push_look_lend(d->pushes->look, told->place, &lent, e) < 0)
 		return -1;
 	token = lent.token;
-	if (p->told[i] >= lent.serial)
+	if (told->serial >= lent.serial)
 		return 0;
 	m.token = (struct msg_token){
-	    .place = i,
+	    .place = (uint64_t)(told - p->told),
 	    .serial = lent.serial,
 	    .base = push_base(place->push),
 	    .repo = push_repo(place->push),
@@ -37,7 +68,7 @@ dispatch_push_tell(struct dispatch *d, struct peer *p, size_t i, struct err *e)
 	if ((rc = link_send(p->via, &p->link, &m, &bad)) < 0)
 		log_line(LOG_DEBUG, "worker=%s: %s", p->name, bad.text);
 	else
-		p->told[i] = lent.serial;
+		told->serial = lent.serial;
 	return rc < 0 ? 1 : 0;
 }
 
@@ -49,7 +80,8 @@ dispatch_push_renewed(struct dispatch *d, size_t i, struct err *e)
 	place->renewing = 0;
 	for (size_t k = d->n_peers; k-- > 0;) {
 		struct peer *p = &d->peer[k];
-		int rc = p->told[i] > 0 ? dispatch_push_tell(d, p, i, e) : 0;
+		struct peer_told *told = find_told(p, i);
+		int rc = told != NULL ? dispatch_push_tell(d, p, told, e) : 0;
 
 		if (rc < 0)
 			return -1;
@@ -63,19 +95,21 @@ int
 dispatch_push_expired(struct dispatch *d, struct peer *p,
     const struct msg_expired *m, struct err *e)
 {
+	struct peer_told *told;
 	struct place *place;
 	struct push_lent lent;
 
-	if (d->pushes == NULL || m->place >= d->pushes->n_places ||
-	    p->told[m->place] == 0)
+	if (d->pushes == NULL || m->place >= MSG_PUSH_PLACES ||
+	    p->told[m->place].serial == 0)
 		return 0;
-	place = &d->pushes->place[m->place];
-	if (push_look_lend(place->look, &lent, e) < 0)
+	told = &p->told[m->place];
+	place = &d->pushes->place[told->place];
+	if (push_look_lend(d->pushes->look, told->place, &lent, e) < 0)
 		return -1;
 	secret_wipep(&lent.token);
 	/* Another worker was faster; or it is on its way. */
 	if (lent.serial > m->serial) {
-		if (dispatch_push_tell(d, p, m->place, e) < 0)
+		if (dispatch_push_tell(d, p, told, e) < 0)
 			return -1;
 		return 0;
 	}
@@ -84,5 +118,6 @@ dispatch_push_expired(struct dispatch *d, struct peer *p,
 	log_line(LOG_DEBUG, "worker=%s: the token for %s has ended", p->name,
 	    push_base(place->push));
 	place->renewing = lent.serial;
-	return push_look_renew(place->look, RENEWED, lent.serial, e);
+	return push_look_renew(
+	    d->pushes->look, told->place, RENEWED, lent.serial, e);
 }

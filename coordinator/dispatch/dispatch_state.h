@@ -43,6 +43,14 @@ struct peer_stock;
 struct shared_probe;
 struct zap;
 
+/* What a worker was told of one place of pushes, under this one's index. */
+struct peer_told {
+	size_t place;	 /* that it stands for */
+	uint64_t serial; /* of the token; 0: none was told */
+	uint64_t used;	 /* when, by told_now */
+	size_t open;	 /* pushes that it has */
+};
+
 /* A worker that said HELLO and was welcomed. */
 struct peer {
 	struct link *via; /* d->link or d->remote */
@@ -61,9 +69,10 @@ struct peer {
 	struct worker_id worker;  /* also its index in the progress display */
 	char name[64];		  /* "HOST/PID" or "HOST/PID#N" */
 	size_t slots;
-	size_t room;			/* for jobs: 0 while it drains */
-	bool near;			/* on this machine, by its own word */
-	uint64_t told[PUSH_PLACES_MAX]; /* serials of tokens */
+	size_t room; /* for jobs: 0 while it drains */
+	bool near;   /* on this machine, by its own word */
+	struct peer_told told[MSG_PUSH_PLACES];
+	uint64_t told_now;	 /* counts what it was given to push */
 	pid_t local;		 /* its process if it is a local one, else 0 */
 	bool left;		 /* it said so */
 	uint64_t rate;		 /* bytes/s, in a run before; 0: none */
@@ -430,7 +439,8 @@ bool dispatch_push_keeps(const struct dispatch *d, const struct peer *p);
 int dispatch_push_layer(
     struct dispatch *d, const struct task *t, struct err *e);
 /* The same of one that is nowhere else: dispatch_blobs_pushed follows. */
-bool dispatch_push_instead(const struct dispatch *d, const struct peer *p);
+bool dispatch_push_instead(
+    const struct dispatch *d, const struct task *t, const struct peer *p);
 int dispatch_push_spooled(struct dispatch *d, const struct task *t,
     const struct peer *p, uint64_t attempt, const struct layer_result *r,
     struct err *e);
@@ -439,7 +449,7 @@ int dispatch_push_turn(struct dispatch *d, struct err *e);
 bool dispatch_push_busy(const struct dispatch *d);
 /* What a worker says of it. */
 void dispatch_push_pushed(
-    struct dispatch *d, const struct peer *p, const struct msg_pushed *m);
+    struct dispatch *d, struct peer *p, const struct msg_pushed *m);
 int dispatch_push_expired(struct dispatch *d, struct peer *p,
     const struct msg_expired *m, struct err *e);
 

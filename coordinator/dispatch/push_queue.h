@@ -29,7 +29,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "layer_spec.h"
 #include "schedule/scheduler.h"
 
 struct err;
@@ -38,7 +37,6 @@ struct push_queue;
 #define PUSH_GIVEN_MAX 4
 #define PUSH_TRIES 3
 #define PUSH_FAILURES_MAX 3
-#define PUSH_PLACES_MAX LAYER_OUTPUTS_MAX
 
 int push_queue_new(struct push_queue **out, struct err *e);
 void push_queue_free(struct push_queue *q);

@@ -25,11 +25,22 @@ struct blob_place {
 	enum place_state state;
 };
 
+/* How a blob got into a repository, until that was counted. */
+struct noted {
+	struct digest blob;
+	uint32_t repository;
+	enum registry_way way;
+};
+
 struct blob_places {
 	pthread_mutex_t lock;
 	pthread_cond_t ended; /* one that was busy */
 	struct repository *repository;
-	size_t n_repositories;
+	size_t n_repositories, room_repositories;
+	struct hash_index by_name;
+	struct noted *noted;
+	size_t n_noted, room_noted;
+	struct hash_index by_both;
 	/* The first place of each blob at each registry. */
 	struct blob_place *place;
 	size_t n, room;
@@ -60,6 +71,9 @@ blob_places_free(struct blob_places *p)
 	}
 	free(p->repository);
 	free(p->place);
+	free(p->noted);
+	hash_index_free(&p->by_name);
+	hash_index_free(&p->by_both);
 	hash_index_free(&p->by_blob);
 	pthread_cond_destroy(&p->ended);
 	pthread_mutex_destroy(&p->lock);
@@ -94,25 +108,53 @@ find(struct blob_places *p, const char *base, const struct digest *blob)
 	return NULL;
 }
 
-/* Images of one repository come together, often: the last is looked at first.
- */
+/* Room for one more of these, and in their index. */
+static bool
+reserve(
+    void **all, size_t size, size_t n, size_t *room, struct hash_index *index)
+{
+	size_t more = *room == 0 ? 256 : 2 * *room;
+	void *grown;
+
+	if (n < *room)
+		return true;
+	if (more >= HASH_INDEX_NONE || hash_index_reserve(index, more) < 0 ||
+	    (grown = reallocarray(*all, more, size)) == NULL)
+		return false;
+	*all = grown;
+	*room = more;
+	return true;
+}
+
+static bool
+find_repository(
+    struct blob_places *p, const char *base, const char *repo, uint32_t *out)
+{
+	uint64_t hash = hash_bytes(0, repo, strlen(repo));
+	size_t at;
+	uint32_t i;
+
+	for (i = hash_index_first(&p->by_name, hash, &at); i != HASH_INDEX_NONE;
+	     i = hash_index_next(&p->by_name, hash, &at))
+		if (strcmp(p->repository[i].name, repo) == 0 &&
+		    strcmp(p->repository[i].base, base) == 0) {
+			*out = i;
+			return true;
+		}
+	return false;
+}
+
 static bool
 take_repository(
     struct blob_places *p, const char *base, const char *repo, uint32_t *out)
 {
-	struct repository *grown, new;
+	struct repository new;
 
-	for (size_t i = p->n_repositories; i-- > 0;)
-		if (strcmp(p->repository[i].name, repo) == 0 &&
-		    strcmp(p->repository[i].base, base) == 0) {
-			*out = (uint32_t)i;
-			return true;
-		}
-	grown =
-	    reallocarray(p->repository, p->n_repositories + 1, sizeof(*grown));
-	if (grown == NULL)
+	if (find_repository(p, base, repo, out))
+		return true;
+	if (!reserve((void **)&p->repository, sizeof(*p->repository),
+		p->n_repositories, &p->room_repositories, &p->by_name))
 		return false;
-	p->repository = grown;
 	new = (struct repository){strdup(base), strdup(repo)};
 	if (new.base == NULL || new.name == NULL) {
 		free(new.base);
@@ -121,23 +163,7 @@ take_repository(
 	}
 	*out = (uint32_t)p->n_repositories;
 	p->repository[p->n_repositories++] = new;
-	return true;
-}
-
-static bool
-make_room(struct blob_places *p)
-{
-	size_t room = p->room == 0 ? 256 : 2 * p->room;
-	struct blob_place *grown;
-
-	if (p->n < p->room)
-		return true;
-	if (room >= HASH_INDEX_NONE ||
-	    hash_index_reserve(&p->by_blob, room) < 0 ||
-	    (grown = reallocarray(p->place, room, sizeof(*grown))) == NULL)
-		return false;
-	p->place = grown;
-	p->room = room;
+	hash_index_put(&p->by_name, hash_bytes(0, repo, strlen(repo)), *out);
 	return true;
 }
 
@@ -152,7 +178,8 @@ claim(struct blob_places *p, const char *base, const char *repo,
 	if (!take_repository(p, base, repo, &repository))
 		return false;
 	if (place == NULL) {
-		if (!make_room(p))
+		if (!reserve((void **)&p->place, sizeof(*p->place), p->n,
+			&p->room, &p->by_blob))
 			return false;
 		place = &p->place[p->n];
 		place->blob = *blob;
@@ -228,4 +255,78 @@ blob_places_find(
 		name = p->repository[place->repository].name;
 	pthread_mutex_unlock(&p->lock);
 	return name;
+}
+
+static struct noted *
+find_noted(
+    struct blob_places *p, uint32_t repository, const struct digest *blob)
+{
+	uint64_t hash = hash_of(blob) + repository;
+	size_t at;
+	uint32_t i;
+
+	for (i = hash_index_first(&p->by_both, hash, &at); i != HASH_INDEX_NONE;
+	     i = hash_index_next(&p->by_both, hash, &at))
+		if (p->noted[i].repository == repository &&
+		    digest_equal(&p->noted[i].blob, blob))
+			return &p->noted[i];
+	return NULL;
+}
+
+static void
+note(struct blob_places *p, uint32_t repository, const struct digest *blob,
+    enum registry_way way)
+{
+	struct noted *noted = find_noted(p, repository, blob);
+
+	if (noted != NULL) {
+		noted->way = way;
+		return;
+	}
+	if (!reserve((void **)&p->noted, sizeof(*p->noted), p->n_noted,
+		&p->room_noted, &p->by_both))
+		return;
+	p->noted[p->n_noted] = (struct noted){*blob, repository, way};
+	hash_index_put(
+	    &p->by_both, hash_of(blob) + repository, (uint32_t)p->n_noted++);
+}
+
+void
+blob_places_note(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob, enum registry_way way)
+{
+	const struct blob_place *place;
+	uint32_t repository;
+
+	if (p == NULL)
+		return;
+	pthread_mutex_lock(&p->lock);
+	place = find(p, base, blob);
+	if ((place == NULL || place->state == PLACE_FREE) &&
+	    claim(p, base, repo, blob))
+		find(p, base, blob)->state = PLACE_THERE;
+	if (way != REGISTRY_THERE &&
+	    take_repository(p, base, repo, &repository))
+		note(p, repository, blob, way);
+	pthread_mutex_unlock(&p->lock);
+}
+
+enum registry_way
+blob_places_noted(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob)
+{
+	enum registry_way way = REGISTRY_THERE;
+	struct noted *noted;
+	uint32_t repository;
+
+	if (p == NULL)
+		return way;
+	pthread_mutex_lock(&p->lock);
+	if (find_repository(p, base, repo, &repository) &&
+	    (noted = find_noted(p, repository, blob)) != NULL) {
+		way = noted->way;
+		noted->way = REGISTRY_THERE;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return way;
 }

@@ -8,6 +8,8 @@
 
 #include <stdbool.h>
 
+#include "registry.h"
+
 struct blob_places;
 struct digest;
 struct err;
@@ -40,5 +42,16 @@ void blob_places_lost(struct blob_places *p, const char *base, const char *repo,
 /* After begin said true: whether the blob is there now. */
 void blob_places_end(struct blob_places *p, const char *base,
     const struct digest *blob, bool there);
+
+/*
+ * The blob is in repo, and got there so, by somebody else's doing; where it is
+ * in no other repository of the registry it is mounted from there.  p may be
+ * NULL.
+ */
+void blob_places_note(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob, enum registry_way way);
+/* What was noted, once; then, and of all others, REGISTRY_THERE. */
+enum registry_way blob_places_noted(struct blob_places *p, const char *base,
+    const char *repo, const struct digest *blob);
 
 #endif

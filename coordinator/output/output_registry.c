@@ -136,7 +136,7 @@ registry_commit(struct output *output, const struct image *image,
 }
 
 static void
-registry_free(struct output *output)
+output_registry_free(struct output *output)
 {
 	struct to_registry *o = self(output);
 
@@ -152,7 +152,7 @@ static void
 freep(struct to_registry **o)
 {
 	if (*o != NULL)
-		registry_free(&(*o)->output);
+		output_registry_free(&(*o)->output);
 }
 
 int
@@ -165,7 +165,7 @@ output_registry_open(const struct output_target *target,
 	    .layout = registry_layout,
 	    .sink = registry_sink,
 	    .commit = registry_commit,
-	    .free = registry_free,
+	    .free = output_registry_free,
 	};
 
 	if (o == NULL)

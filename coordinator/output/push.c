@@ -15,18 +15,10 @@
 #include "registry_name.h"
 #include "registry/registry_place.h"
 
-/* A blob that got there before push_image was called. */
-struct noted {
-	struct digest digest;
-	enum registry_way way;
-};
-
 struct push {
 	struct registry_name name;
 	struct registry_place *place;
 	struct blob_places *places;
-	struct noted *noted;
-	size_t n_noted, room_noted;
 };
 
 /* What all threads of one push_image share. */
@@ -60,36 +52,18 @@ push_lend(const struct push *p, struct registry_place_lent *out, struct err *e)
 	return registry_place_lend(p->place, out, e);
 }
 
-void
-push_note(struct push *p, const struct digest *digest, bool mounted)
+bool
+push_resume(const struct push *p, const struct push *other,
+    struct registry *session, struct err *e)
 {
-	size_t room = p->room_noted == 0 ? 64 : 2 * p->room_noted;
-	struct noted *more;
-
-	if (p->n_noted == p->room_noted) {
-		more = reallocarray(p->noted, room, sizeof(*more));
-		if (more == NULL)
-			return;
-		p->noted = more;
-		p->room_noted = room;
-	}
-	p->noted[p->n_noted++] = (struct noted){
-	    *digest, mounted ? REGISTRY_MOUNTED : REGISTRY_UPLOADED};
+	return p->place == other->place &&
+	    (p == other || registry_go_to(session, p->name.repo, e) == 0);
 }
 
-/* How what is there got there; that counts once.  With the run's lock. */
-static enum registry_way
-take_noted(struct push *p, const struct digest *digest)
+void
+push_note(struct push *p, const struct digest *digest, enum registry_way way)
 {
-	enum registry_way way;
-
-	for (size_t i = 0; i < p->n_noted; i++)
-		if (digest_equal(&p->noted[i].digest, digest)) {
-			way = p->noted[i].way;
-			p->noted[i] = p->noted[--p->n_noted];
-			return way;
-		}
-	return REGISTRY_THERE;
+	blob_places_note(p->places, push_base(p), p->name.repo, digest, way);
 }
 
 /* Whether we may ask there at all is known before the work begins. */
@@ -107,8 +81,8 @@ try_it(struct push *p, struct err *e)
 }
 
 int
-push_open(const char *name, const struct registry_options *o, struct push **out,
-    struct err *e)
+push_prepare(const char *name, const struct registry_options *o,
+    struct push **out, struct err *e)
 {
 	AUTO(push_freep) struct push *p = calloc(1, sizeof(*p));
 
@@ -120,8 +94,19 @@ push_open(const char *name, const struct registry_options *o, struct push **out,
 		return err_set(e, ERR_USAGE, 0,
 		    "a tag is wanted, not a digest, which comes out");
 	p->places = o->places;
-	if (registry_place_open(&p->name, o, &p->place, e) < 0 ||
-	    try_it(p, e) < 0)
+	if (registry_place_open(&p->name, o, &p->place, e) < 0)
+		return -1;
+	*out = STEAL(&p);
+	return 0;
+}
+
+int
+push_open(const char *name, const struct registry_options *o, struct push **out,
+    struct err *e)
+{
+	AUTO(push_freep) struct push *p = NULL;
+
+	if (push_prepare(name, o, &p, e) < 0 || try_it(p, e) < 0)
 		return -1;
 	*out = STEAL(&p);
 	return 0;
@@ -133,7 +118,6 @@ push_free(struct push *p)
 	if (p == NULL)
 		return;
 	registry_place_free(p->place);
-	free(p->noted);
 	free(p);
 }
 
@@ -215,9 +199,12 @@ static void
 count(struct run *run, enum registry_way way, const struct digest *digest,
     uint64_t size)
 {
-	pthread_mutex_lock(&run->lock);
+	const struct push *p = run->push;
+
 	if (way == REGISTRY_THERE)
-		way = take_noted(run->push, digest);
+		way = blob_places_noted(
+		    p->places, push_base(p), p->name.repo, digest);
+	pthread_mutex_lock(&run->lock);
 	run->counts.there += way == REGISTRY_THERE;
 	run->counts.mounted += way == REGISTRY_MOUNTED;
 	run->counts.uploaded += way == REGISTRY_UPLOADED;

@@ -14,18 +14,21 @@
 #include <stdint.h>
 
 #include "digest.h"
+#include "registry.h"
 #include "registry/registry_options.h"
 
 struct base_registry;
 struct err;
 struct push;
-struct registry;
 struct registry_place_lent;
 
 #define PUSH_THREADS 4 /* uploads at once; fewer where it says: too many */
 
 /* name: HOST[:PORT]/REPOSITORY[:TAG]; not kept.  ERR_USAGE, ERR_FATAL. */
 int push_open(const char *name, const struct registry_options *options,
+    struct push **out, struct err *e);
+/* The same, and nothing is asked in the repository yet. */
+int push_prepare(const char *name, const struct registry_options *options,
     struct push **out, struct err *e);
 void push_free(struct push *p);
 void push_freep(struct push **p);
@@ -66,6 +69,9 @@ struct push_counts {
 /* A session for one thread; as registry_place_session. */
 int push_session(struct push *p, const atomic_bool *cancel,
     struct registry **out, struct err *e);
+/* That session, another push's, is p's from now on; false: it cannot be. */
+bool push_resume(const struct push *p, const struct push *other,
+    struct registry *session, struct err *e);
 /* What a worker is told that is to push there, as registry_place_lend. */
 int push_lend(
     const struct push *p, struct registry_place_lent *out, struct err *e);
@@ -75,11 +81,12 @@ int push_lost(struct push *p, const struct push_blob *blob, size_t n,
     bool *lost, struct err *e);
 
 /*
- * That blob has got there meanwhile, uploaded by a worker or mounted:
- * push_image counts it so.  Not while that runs.  Out of memory: it is counted
- * as one that was there.
+ * That blob is there, and how it got there, by a worker or mounted, which the
+ * next push_image to that repository counts; others may mount it from there.
+ * Out of memory: it is counted as one that was there.  Any thread.
  */
-void push_note(struct push *p, const struct digest *digest, bool mounted);
+void push_note(
+    struct push *p, const struct digest *digest, enum registry_way way);
 
 /*
  * The image is under its tag then, or -1 (ERR_FATAL) and what was under it

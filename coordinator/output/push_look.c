@@ -20,6 +20,7 @@
 #define ASKS_MAX 3
 
 struct question {
+	struct place *place;
 	struct digest digest;
 	uint64_t size;
 	const char *from;
@@ -30,38 +31,58 @@ struct question {
 
 STAILQ_HEAD(questions, question);
 
-struct push_look {
-	struct push *push;
-	int wake_fd;
-	pthread_mutex_t lock;
+/* Who asks one registry. */
+struct asker {
+	struct push_look *look;
+	const char *base;
 	pthread_cond_t work;
-	struct questions asked, answered;
-	bool stop;
-	atomic_bool cancel;
+	struct questions asked;
 	size_t idle, n_threads;
 	pthread_t thread[PUSH_LOOK_THREADS];
+};
+
+struct place {
+	struct push *push;
+	struct asker *asker;
 	/* For workers. */
 	enum registry_lend how;
-	char *token; /* "": none */
+	char *token; /* or NULL: none */
 	uint64_t serial;
 };
 
-/* What workers are to say from now on; serial: of one that is no good. */
-static int
-keep(struct push_look *l, enum registry_lend how, char **token, uint64_t renew,
-    struct err *e)
+struct push_look {
+	int wake_fd;
+	pthread_mutex_t lock;
+	struct questions answered;
+	bool stop;
+	atomic_bool cancel;
+	struct place **place;
+	size_t n_places, room;
+	struct asker **asker;
+	size_t n_askers;
+};
+
+static bool
+is_same(const char *a, const char *b)
 {
-	if (*token == NULL && (*token = strdup("")) == NULL)
-		return err_set(e, ERR_FATAL, errno, "push");
+	return strcmp(a != NULL ? a : "", b != NULL ? b : "") == 0;
+}
+
+/* What workers are to say from now on; renew: of one that is no good. */
+static void
+keep(struct push_look *l, struct question *q, enum registry_lend how,
+    char **token)
+{
+	struct place *p = q->place;
+
 	pthread_mutex_lock(&l->lock);
-	l->how = how;
-	if (strcmp(*token, l->token) != 0 || l->serial <= renew) {
-		secret_wipep(&l->token);
-		l->token = STEAL(token);
-		l->serial++;
+	p->how = how;
+	if (!is_same(*token, p->token) || p->serial <= q->renew) {
+		secret_wipep(&p->token);
+		p->token = STEAL(token);
+		p->serial++;
 	}
 	pthread_mutex_unlock(&l->lock);
-	return 0;
 }
 
 static int
@@ -97,23 +118,31 @@ look(struct push_look *l, struct registry *r, struct question *q, struct err *e)
 
 		if (asks == ASKS_MAX)
 			return err_set(e, ERR_RETRY, 0,
-			    "%s: its tokens end too soon", push_base(l->push));
+			    "%s: its tokens end too soon",
+			    push_base(q->place->push));
 		if (look_once(r, q, e) < 0 ||
 		    registry_lend(r, &how, &token, e) < 0)
 			return -1;
-		if (how != REGISTRY_LEND_ENDED &&
-		    keep(l, how, &token, q->renew, e) < 0)
-			return -1;
+		if (how != REGISTRY_LEND_ENDED)
+			keep(l, q, how, &token);
 	}
 	return 0;
 }
 
+/* r, of the push in *of, serves for others that go the same way. */
 static void
-answer(struct push_look *l, struct registry **r, struct question *q)
+answer(struct push_look *l, struct registry **r, struct push **of,
+    struct question *q)
 {
+	struct push *push = q->place->push;
 	struct err e = ERR_INIT;
 
-	if ((*r != NULL || push_session(l->push, &l->cancel, r, &e) == 0) &&
+	if (*r != NULL && !push_resume(push, *of, *r, &e)) {
+		registry_freep(r);
+		err_clear(&e);
+	}
+	*of = push;
+	if ((*r != NULL || push_session(push, &l->cancel, r, &e) == 0) &&
 	    look(l, *r, q, &e) == 0)
 		return;
 	q->answer.failed = true;
@@ -123,22 +152,24 @@ answer(struct push_look *l, struct registry **r, struct question *q)
 static void *
 look_thread(void *arg)
 {
-	struct push_look *l = arg;
+	struct asker *a = arg;
+	struct push_look *l = a->look;
 	AUTO(registry_freep) struct registry *r = NULL;
+	struct push *of = NULL;
 	struct question *q;
 
 	pthread_mutex_lock(&l->lock);
 	for (;;) {
-		l->idle++;
-		while (!l->stop && STAILQ_EMPTY(&l->asked))
-			pthread_cond_wait(&l->work, &l->lock);
-		l->idle--;
+		a->idle++;
+		while (!l->stop && STAILQ_EMPTY(&a->asked))
+			pthread_cond_wait(&a->work, &l->lock);
+		a->idle--;
 		if (l->stop)
 			break;
-		q = STAILQ_FIRST(&l->asked);
-		STAILQ_REMOVE_HEAD(&l->asked, entry);
+		q = STAILQ_FIRST(&a->asked);
+		STAILQ_REMOVE_HEAD(&a->asked, entry);
 		pthread_mutex_unlock(&l->lock);
-		answer(l, &r, q);
+		answer(l, &r, &of, q);
 		pthread_mutex_lock(&l->lock);
 		STAILQ_INSERT_TAIL(&l->answered, q, entry);
 		wake_fd_set(l->wake_fd);
@@ -148,23 +179,66 @@ look_thread(void *arg)
 }
 
 int
-push_look_new(
-    struct push *p, int wake_fd, struct push_look **out, struct err *e)
+push_look_new(int wake_fd, struct push_look **out, struct err *e)
 {
 	struct push_look *l = calloc(1, sizeof(*l));
 
-	if (l == NULL || (l->token = strdup("")) == NULL) {
-		free(l);
+	if (l == NULL)
 		return err_set(e, ERR_FATAL, errno, "push");
-	}
-	l->push = p;
 	l->wake_fd = wake_fd;
 	pthread_mutex_init(&l->lock, NULL);
-	pthread_cond_init(&l->work, NULL);
-	STAILQ_INIT(&l->asked);
 	STAILQ_INIT(&l->answered);
-	l->serial = 1;
 	*out = l;
+	return 0;
+}
+
+/* Places of one registry come together, often. */
+static int
+find_asker(
+    struct push_look *l, const char *base, struct asker **out, struct err *e)
+{
+	struct asker *a, **grown;
+
+	for (size_t i = l->n_askers; i-- > 0;)
+		if (strcmp(l->asker[i]->base, base) == 0) {
+			*out = l->asker[i];
+			return 0;
+		}
+	grown = reallocarray(l->asker, l->n_askers + 1, sizeof(*grown));
+	if (grown == NULL)
+		return err_set(e, ERR_FATAL, errno, "push");
+	l->asker = grown;
+	if ((a = calloc(1, sizeof(*a))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "push");
+	a->look = l;
+	a->base = base;
+	pthread_cond_init(&a->work, NULL);
+	STAILQ_INIT(&a->asked);
+	l->asker[l->n_askers++] = a;
+	*out = a;
+	return 0;
+}
+
+int
+push_look_place(struct push_look *l, struct push *push, struct err *e)
+{
+	size_t room = l->room == 0 ? 16 : 2 * l->room;
+	struct place *p, **grown;
+	struct asker *asker = NULL;
+
+	if (find_asker(l, push_base(push), &asker, e) < 0)
+		return -1;
+	if (l->n_places == l->room) {
+		grown = reallocarray(l->place, room, sizeof(*grown));
+		if (grown == NULL)
+			return err_set(e, ERR_FATAL, errno, "push");
+		l->place = grown;
+		l->room = room;
+	}
+	if ((p = calloc(1, sizeof(*p))) == NULL)
+		return err_set(e, ERR_FATAL, errno, "push");
+	*p = (struct place){.push = push, .asker = asker, .serial = 1};
+	l->place[l->n_places++] = p;
 	return 0;
 }
 
@@ -179,23 +253,39 @@ drop_all(struct questions *list)
 	}
 }
 
+static void
+stop_all(struct push_look *l)
+{
+	atomic_store(&l->cancel, true);
+	pthread_mutex_lock(&l->lock);
+	l->stop = true;
+	for (size_t i = 0; i < l->n_askers; i++)
+		pthread_cond_broadcast(&l->asker[i]->work);
+	pthread_mutex_unlock(&l->lock);
+	for (size_t i = 0; i < l->n_askers; i++)
+		for (size_t k = 0; k < l->asker[i]->n_threads; k++)
+			pthread_join(l->asker[i]->thread[k], NULL);
+}
+
 void
 push_look_free(struct push_look *l)
 {
 	if (l == NULL)
 		return;
-	atomic_store(&l->cancel, true);
-	pthread_mutex_lock(&l->lock);
-	l->stop = true;
-	pthread_cond_broadcast(&l->work);
-	pthread_mutex_unlock(&l->lock);
-	for (size_t i = 0; i < l->n_threads; i++)
-		pthread_join(l->thread[i], NULL);
-	drop_all(&l->asked);
+	stop_all(l);
+	for (size_t i = 0; i < l->n_askers; i++) {
+		drop_all(&l->asker[i]->asked);
+		pthread_cond_destroy(&l->asker[i]->work);
+		free(l->asker[i]);
+	}
 	drop_all(&l->answered);
-	pthread_cond_destroy(&l->work);
+	for (size_t i = 0; i < l->n_places; i++) {
+		secret_wipep(&l->place[i]->token);
+		free(l->place[i]);
+	}
+	free(l->place);
+	free(l->asker);
 	pthread_mutex_destroy(&l->lock);
-	secret_wipep(&l->token);
 	free(l);
 }
 
@@ -203,32 +293,47 @@ push_look_free(struct push_look *l)
 static int
 put(struct push_look *l, struct question *q, struct err *e)
 {
+	struct asker *a = q->place->asker;
 	int rc = 0;
 
 	pthread_mutex_lock(&l->lock);
-	if (l->idle == 0 && l->n_threads < PUSH_LOOK_THREADS &&
-	    (rc = quiet_thread(&l->thread[l->n_threads], look_thread, l)) == 0)
-		l->n_threads++;
-	if (l->n_threads > 0) {
-		STAILQ_INSERT_TAIL(&l->asked, q, entry);
-		pthread_cond_signal(&l->work);
+	if (a->idle == 0 && a->n_threads < PUSH_LOOK_THREADS &&
+	    (rc = quiet_thread(&a->thread[a->n_threads], look_thread, a)) == 0)
+		a->n_threads++;
+	if (a->n_threads > 0) {
+		STAILQ_INSERT_TAIL(&a->asked, q, entry);
+		pthread_cond_signal(&a->work);
 	}
 	pthread_mutex_unlock(&l->lock);
-	if (l->n_threads > 0)
+	if (a->n_threads > 0)
 		return 0;
 	free(q);
 	return err_set(e, ERR_FATAL, rc, "push's thread");
 }
 
-int
-push_look_ask(struct push_look *l, uint64_t id, const struct digest *digest,
-    uint64_t size, const char *from, struct err *e)
+static struct question *
+question_new(struct push_look *l, size_t place, uint64_t id, struct err *e)
 {
 	struct question *q = calloc(1, sizeof(*q));
 
-	if (q == NULL)
-		return err_set(e, ERR_FATAL, errno, "push");
+	if (q == NULL) {
+		err_set(e, ERR_FATAL, errno, "push");
+		return NULL;
+	}
+	q->place = l->place[place];
+	q->answer.place = place;
 	q->answer.id = id;
+	return q;
+}
+
+int
+push_look_ask(struct push_look *l, size_t place, uint64_t id,
+    const struct digest *digest, uint64_t size, const char *from, struct err *e)
+{
+	struct question *q = question_new(l, place, id, e);
+
+	if (q == NULL)
+		return -1;
 	q->digest = *digest;
 	q->size = size;
 	q->from = from;
@@ -236,14 +341,13 @@ push_look_ask(struct push_look *l, uint64_t id, const struct digest *digest,
 }
 
 int
-push_look_renew(
-    struct push_look *l, uint64_t id, uint64_t serial, struct err *e)
+push_look_renew(struct push_look *l, size_t place, uint64_t id, uint64_t serial,
+    struct err *e)
 {
-	struct question *q = calloc(1, sizeof(*q));
+	struct question *q = question_new(l, place, id, e);
 
 	if (q == NULL)
-		return err_set(e, ERR_FATAL, errno, "push");
-	q->answer.id = id;
+		return -1;
 	digest_of("", 0, &q->digest);
 	q->renew = serial;
 	return put(l, q, e);
@@ -266,12 +370,15 @@ push_look_take(struct push_look *l, struct push_looked *out)
 }
 
 int
-push_look_lend(struct push_look *l, struct push_lent *out, struct err *e)
+push_look_lend(
+    struct push_look *l, size_t place, struct push_lent *out, struct err *e)
 {
+	const struct place *p = l->place[place];
+
 	pthread_mutex_lock(&l->lock);
-	out->how = l->how;
-	out->serial = l->serial;
-	out->token = strdup(l->token);
+	out->how = p->how;
+	out->serial = p->serial;
+	out->token = strdup(p->token != NULL ? p->token : "");
 	pthread_mutex_unlock(&l->lock);
 	if (out->token == NULL)
 		return err_set(e, ERR_FATAL, errno, "push");

@@ -149,6 +149,44 @@ others_wait_for_the_first(void **state)
 	}
 }
 
+/* What others have put there: it is mounted from there, and counted once. */
+static void
+one_that_is_noted(void **state)
+{
+	struct blob_places *p;
+	struct digest a, b;
+
+	(void)state;
+	digest_of("a", 1, &a);
+	digest_of("b", 1, &b);
+	assert_int_equal(blob_places_new(&p, &e), 0);
+	blob_places_note(p, HERE, "x", &a, REGISTRY_UPLOADED);
+	blob_places_note(p, HERE, "y", &a, REGISTRY_MOUNTED);
+	blob_places_note(p, HERE, "x", &b, REGISTRY_THERE);
+	assert_string_equal(begin(p, HERE, "z", &a), "x");
+	assert_string_equal(begin(p, HERE, "z", &b), "x");
+	assert_null(begin(p, HERE, "x", &a));
+	assert_int_equal(
+	    blob_places_noted(p, HERE, "x", &a), REGISTRY_UPLOADED);
+	assert_int_equal(blob_places_noted(p, HERE, "x", &a), REGISTRY_THERE);
+	assert_int_equal(blob_places_noted(p, HERE, "y", &a), REGISTRY_MOUNTED);
+	assert_int_equal(blob_places_noted(p, HERE, "x", &b), REGISTRY_THERE);
+	assert_int_equal(blob_places_noted(p, THERE, "x", &a), REGISTRY_THERE);
+	assert_int_equal(blob_places_noted(p, HERE, "q", &a), REGISTRY_THERE);
+	/* While another one puts it there that one's place counts. */
+	blob_places_lost(p, HERE, "x", &a);
+	assert_string_equal(begin(p, HERE, "z", &a), "");
+	blob_places_note(p, HERE, "x", &a, REGISTRY_UPLOADED);
+	blob_places_end(p, HERE, &a, true);
+	assert_string_equal(begin(p, HERE, "x", &a), "z");
+	assert_int_equal(
+	    blob_places_noted(p, HERE, "x", &a), REGISTRY_UPLOADED);
+	blob_places_note(NULL, HERE, "x", &a, REGISTRY_UPLOADED);
+	assert_int_equal(
+	    blob_places_noted(NULL, HERE, "x", &a), REGISTRY_THERE);
+	blob_places_free(p);
+}
+
 static void
 many_blobs(void **state)
 {
@@ -192,6 +230,7 @@ main(void)
 	    cmocka_unit_test(one_that_failed),
 	    cmocka_unit_test(one_that_is_lost),
 	    cmocka_unit_test(others_wait_for_the_first),
+	    cmocka_unit_test(one_that_is_noted),
 	    cmocka_unit_test(many_blobs),
 	    cmocka_unit_test(without_any_nothing_is_known),
 	};

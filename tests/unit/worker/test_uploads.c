@@ -19,6 +19,7 @@
 #include "err.h"
 #include "protocol.h"
 #include "registry.h"
+#include "registry_state.h"
 
 #define PATIENCE_MS 60000
 
@@ -27,6 +28,7 @@ enum { GO_WELL, BE_THERE, FAIL, END_TOKEN, HANG };
 
 static atomic_int running, most, calls;
 static atomic_bool may_go;
+static atomic_int elsewhere; /* uploads to another repository than a/b */
 
 static void
 nap(void)
@@ -46,6 +48,7 @@ registry_push_blob(struct registry *r, const struct registry_blob *b,
 	if (now > atomic_load(&most))
 		atomic_store(&most, now);
 	atomic_fetch_add(&calls, 1);
+	atomic_fetch_add(&elsewhere, strcmp(r->repo, "a/b") != 0);
 	*way = REGISTRY_UPLOADED;
 	if (pread(b->fd, &what, 1, 0) != 1)
 		rc = err_set(e, ERR_FATAL, errno, "read");
@@ -79,6 +82,7 @@ set_up(void **state)
 	atomic_store(&running, 0);
 	atomic_store(&most, 0);
 	atomic_store(&calls, 0);
+	atomic_store(&elsewhere, 0);
 	atomic_store(&may_go, false);
 	for (char what = GO_WELL; what <= HANG; what++) {
 		int fd;
@@ -107,18 +111,24 @@ tear_down(void **state)
 }
 
 static void
-place(struct fixture *f, uint64_t id, uint64_t serial)
+place_at(struct fixture *f, uint64_t id, uint64_t serial, const char *repo)
 {
 	const struct msg_token m = {
 	    .place = id,
 	    .serial = serial,
 	    .base = "http://127.0.0.1:1",
-	    .repo = "a/b",
+	    .repo = repo,
 	    .token = "secret",
 	    .authorities = "",
 	};
 
 	assert_int_equal(uploads_place(f->u, &m, &f->e), 0);
+}
+
+static void
+place(struct fixture *f, uint64_t id, uint64_t serial)
+{
+	place_at(f, id, serial, "a/b");
 }
 
 static int
@@ -317,6 +327,30 @@ test_places(void **state)
 	assert_int_equal(uploads_place(f->u, &m, &f->e), 0);
 }
 
+/* A number comes to mean another place; what is on its way goes to the first.
+ */
+static void
+test_another_place(void **state)
+{
+	struct fixture *f = *state;
+
+	place(f, 1, 7);
+	put(f, 1, HANG);
+	while (atomic_load(&running) == 0)
+		nap();
+	place_at(f, 1, 1, "c/d");
+	for (uint64_t push = 2; push < 5; push++) {
+		put(f, push, GO_WELL);
+		assert_int_equal(next(f, MSG_PUSHED).pushed.push, push);
+		uploads_said(f->u);
+	}
+	assert_int_equal(atomic_load(&elsewhere), 3);
+	atomic_store(&may_go, true);
+	assert_int_equal(next(f, MSG_PUSHED).pushed.push, 1);
+	uploads_said(f->u);
+	assert_int_equal(atomic_load(&elsewhere), 3);
+}
+
 static void
 test_none(void **state)
 {
@@ -344,6 +378,7 @@ main(void)
 	    TEST(test_forgotten),
 	    TEST(test_stuck),
 	    TEST(test_places),
+	    TEST(test_another_place),
 	    cmocka_unit_test(test_none),
 	};
 
