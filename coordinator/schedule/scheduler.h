@@ -79,7 +79,8 @@
  * In turn.  For jobs of many that come for ever: they go in the order in which
  * they were added, not largest first, so that none is overtaken for ever;
  * audits go before all others, and one that nobody can do is done without at
- * once.
+ * once.  A job that is to be fetched for waits for those behind it no longer
+ * than it is held back.
  *
  * Results.  An answer names job and attempt; whichever attempt answers first
  * counts, once.  Of attempts that hold no lease the last four of a job are

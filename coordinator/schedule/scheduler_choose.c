@@ -235,10 +235,9 @@ is_critical(const struct scheduler *s, const struct job *j, struct worker *w)
 	    whole_ms(s->queued / (rate * (double)s->slots));
 }
 
-/* Until when w has to wait for it. */
+/* From when it is first said, for the transfer's time and a little more. */
 static bool
-hold(struct scheduler *s, int64_t now, struct job *j, struct worker *better,
-    int64_t transfer)
+has_waited(struct scheduler *s, int64_t now, struct job *j, int64_t transfer)
 {
 	struct locality *l = j->locality;
 
@@ -247,13 +246,23 @@ hold(struct scheduler *s, int64_t now, struct job *j, struct worker *better,
 		l->held_until =
 		    now + (transfer < SCHED_HOLD_MS ? transfer : SCHED_HOLD_MS);
 	if (now >= l->held_until)
+		return true;
+	if (l->held_until < s->place_at)
+		s->place_at = l->held_until;
+	return false;
+}
+
+/* Whether it is held back for a better one. */
+static bool
+hold(struct scheduler *s, int64_t now, struct job *j, struct worker *better,
+    int64_t transfer)
+{
+	if (has_waited(s, now, j, transfer))
 		return false;
 	if (better->pass != s->pass)
 		better->promised = 0;
 	better->pass = s->pass;
 	better->promised += time_needed(s, better, j->weight);
-	if (l->held_until < s->place_at)
-		s->place_at = l->held_until;
 	return true;
 }
 
@@ -278,7 +287,8 @@ choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
 	if ((better = cheapest(s, now, j, false)) != w &&
 	    hold(s, now, j, better, transfer))
 		return NULL;
-	if (is_critical(s, j, w))
+	if (is_critical(s, j, w) ||
+	    (s->config.in_turn && has_waited(s, now, j, transfer)))
 		return w;
 	if (f->w == NULL)
 		*f = (struct fallback){id, w};

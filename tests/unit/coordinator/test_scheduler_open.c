@@ -196,6 +196,40 @@ audits_go_first(void **state)
 	sched_free(s);
 }
 
+/* Others' jobs come for ever, and nothing is to be fetched for them. */
+static void
+test_fetched_for_at_last(void **state)
+{
+	struct scheduler *s = make_in_turn();
+	struct job_id first;
+	int64_t now = 0;
+
+	(void)state;
+	up(s, now, 0, 1);
+	first = add(s, MB);
+	assert_int_equal(
+	    sched_set_missing(s, (struct worker_id){0}, first, MB, &e), 0);
+	for (int i = 0; i < 20; i++)
+		add(s, MB);
+	for (int left = 100;; left--) {
+		struct sched_action a;
+
+		assert_int_not_equal(left, 0);
+		add(s, MB);
+		do {
+			assert_true(sched_next(s, now, &a));
+		} while (a.kind != SCHED_SEND);
+		if (a.job.v == first.v)
+			break;
+		now += 100;
+		assert_int_equal(
+		    sched_done(s, now, a.worker, a.job, a.attempt, &one),
+		    SCHED_ACCEPTED);
+	}
+	assert_true(now >= SCHED_HOLD_LEAST_MS);
+	sched_free(s);
+}
+
 int
 main(void)
 {
@@ -205,6 +239,7 @@ main(void)
 	    cmocka_unit_test(workers_come_and_go),
 	    cmocka_unit_test(first_come_first_served),
 	    cmocka_unit_test(audits_go_first),
+	    cmocka_unit_test(test_fetched_for_at_last),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
