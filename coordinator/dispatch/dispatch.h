@@ -26,6 +26,7 @@ struct dispatch;
 struct err;
 struct launch;
 struct metrics;
+struct path_needs;
 struct progress;
 struct push;
 struct scratch;
@@ -56,6 +57,7 @@ struct dispatch_job {
 	const uint32_t *home;
 	size_t n_homes;
 	bool only_push;
+	struct path_needs *needs; /* dispatch_learn's, or NULL */
 
 	/* What came of it. */
 	struct layer_result result; /* measure: tar_size and entries */
@@ -162,6 +164,14 @@ void dispatch_pull_all(struct dispatch *d);
  */
 int dispatch_begin(
     struct dispatch *d, const struct layer_output *to, struct err *e);
+/*
+ * Workers are asked for the store paths of a job that will be added, where
+ * that matters, until it is unlearned: after it was told of, or cancelled.
+ * knows: all have answered that do; who is silent is not waited for.
+ */
+int dispatch_learn(struct dispatch *d, struct dispatch_job *job, struct err *e);
+bool dispatch_knows(struct dispatch *d, const struct dispatch_job *job);
+void dispatch_unlearn(struct dispatch *d, struct dispatch_job *job);
 /* Borrows *job until it was told of, or cancelled. */
 int dispatch_add(struct dispatch *d, struct dispatch_job *job,
     struct job_id *out, struct err *e);

@@ -62,6 +62,7 @@ end_question(struct peer_stock *k)
 void
 dispatch_locality_gone(struct dispatch *d, struct peer *p)
 {
+	dispatch_paths_gone(d, p);
 	if (p->stock == NULL)
 		return;
 	end_question(p->stock);
@@ -76,6 +77,7 @@ dispatch_locality_free(struct dispatch *d)
 {
 	for (size_t i = 0; i < d->n_peers; i++)
 		dispatch_locality_gone(d, &d->peer[i]);
+	dispatch_paths_close(d);
 	own_freep(&d->locality);
 }
 
@@ -161,9 +163,14 @@ tell(struct dispatch *d, struct peer *p, struct err *e)
 	return 0;
 }
 
-/* From now on it gets jobs. */
-static int
-bring_up(struct dispatch *d, struct peer *p, struct err *e)
+bool
+dispatch_locality_waits(const struct peer *p)
+{
+	return p->stock->waits_until != 0;
+}
+
+int
+dispatch_locality_up(struct dispatch *d, struct peer *p, struct err *e)
 {
 	if (p->stock->waits_until == 0)
 		return 0;
@@ -174,6 +181,8 @@ bring_up(struct dispatch *d, struct peer *p, struct err *e)
 		return -1;
 	if (p->rate > 0)
 		sched_measured(d->sched, p->worker, p->rate, 1000);
+	if (dispatch_paths_tell(d, p, e) < 0)
+		return -1;
 	return tell(d, p, e);
 }
 
@@ -210,16 +219,20 @@ ask_all(struct dispatch *d)
 void
 dispatch_locality_ask(struct dispatch *d, struct peer *p)
 {
-	if (d->locality->asking)
+	if (d->paths != NULL)
+		dispatch_paths_ask(d, p);
+	else if (d->locality->asking)
 		ask(d, p);
 	else
 		ask_all(d);
 }
 
 static int64_t
-patience(const struct locality *l)
+patience(const struct dispatch *d)
 {
-	return ANSWER_MS + (int64_t)(l->n / ANSWER_PATHS);
+	size_t n = d->paths != NULL ? dispatch_paths_count(d) : d->locality->n;
+
+	return ANSWER_MS + (int64_t)(n / ANSWER_PATHS);
 }
 
 bool
@@ -228,7 +241,7 @@ dispatch_locality_hold(struct dispatch *d)
 	struct locality *l = d->locality;
 
 	if (l->begin_at == 0)
-		l->begin_at = monotime_ms() + patience(l);
+		l->begin_at = monotime_ms() + patience(d);
 	l->begun |= l->n_waiting == 0 || monotime_ms() >= l->begin_at;
 	return !l->begun;
 }
@@ -243,10 +256,13 @@ dispatch_locality_joined(struct dispatch *d, struct peer *p, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "worker");
 	if (d->sched == NULL)
 		return 0;
-	k->waits_until = monotime_ms() + patience(l);
+	if (dispatch_paths_joined(d, p, e) < 0)
+		return -1;
+	k->waits_until = monotime_ms() + patience(d);
 	l->n_waiting++;
-	if (p->via != d->remote || l->closure == NULL || k->stock != NULL)
-		return bring_up(d, p, e);
+	if (p->via != d->remote || k->stock != NULL ||
+	    (l->closure == NULL && !dispatch_paths_waits(d, p)))
+		return dispatch_locality_up(d, p, e);
 	if (k->waits_until < l->next)
 		l->next = k->waits_until;
 	return 0;
@@ -257,6 +273,7 @@ dispatch_locality_tick(struct dispatch *d, int64_t *next, struct err *e)
 {
 	struct locality *l = d->locality;
 
+	dispatch_paths_tick(d);
 	*next = l->n_waiting == 0 ? INT64_MAX : l->next;
 	if (monotime_ms() < *next)
 		return 0;
@@ -266,7 +283,7 @@ dispatch_locality_tick(struct dispatch *d, int64_t *next, struct err *e)
 		int64_t until = p->stock->waits_until;
 
 		if (until != 0 && monotime_ms() >= until) {
-			if (bring_up(d, p, e) < 0)
+			if (dispatch_locality_up(d, p, e) < 0)
 				return -1;
 		} else if (until != 0 && until < l->next) {
 			l->next = until;
@@ -319,6 +336,8 @@ dispatch_locality_start(struct dispatch *d, struct err *e)
 	struct locality *l = d->locality;
 
 	forget_run(d);
+	if (d->open && !l->off && dispatch_paths_open(d, e) < 0)
+		return -1;
 	/* Of jobs that come one by one there is no list. */
 	for (size_t i = 0; !l->off && !d->open && i < d->n_tasks; i++) {
 		const struct dispatch_job *at = d->task[i].job;
@@ -366,6 +385,8 @@ dispatch_locality_want(
 	struct msg out = {.type = MSG_PATHS};
 	uint64_t key[MSG_PATHS_MAX];
 
+	if (d->paths != NULL)
+		return dispatch_paths_want(d, p, m);
 	if (is_over(k, m->ask))
 		return NULL;
 	if (m->ask != k->asked)
@@ -416,7 +437,7 @@ take_answer(struct dispatch *d, struct peer *p, struct err *e)
 	k->stock = stock;
 	end_question(k);
 	if (k->waits_until != 0)
-		return bring_up(d, p, e);
+		return dispatch_locality_up(d, p, e);
 	return tell(d, p, e);
 }
 
@@ -428,6 +449,8 @@ dispatch_locality_have(struct dispatch *d, struct peer *p,
 	struct peer_stock *k = p->stock;
 
 	*bad = NULL;
+	if (d->paths != NULL)
+		return dispatch_paths_have(d, p, m, bad, e);
 	if (is_over(k, m->ask))
 		return 0;
 	if (m->ask != k->asked) {
@@ -438,14 +461,14 @@ dispatch_locality_have(struct dispatch *d, struct peer *p,
 		log_line(LOG_DEBUG, "worker=%s cannot look at its store: %s",
 		    p->name, strerror((int)m->sys));
 		end_question(k);
-		return bring_up(d, p, e);
+		return dispatch_locality_up(d, p, e);
 	}
 	/* Doubled; or a part is lost, and with it the answer. */
 	if (m->first < 8 * (uint64_t)k->came)
 		return 0;
 	if (m->first > 8 * (uint64_t)k->came) {
 		end_question(k);
-		return bring_up(d, p, e);
+		return dispatch_locality_up(d, p, e);
 	}
 	if (!is_whole(l, k, m)) {
 		*bad = "tells of more or fewer store paths than were asked for";

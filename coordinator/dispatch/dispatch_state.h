@@ -7,7 +7,8 @@
  * dispatch_messages.c takes what they say; dispatch_remote.c listens for those
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
- * command start them; dispatch_locality.c asks who has which store paths;
+ * command start them; dispatch_locality.c asks who has which store paths, and
+ * dispatch_paths.c the same where jobs come for ever;
  * dispatch_push.c (and _token.c) has them put layers into registries;
  * dispatch_status.c says how things are, dispatch_postponed.c what is waited
  * for, dispatch_audit.c what differs where two results do.  For these alone.
@@ -39,6 +40,8 @@ struct err;
 struct launch;
 struct locality;
 struct metrics;
+struct paths;
+struct peer_paths;
 struct peer_stock;
 struct shared_probe;
 struct zap;
@@ -66,6 +69,7 @@ struct peer {
 	unsigned twice; /* how often another one said that it is this one */
 	bool fetches;	/* it has binary caches */
 	struct peer_stock *stock; /* which store paths it has, or not yet */
+	struct peer_paths *paths; /* the same, where jobs come for ever */
 	struct worker_id worker;  /* also its index in the progress display */
 	char name[64];		  /* "HOST/PID" or "HOST/PID#N" */
 	size_t slots;
@@ -148,6 +152,7 @@ struct dispatch {
 	struct peer *peer;
 	size_t n_peers, room_peers;
 	struct locality *locality; /* what is asked of them all */
+	struct paths *paths;	   /* NULL: not one by one */
 	struct hash_index by_link, by_instance, by_worker;
 	struct hash_index by_token; /* of other machines' */
 	uint64_t hash_seed;	    /* secret: peers choose what is hashed */
@@ -392,6 +397,40 @@ const char *dispatch_locality_want(
     struct dispatch *d, struct peer *p, const struct msg_want *m);
 /* The same in *bad. */
 int dispatch_locality_have(struct dispatch *d, struct peer *p,
+    const struct msg_have *m, const char **bad, struct err *e);
+
+/* For dispatch_paths.c: whether it is not the scheduler's yet; now it is. */
+bool dispatch_locality_waits(const struct peer *p);
+int dispatch_locality_up(struct dispatch *d, struct peer *p, struct err *e);
+
+/*
+ * dispatch_paths.c: the same for jobs that are added for ever.  Their paths
+ * have numbers (path_table.h), and workers are asked for those that are new,
+ * or whose answer is old; what jobs are sent is told to the scheduler.  Memory:
+ * that of the table, 4 KiB a worker, and a KiB (stock_page.h) for each page
+ * of each store that differs.  dispatch_locality.c calls all but `added` and
+ * `failed`.
+ */
+int dispatch_paths_open(struct dispatch *d, struct err *e);
+void dispatch_paths_close(struct dispatch *d);
+int dispatch_paths_joined(struct dispatch *d, struct peer *p, struct err *e);
+/* It is to be asked something before it is the scheduler's. */
+bool dispatch_paths_waits(const struct dispatch *d, const struct peer *p);
+/* Paths that are needed. */
+size_t dispatch_paths_count(const struct dispatch *d);
+void dispatch_paths_ask(struct dispatch *d, struct peer *p);
+void dispatch_paths_gone(struct dispatch *d, struct peer *p);
+void dispatch_paths_tick(struct dispatch *d);
+/* p is the scheduler's now: what jobs lack there. */
+int dispatch_paths_tell(struct dispatch *d, struct peer *p, struct err *e);
+/* The scheduler has a new job; p has failed one, its store may be another. */
+int dispatch_paths_added(
+    struct dispatch *d, const struct task *t, struct err *e);
+void dispatch_paths_failed(
+    struct dispatch *d, struct peer *p, const struct dispatch_job *job);
+const char *dispatch_paths_want(
+    struct dispatch *d, struct peer *p, const struct msg_want *m);
+int dispatch_paths_have(struct dispatch *d, struct peer *p,
     const struct msg_have *m, const char **bad, struct err *e);
 
 /*

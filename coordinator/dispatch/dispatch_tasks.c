@@ -186,7 +186,7 @@ dispatch_add(struct dispatch *d, struct dispatch_job *job, struct job_id *out,
 		return -1;
 	*out = t->id;
 	d->fresh++;
-	return 0;
+	return dispatch_paths_added(d, t, e);
 }
 
 void

@@ -288,7 +288,7 @@ static const struct option_spec specs[] = {
     FLAG(FOR_SERVE, "clients-without-keys", clients_plain),
     CALL(FOR_WORK, "local-slots", required_argument, set_local_slots),
     CALL(FOR_BUILD, "min-workers", required_argument, set_min_workers),
-    FLAG(FOR_BUILD, "no-locality", no_locality),
+    FLAG(FOR_WORK, "no-locality", no_locality),
     CALL(FOR_WORK, "audit", required_argument, set_audit),
     CALL(FOR_BUILD, "to", required_argument, add_output),
     TEXT(FOR_WORK | FOR_CACHE, "cache", cache_dir),

@@ -330,6 +330,8 @@ static const char serve[] =
 "  --launch CMD            start workers on other machines by CMD\n"
 "  --advertise HOST        how those machines call this one (default: its host\n"
 "                          name, or the host of --listen)\n"
+"  --no-locality           do not ask workers which store paths they have: any\n"
+"                          may get any layer\n"
 "  --audit PERCENT         have so many layers made twice, by two workers, and\n"
 "                          compare\n"
 "  --substituter URL       a Nix binary cache where local workers get store\n"

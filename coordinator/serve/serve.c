@@ -109,7 +109,7 @@ start_workers(struct serve *s, struct err *e)
 	    .key = o->workers_keys != NULL || o->launch != NULL ? s->key : NULL,
 	    .keys = o->workers_keys,
 	    .plain = o->listen_plain,
-	    .no_locality = true,
+	    .no_locality = o->no_locality,
 	    .audit = (unsigned)o->audit,
 	    .command = "serve",
 	    .metrics = s->metrics,
@@ -245,6 +245,8 @@ loop(struct serve *s, struct err *e)
 			until = s->beat_at + s->stood;
 		if (serve_queue_deadline(s->queue) < until - s->stood)
 			until = serve_queue_deadline(s->queue) + s->stood;
+		if (serve_jobs_deadline(s) < until - s->stood)
+			until = serve_jobs_deadline(s) + s->stood;
 		watch_at = supervisor_watchdog(monotime_ms());
 		if (watch_at < until)
 			until = watch_at;
@@ -267,6 +269,7 @@ serve_run(const struct options *options, struct err *e)
 
 	TAILQ_INIT(&s.clients);
 	TAILQ_INIT(&s.checks);
+	TAILQ_INIT(&s.learning);
 	supervisor_start();
 	rc = take_key(&s, &key, e) < 0 || start(&s, e) < 0 ? -1 : 0;
 	if (s.key != NULL)

@@ -22,6 +22,8 @@
  * some of these wait for workers with room for them, or with their paths.
  */
 #define SHARE_AHEAD 64
+/* So long a job waits at most until workers have said who has its paths. */
+#define LEARN_MS 1000
 
 /* What was made, by whom, and how long it took. */
 struct made {
@@ -66,9 +68,60 @@ give_all(struct serve *s, struct serve_job *job, const struct layer_result *r,
 	return 0;
 }
 
+/* Learning. */
+
+static void
+learnt(struct serve *s, struct serve_order *o)
+{
+	if (o->learns_until != 0)
+		TAILQ_REMOVE(&s->learning, o, learning);
+	o->learns_until = 0;
+}
+
+/* A held job waits for its turn once it is known who has its store paths. */
+static int
+learn(struct serve *s, struct serve_job *job, struct err *e)
+{
+	struct serve_order *o = job->order;
+
+	if (dispatch_learn(s->dispatch, &o->job, e) < 0)
+		return -1;
+	if (dispatch_knows(s->dispatch, &o->job)) {
+		serve_queue_release(s->queue, job);
+		return 0;
+	}
+	o->learns_until = serve_now(s) + LEARN_MS;
+	TAILQ_INSERT_TAIL(&s->learning, o, learning);
+	return 0;
+}
+
+/* What the first one waits for the others do, too, as a rule. */
+static void
+learn_tick(struct serve *s)
+{
+	struct serve_order *o;
+
+	while ((o = TAILQ_FIRST(&s->learning)) != NULL &&
+	    (serve_now(s) >= o->learns_until ||
+		dispatch_knows(s->dispatch, &o->job))) {
+		learnt(s, o);
+		serve_queue_release(s->queue, o->owner);
+	}
+}
+
+int64_t
+serve_jobs_deadline(const struct serve *s)
+{
+	const struct serve_order *o = TAILQ_FIRST(&s->learning);
+
+	return o == NULL ? INT64_MAX : o->learns_until;
+}
+
 static void
 end(struct serve *s, struct serve_job *job)
 {
+	learnt(s, job->order);
+	dispatch_unlearn(s->dispatch, &job->order->job);
 	serve_order_free(job->order);
 	serve_queue_end(s->queue, job);
 }
@@ -146,8 +199,7 @@ check_ended(struct serve *s, struct serve_check *check, const struct err *bad,
 		serve_cache_condemn(
 		    s->cache, &job->order->cache_key, &check->result.digest);
 		check_free(s, check);
-		serve_queue_release(s->queue, job);
-		return 0;
+		return learn(s, job, e);
 	}
 	serve_cache_trust(s->cache, &check->result.digest);
 	s->cached += job->n_wants;
@@ -248,8 +300,7 @@ serve_job_wanted(struct serve *s, struct serve_client *c,
 		return -1;
 	if (found == SERVE_SUSPECT)
 		return check_begin(s, job, &r, e);
-	serve_queue_release(s->queue, job);
-	return 0;
+	return learn(s, job, e);
 }
 
 int
@@ -335,6 +386,7 @@ serve_jobs_tick(struct serve *s, struct err *e)
 
 	while ((job = serve_queue_expired(s->queue, serve_now(s))) != NULL)
 		serve_job_end_unwanted(s, job);
+	learn_tick(s);
 	serve_wait_tick(s);
 	serve_queue_share(s->queue, dispatch_room(s->dispatch) + SHARE_AHEAD);
 	for (wanted = dispatch_wants(s->dispatch); wanted > 0; wanted--)

@@ -54,8 +54,10 @@ struct serve_order {
 	char label[SERVE_LABEL_MAX];
 	struct serve_job *owner;   /* once it is in the queue */
 	struct serve_check *check; /* that is on, or NULL */
-	unsigned postponed;	   /* so often no worker had room for it, */
-	int64_t postponed_at;	   /* for the first time then, ms */
+	int64_t learns_until;	   /* who has its paths, ms; 0: it does not */
+	TAILQ_ENTRY(serve_order) learning;
+	unsigned postponed;   /* so often no worker had room for it, */
+	int64_t postponed_at; /* for the first time then, ms */
 };
 
 /* A JOB whose ITEMS are coming. */
@@ -134,7 +136,8 @@ struct serve {
 	size_t n_offers;       /* to all of them */
 	int64_t nobody_since;  /* ms: there is no worker; 0: there is */
 	TAILQ_HEAD(, serve_check) checks;
-	int64_t looked, stood; /* as dispatch's */
+	TAILQ_HEAD(, serve_order) learning; /* the oldest first */
+	int64_t looked, stood;		    /* as dispatch's */
 	int64_t beat_at;
 	int64_t states_since; /* ms: a second of STATEs, */
 	unsigned n_states;    /* and how many were said in it */
@@ -200,6 +203,8 @@ int serve_job_failed(void *serve, const struct dispatch_job *job,
     const struct err *why, struct err *e);
 /* Gives dispatch what it has room for, and ends what nobody wants. */
 int serve_jobs_tick(struct serve *s, struct err *e);
+/* When it has to be called though nothing happens (serve_now). */
+int64_t serve_jobs_deadline(const struct serve *s);
 /* Some milliseconds of reading suspect blobs; 1: there may be more. */
 int serve_checks_step(struct serve *s, struct err *e);
 void serve_jobs_clear(struct serve *s);
