@@ -14,9 +14,12 @@
  * --list N (store paths of the closure, of which workers are asked; 1),
  * --differ (each worker has another half of them).
  * CPU time is the coordinator's process: its loop, libzmq's thread, and those
- * that check keys and pull layers.
+ * that check keys and pull layers.  A turn is what the loop does between two
+ * waits, in CPU time of its thread: what has come waits for the rest of the
+ *turn that is on, and for its own.
  */
 #include <getopt.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +30,7 @@
 #include <sys/resource.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "closure/closure.h"
@@ -57,6 +61,34 @@ struct bench {
 	struct dispatch_job *job;
 	uint32_t *path;
 };
+
+static long long turn[SWARM_BUCKETS]; /* how many took so long */
+
+int __real_poll(struct pollfd *fds, nfds_t n, int ms);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int ms);
+
+static int64_t
+thread_cpu_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* In place of poll() in the coordinator's code: where turns begin and end. */
+int
+__wrap_poll(struct pollfd *fds, nfds_t n, int ms)
+{
+	static _Thread_local int64_t began;
+	int rc;
+
+	if (began != 0 && gettid() == getpid())
+		turn[swarm_bucket(thread_cpu_us() - began)]++;
+	rc = __real_poll(fds, n, ms);
+	began = thread_cpu_us();
+	return rc;
+}
 
 static void
 check(int rc, const char *what, const struct err *e)
@@ -234,29 +266,38 @@ warm_up(struct bench *b)
 	run(b, b->jobs < 20 * b->workers ? b->jobs : 20 * b->workers);
 	for (size_t i = 0; i < SWARM_BUCKETS; i++)
 		atomic_store(&b->stats->turn[i], 0);
+	memset(turn, 0, sizeof(turn));
 	atomic_store(&b->stats->jobs, 0);
 	atomic_store(&b->stats->since, swarm_now_us());
 }
 
-static int64_t
-percentile(const struct bench *b, double share)
+static double
+percentile_ms(const long long *n, double share)
 {
 	long long total = 0, below = 0;
 	size_t i = 0;
 
 	for (size_t k = 0; k < SWARM_BUCKETS; k++)
-		total += atomic_load(&b->stats->turn[k]);
+		total += n[k];
 	while (i < SWARM_BUCKETS - 1 &&
-	    (double)(below += atomic_load(&b->stats->turn[i])) <
-		share * (double)total)
+	    (double)(below += n[i]) < share * (double)total)
 		i++;
-	return swarm_bucket_us(i);
+	return (double)swarm_bucket_us(i) / 1000;
+}
+
+static void
+print_times(const char *what, const long long *n)
+{
+	printf("%s: median %.2f, p99 %.2f, p99.9 %.2f ms\n", what,
+	    percentile_ms(n, 0.5), percentile_ms(n, 0.99),
+	    percentile_ms(n, 0.999));
 }
 
 static void
 jobs(struct bench *b)
 {
 	double before = memory("VmRSS:"), cpu;
+	long long answered[SWARM_BUCKETS];
 	int64_t at;
 
 	warm_up(b);
@@ -270,10 +311,10 @@ jobs(struct bench *b)
 	    b->jobs, b->paths, b->workers, b->slots,
 	    b->plain ? "plain" : "CURVE", (double)b->jobs * 1e6 / (double)at,
 	    cpu / (double)b->jobs);
-	printf("answer to next job: median %.2f, p99 %.2f, p99.9 %.2f ms\n",
-	    (double)percentile(b, 0.5) / 1000,
-	    (double)percentile(b, 0.99) / 1000,
-	    (double)percentile(b, 0.999) / 1000);
+	for (size_t i = 0; i < SWARM_BUCKETS; i++)
+		answered[i] = atomic_load(&b->stats->turn[i]);
+	print_times("answer to next job", answered);
+	print_times("a turn of the coordinator", turn);
 	printf("coordinator's memory: %.0f MiB before, %.0f at most\n", before,
 	    memory("VmHWM:"));
 }

@@ -22,9 +22,9 @@ enum { BEAT_US = 200000, HELLO_US = 20000, HELD_MAX = 64 };
 
 struct held {
 	uint64_t job, attempt;
-	uint64_t missing; /* store paths that are to come */
-	uint64_t bytes;	  /* of those that came */
-	int64_t began;	  /* us; due */
+	uint64_t missing;     /* store paths that are to come */
+	uint64_t bytes;	      /* of those that came */
+	int64_t began, takes; /* us; due */
 	bool measure;
 };
 
@@ -38,7 +38,7 @@ struct worker {
 	int64_t answered;	    /* us; 0: the JOB that follows has come */
 };
 
-/* What a worker's oldest job waits for: all take equally long. */
+/* What a worker's job waits for. */
 struct due {
 	int64_t at;
 	struct worker *worker;
@@ -52,8 +52,9 @@ struct swarm {
 	int epoll;
 	struct worker *worker;
 	size_t n, first, n_left;
-	struct due *due; /* a ring of room for all slots */
-	size_t head, tail, room;
+	struct due *due; /* a heap of room for all slots, soonest first */
+	size_t n_due;
+	uint64_t random;
 	size_t beats; /* whose is next, round and round */
 	int64_t next_beat, next_hello;
 };
@@ -144,19 +145,58 @@ answer(struct swarm *s, struct worker *w)
 	atomic_fetch_add_explicit(&s->stats->jobs, 1, memory_order_relaxed);
 }
 
+static void
+due_put(struct swarm *s, struct due due)
+{
+	size_t i = s->n_due++;
+
+	for (; i > 0 && s->due[(i - 1) / 2].at > due.at; i = (i - 1) / 2)
+		s->due[i] = s->due[(i - 1) / 2];
+	s->due[i] = due;
+}
+
+static struct worker *
+due_take(struct swarm *s)
+{
+	struct worker *w = s->due[0].worker;
+	const struct due last = s->due[--s->n_due];
+	size_t i = 0, k;
+
+	for (; (k = 2 * i + 1) < s->n_due; i = k) {
+		k += k + 1 < s->n_due && s->due[k + 1].at < s->due[k].at;
+		if (s->due[k].at >= last.at)
+			break;
+		s->due[i] = s->due[k];
+	}
+	s->due[i] = last;
+	return w;
+}
+
+/* From half of it to one and a half: workers do not answer all at once. */
+static int64_t
+some_time(struct swarm *s)
+{
+	int64_t us = s->config->work_us;
+
+	s->random = s->random * UINT64_C(6364136223846793005) + 1;
+	return us / 2 + (int64_t)((s->random >> 33) % (uint64_t)us);
+}
+
 /* As many as there are slots are worked on, or all are answered at once. */
 static void
 work(struct swarm *s, struct worker *w)
 {
 	while (w->n_due < w->n_held && w->n_due < s->config->slots &&
 	    w->held[w->n_due].missing == 0) {
-		w->held[w->n_due++].began = swarm_now_us();
+		struct held *job = &w->held[w->n_due++];
+
 		if (s->config->work_us == 0) {
 			answer(s, w);
 			continue;
 		}
-		s->due[s->head++ % s->room] =
-		    (struct due){swarm_now_us() + s->config->work_us, w};
+		job->began = swarm_now_us();
+		job->takes = some_time(s);
+		due_put(s, (struct due){job->began + job->takes, w});
 	}
 }
 
@@ -260,7 +300,7 @@ receive(struct swarm *s, struct worker *w)
 
 /* The oldest job goes on evenly: what it would have been so far. */
 static void
-beat(struct swarm *s, struct worker *w, int64_t now)
+beat(struct worker *w, int64_t now)
 {
 	const struct held *job = &w->held[0];
 	struct msg_progress p = {job->job, job->attempt, 0};
@@ -268,8 +308,8 @@ beat(struct swarm *s, struct worker *w, int64_t now)
 	int64_t us = now - job->began;
 
 	if (w->n_due > 0 && us > 0)
-		p.bytes = us < s->config->work_us
-		    ? job->bytes * (uint64_t)us / (uint64_t)s->config->work_us
+		p.bytes = us < job->takes
+		    ? job->bytes * (uint64_t)us / (uint64_t)job->takes
 		    : job->bytes;
 	say(w, &m);
 }
@@ -281,10 +321,9 @@ tick(struct swarm *s)
 	int64_t now = swarm_now_us(), next;
 
 	/* Not so many that others' jobs, which have come, wait to be seen. */
-	for (int i = 0; i < DUE_MAX && s->tail < s->head &&
-	     s->due[s->tail % s->room].at <= now;
+	for (int i = 0; i < DUE_MAX && s->n_due > 0 && s->due[0].at <= now;
 	     i++) {
-		struct worker *w = s->due[s->tail++ % s->room].worker;
+		struct worker *w = due_take(s);
 
 		answer(s, w);
 		work(s, w);
@@ -295,7 +334,7 @@ tick(struct swarm *s)
 
 		if (!w->ready || w->left)
 			continue;
-		beat(s, w, now);
+		beat(w, now);
 		receive(s, w);
 	}
 	if (s->next_hello <= now) {
@@ -308,8 +347,8 @@ tick(struct swarm *s)
 			}
 	}
 	next = s->next_beat < s->next_hello ? s->next_beat : s->next_hello;
-	if (s->tail < s->head && s->due[s->tail % s->room].at < next)
-		next = s->due[s->tail % s->room].at;
+	if (s->n_due > 0 && s->due[0].at < next)
+		next = s->due[0].at;
 	return next > now ? next - now : 0;
 }
 
@@ -337,8 +376,7 @@ run(void *arg)
 	s->ctx = zmq_ctx_new();
 	zmq_ctx_set(s->ctx, ZMQ_MAX_SOCKETS, (int)s->n + 16);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
-	s->room = s->n * s->config->slots + 1;
-	s->due = calloc(s->room, sizeof(*s->due));
+	s->due = calloc(s->n * s->config->slots + 1, sizeof(*s->due));
 	for (size_t i = 0; i < s->n; i++)
 		open_worker(s, i);
 	s->next_beat = swarm_now_us();
