@@ -1,0 +1,245 @@
+/*
+ * Somebody sends without end: dispatch takes so much of it a turn, and all else
+ * has its turn, too.  Messages are made where dispatch receives them, so that
+ * there is always one more, however fast it is.
+ */
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <zmq.h>
+
+#include "dispatch/dispatch.h"
+#include "dispatch/dispatch_state.h"
+#include "err.h"
+#include "link.h"
+#include "monotime.h"
+#include "progress/progress.h"
+#include "protocol.h"
+#include "process/scratch.h"
+
+/* As in dispatch_messages.c; and so many that a test without bound ends. */
+enum { MESSAGES_MAX = 4096, FLOOD = 100000 };
+
+struct fixture {
+	void *ctx; /* of the worker */
+	struct scratch *scratch;
+	struct progress *progress;
+	struct dispatch *d;
+	struct link *worker;
+	int pipe[2];
+};
+
+static struct err e;
+/* Beats of one that is known, or not, at this link. */
+static const struct link *flooded;
+static struct link_peer from;
+static size_t flood, taken;
+static int waits; /* ms: what poll was told last */
+
+int __real_poll(struct pollfd *fds, nfds_t n, int ms);
+int __wrap_poll(struct pollfd *fds, nfds_t n, int ms);
+
+int __real_link_recv(
+    struct link *l, struct link_peer *peer, struct msg *m, struct err *err);
+int __wrap_link_recv(
+    struct link *l, struct link_peer *peer, struct msg *m, struct err *err);
+
+int
+__wrap_link_recv(
+    struct link *l, struct link_peer *peer, struct msg *m, struct err *err)
+{
+	if (l != flooded || flood == 0)
+		return __real_link_recv(l, peer, m, err);
+	flood--;
+	taken++;
+	*m = (struct msg){.type = MSG_BEAT};
+	*peer = from;
+	return 1;
+}
+
+int
+__wrap_poll(struct pollfd *fds, nfds_t n, int ms)
+{
+	waits = ms;
+	return __real_poll(fds, n, ms);
+}
+
+static int
+setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	const struct layer_output to = {
+	    .kind = LAYER_TO_BLOB, .path = "/tmp/no-such-folder"};
+	struct dispatch_config config = {
+	    .listen = "tcp://127.0.0.1:*", .all_encodings = true};
+
+	err_clear(&e);
+	taken = 0;
+	assert_int_equal(pipe(f->pipe), 0);
+	assert_int_equal(scratch_new(&f->scratch, &e), 0);
+	assert_int_equal(progress_new(PROGRESS_NONE, &f->progress, &e), 0);
+	assert_non_null(f->ctx = zmq_ctx_new());
+	config.progress = f->progress;
+	assert_int_equal(dispatch_new(&config, f->scratch, &f->d, &e), 0);
+	assert_int_equal(dispatch_begin(f->d, &to, &e), 0);
+	*state = f;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	flood = 0;
+	link_close(f->worker, 0);
+	dispatch_free(f->d);
+	zmq_ctx_term(f->ctx);
+	progress_free(f->progress);
+	scratch_free(f->scratch);
+	close(f->pipe[0]);
+	close(f->pipe[1]);
+	free(f);
+	return 0;
+}
+
+static void
+turn(struct fixture *f)
+{
+	assert_int_equal(
+	    dispatch_turn(f->d, NULL, 0, monotime_ms() + 1, &e), 0);
+}
+
+/* A real one. */
+static void
+add_worker(struct fixture *f)
+{
+	const struct msg hello = {.type = MSG_HELLO,
+	    .hello = {.protocol = PROTOCOL_VERSION,
+		.program = QUARRY_VERSION,
+		.host = "scripted",
+		.pid = 1,
+		.slots = 2,
+		.gzip = "g",
+		.zstd = "z",
+		.fetches = true}};
+
+	assert_int_equal(link_connect(f->ctx, link_endpoint(f->d->remote), NULL,
+			     &f->worker, &e),
+	    0);
+	while (link_send(f->worker, NULL, &hello, &e) < 0) {
+		err_clear(&e);
+		usleep(1000);
+	}
+	while (dispatch_room(f->d) == 0)
+		turn(f);
+	from = f->d->peer[0].link;
+}
+
+static bool
+has_job(struct fixture *f)
+{
+	bool job = false;
+	struct msg m;
+
+	while (__real_link_recv(f->worker, NULL, &m, &e) > 0) {
+		job |= m.type == MSG_JOB;
+		msg_clear(&m);
+	}
+	return job;
+}
+
+/* In the turn that takes so much: a job is sent, others are waited for. */
+static void
+flooded_turn(struct fixture *f)
+{
+	struct pollfd extra = {.fd = f->pipe[0], .events = POLLIN};
+	struct layer_spec spec = {.store_dir = "/nix/store",
+	    .store_root = "",
+	    .uname = "root",
+	    .gname = "root",
+	    .file = ""};
+	struct layer_item item = {
+	    .path = "/nix/store/0123456789abcdfghijklmnpqrsvwxy1-one"};
+	struct dispatch_job job = {.spec = &spec,
+	    .item = &item,
+	    .n = 1,
+	    .weight = 1000,
+	    .label = "layer"};
+	struct job_id id;
+
+	assert_int_equal(dispatch_add(f->d, &job, &id, &e), 0);
+	assert_int_equal(write(f->pipe[1], "", 1), 1);
+	flood = FLOOD;
+	assert_int_equal(
+	    dispatch_turn(f->d, &extra, 1, monotime_ms() + 60000, &e), 0);
+	assert_int_equal(taken, MESSAGES_MAX);
+	assert_int_equal(extra.revents, POLLIN);
+	/* The rest, without anything that wakes it. */
+	for (size_t n = 2; flood > 0; n++) {
+		assert_int_equal(waits, 0);
+		turn(f);
+		assert_true(taken <= n * MESSAGES_MAX);
+	}
+	assert_int_equal(taken, FLOOD);
+	while (!has_job(f))
+		usleep(1000);
+	dispatch_cancel(f->d, id);
+}
+
+static void
+worker_without_end(void **state)
+{
+	struct fixture *f = *state;
+
+	add_worker(f);
+	flooded = f->d->remote;
+	flooded_turn(f);
+	assert_int_equal(f->d->n_peers, 1);
+}
+
+static void
+stranger_without_end(void **state)
+{
+	struct fixture *f = *state;
+
+	add_worker(f);
+	from = (struct link_peer){.len = 5, .id = "\0five"};
+	flooded = f->d->remote;
+	flooded_turn(f);
+}
+
+/* This machine's own socket is looked at first. */
+static void
+neighbour_without_end(void **state)
+{
+	struct fixture *f = *state;
+
+	add_worker(f);
+	from = (struct link_peer){.len = 5, .id = "\0five"};
+	flooded = f->d->link;
+	flooded_turn(f);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(
+		worker_without_end, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		stranger_without_end, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		neighbour_without_end, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
