@@ -235,14 +235,15 @@ void sched_worker_gone(
 
 /*
  * A worker is back after a break: of its leases it holds those of `held`; what
- * it was sent besides was lost on the way, and is queued again.
+ * it was sent besides was lost on the way, and is queued again.  held is in any
+ * order, and sorted by this.
  */
 struct sched_held {
 	struct job_id job;
 	uint64_t attempt;
 };
 void sched_worker_back(struct scheduler *s, int64_t now,
-    struct worker_id worker, const struct sched_held *held, size_t n);
+    struct worker_id worker, struct sched_held *held, size_t n);
 
 /* It gets no more jobs; what it has goes on until done or handed back. */
 void sched_worker_drain(

@@ -207,24 +207,36 @@ sched_worker_gone(
 		worker_end(s, now, w, why);
 }
 
+static int
+compare_held(const void *a, const void *b)
+{
+	const struct sched_held *x = a, *y = b;
+
+	if (x->job.v != y->job.v)
+		return x->job.v < y->job.v ? -1 : 1;
+	return (x->attempt > y->attempt) - (x->attempt < y->attempt);
+}
+
 static bool
 is_held(const struct lease *lease, const struct sched_held *held, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-		if (held[i].job.v == lease->job &&
-		    held[i].attempt == lease->attempt)
-			return true;
-	return false;
+	const struct sched_held key = {{lease->job}, lease->attempt};
+
+	return n > 0 &&
+	    bsearch(&key, held, n, sizeof(*held), compare_held) != NULL;
 }
 
 void
 sched_worker_back(struct scheduler *s, int64_t now, struct worker_id worker,
-    const struct sched_held *held, size_t n)
+    struct sched_held *held, size_t n)
 {
 	struct worker *w = worker_find(s, worker);
 
 	if (w == NULL)
 		return;
+	/* Both can be thousands, and who is back may be again. */
+	if (n > 0)
+		qsort(held, n, sizeof(*held), compare_held);
 	w->silent_at = now + s->config.silent_ms;
 	for (size_t i = w->n_leases; i-- > 0;) {
 		uint64_t id = w->lease[i].job;

@@ -48,7 +48,9 @@ static void
 back_without_what_was_lost(void **state)
 {
 	struct scheduler *s = make();
-	const struct sched_held held = {{0}, 1};
+	/* In no order, some twice, and some that are of nobody. */
+	struct sched_held held[] = {
+	    {{7}, 1}, {{0}, 1}, {{2}, 9}, {{0}, 1}, {{0}, 2}, {{1}, 0}};
 
 	(void)state;
 	add(s, 3);
@@ -59,7 +61,7 @@ back_without_what_was_lost(void **state)
 	expect(s, 0, SCHED_SEND, 1, 0);
 	expect(s, 0, SCHED_SEND, 2, 0);
 	expect_nothing(s, 0);
-	sched_worker_back(s, 5000, (struct worker_id){0}, &held, 1);
+	sched_worker_back(s, 5000, (struct worker_id){0}, held, 6);
 	/* Nobody is blamed, and it is not silent. */
 	assert_int_equal(sched_failures(s, (struct job_id){1}), 0);
 	expect(s, 14999, SCHED_SEND, 1, 0);
