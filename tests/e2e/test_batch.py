@@ -27,8 +27,10 @@ class BatchBase(Base):
                 "--store-root", (store or self.store).root]
 
     def batch_args(self, file, *args, store=None):
+        cache = [] if "--no-cache" in args else [
+            "--cache", self.path("cache")]
         return ["batch", file, "--metadata-file", self.path("summary.json"),
-                "--cache", self.path("cache"), *self.graph(store), *args]
+                *cache, *self.graph(store), *args]
 
     def batch(self, file, *args, store=None, status=0, **kw):
         """(summary, events on standard error)"""
