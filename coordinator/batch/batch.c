@@ -38,6 +38,7 @@ batch_end(struct batch *b)
 {
 	batch_publisher_free(b->publisher);
 	build_workers_end(&b->workers);
+	batch_homes_free(b->homes);
 	root_layer_free(b->loaded);
 	free(b->job);
 	free(b->label);

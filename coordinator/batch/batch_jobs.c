@@ -186,19 +186,33 @@ is_held(const struct batch *b)
 }
 
 /* A layer is there: images that waited for nothing else go on. */
+static void
+go_on(struct batch *b, uint32_t layer)
+{
+	uint64_t at = 0;
+	uint32_t i;
+
+	b->layers.layer[layer].pushing = false;
+	while ((i = batch_layers_next(&b->layers, layer, &at)) != BATCH_NONE)
+		if (!b->image[i].failed && --b->image[i].missing == 0 &&
+		    !is_held(b))
+			batch_publisher_add(b->publisher, i);
+}
+
 static int
 on_done(void *arg, const struct dispatch_job *job, struct err *e)
 {
 	struct batch *b = arg;
-	uint32_t layer = b->layer_of[job - b->job], i;
+	uint32_t layer = b->layer_of[job - b->job];
 	struct batch_layer *l = &b->layers.layer[layer];
 	const struct layer_record record = {
 	    .result = &job->result, .verified = job->spec->verify};
 	struct err why = ERR_INIT;
-	uint64_t at = 0;
 
-	if (layer_cache_put(b->cache, l->has_key ? &l->key : NULL, &record, e) <
-	    0)
+	l->remote = job->only_pushed;
+	if (!l->remote &&
+	    layer_cache_put(b->cache, l->has_key ? &l->key : NULL, &record, e) <
+		0)
 		return -1;
 	l->result = job->result;
 	l->seconds = job->seconds;
@@ -208,10 +222,19 @@ on_done(void *arg, const struct dispatch_job *job, struct err *e)
 		batch_image_fail(b, l->image, &why);
 		return 0;
 	}
-	while ((i = batch_layers_next(&b->layers, layer, &at)) != BATCH_NONE)
-		if (!b->image[i].failed && --b->image[i].missing == 0 &&
-		    !is_held(b))
-			batch_publisher_add(b->publisher, i);
+	l->pushing = job->pushing;
+	if (!l->pushing)
+		go_on(b, layer);
+	return 0;
+}
+
+static int
+on_pushed(void *arg, const struct dispatch_job *job, struct err *e)
+{
+	struct batch *b = arg;
+
+	(void)e;
+	go_on(b, b->layer_of[job - b->job]);
 	return 0;
 }
 
@@ -260,6 +283,10 @@ on_unload(void *arg, struct dispatch_job *out)
 static void
 fail_the_rest(struct batch *b, const struct err *why)
 {
+	/* What was being pushed is pushed from here. */
+	for (size_t i = 0; i < b->layers.n; i++)
+		if (b->layers.layer[i].pushing)
+			go_on(b, (uint32_t)i);
 	for (size_t i = 0; i < b->n; i++)
 		if (b->image[i].missing > 0 || is_held(b))
 			batch_image_fail(b, (uint32_t)i, why);
@@ -278,6 +305,7 @@ batch_jobs_hooks(struct batch *b)
 {
 	return (struct dispatch_hooks){.arg = b,
 	    .done = on_done,
+	    .pushed = on_pushed,
 	    .failed = on_failed,
 	    .load = on_load,
 	    .unload = on_unload};
@@ -293,6 +321,9 @@ run_by_workers(struct batch *b, struct err *why, struct err *e)
 	config.cached = counts.known;
 	config.command = "batch";
 	config.metrics = b->metrics;
+	if (batch_homes_find(b, e) < 0)
+		return -1;
+	batch_homes_tell(b, &config);
 	/* Keys have been taken for this program's own library. */
 	if (b->encoding.kind != ENCODING_NONE)
 		config.encoder = encoder_version(b->encoding.kind);

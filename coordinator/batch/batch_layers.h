@@ -34,7 +34,8 @@ struct batch_layer {
 	enum batch_layer_state state;
 	bool has_key;
 	bool shared;	   /* the shared cache has it */
-	bool remote;	   /* it alone has */
+	bool remote;	   /* it alone has, or registries that it was put to */
+	bool pushing;	   /* it is made, and workers put it there */
 	struct digest key; /* of the blob in the cache */
 	uint32_t image;	   /* that wanted it first: it is made for that one */
 	uint32_t waiting;  /* images that do, and have not failed */

@@ -94,8 +94,8 @@ add_layer(
 	if (l->shared) {
 		to->registry = shared_cache_base(b->shared);
 		to->repository = shared_cache_repo(b->shared);
-		to->remote = l->remote;
 	}
+	to->remote = l->remote;
 	if (to->remote)
 		return 0;
 	if (oci_blobs_path(layer_cache_pins(b->cache), &l->result.digest,

@@ -4,7 +4,8 @@
  * is wanted, batch_places.c where it goes; batch_plan.c plans image by image,
  * out of batch_sources.c's graphs and batch_bases.c's base images, and
  * batch_shared.c looks for what others have made; batch_jobs.c
- * has the layers made; batch_publish.c puts images where they go, in threads of
+ * has the layers made, which workers push as batch_push.c has it;
+ * batch_publish.c puts images where they go, in threads of
  * its own; batch_summary.c says what came of it.  For these alone.
  */
 #ifndef BATCH_STATE_H
@@ -27,12 +28,12 @@
 struct base_image;
 struct base_source;
 struct batch_bases;
+struct batch_homes;
 struct batch_paths;
 struct batch_publisher;
 struct batch_sources;
 struct blob_places;
 struct closure;
-struct dispatch_job;
 struct layer_cache;
 struct metrics;
 struct options;
@@ -59,7 +60,7 @@ struct batch_image {
 	struct digest root_digest;     /* what its checksum file says */
 	uint32_t *layer; /* those of the store, bottom first, and the root */
 	size_t n_layers;
-	size_t missing; /* layers that are not there yet */
+	size_t missing; /* layers that are not there yet, or being pushed */
 
 	bool done, failed;
 	enum err_kind kind; /* failed: why */
@@ -118,6 +119,7 @@ struct batch {
 	size_t first;		/* of the jobs that are run */
 	bool running;
 	struct root_layer *loaded; /* of the job that is being sent */
+	struct batch_homes *homes; /* or NULL: workers push nothing */
 	struct batch_publisher *publisher;
 };
 
@@ -201,6 +203,15 @@ int batch_plan(struct batch *b, struct err *e);
 int batch_shared_open(struct batch *b, struct err *e);
 int batch_shared_look_up(struct batch *b, struct err *e);
 void batch_shared_put(struct batch *b);
+
+/*
+ * Where workers put layers, as they are made, so that images find them there,
+ * or in another repository of the registry.  _find: asks the registries
+ * whether they are there; _tell: the jobs, and whoever has them made.
+ */
+int batch_homes_find(struct batch *b, struct err *e);
+void batch_homes_tell(struct batch *b, struct dispatch_config *config);
+void batch_homes_free(struct batch_homes *h);
 
 void batch_spec_clear(struct batch_spec *s);
 

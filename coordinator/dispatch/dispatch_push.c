@@ -34,6 +34,31 @@ bar(struct dispatch_pushes *ps, size_t i, const char *why)
 	    LOG_INFO, "%s: layers are pushed from here, not by workers", why);
 }
 
+/* The first place of the same registry, of which there are few. */
+static int
+find_registry(struct dispatch_pushes *ps, size_t place, struct err *e)
+{
+	const char *base = push_base(ps->place[place].push);
+	size_t *grown;
+
+	for (size_t i = 0; i < ps->n_registries; i++) {
+		size_t first = ps->registry[i];
+
+		if (strcmp(push_base(ps->place[first].push), base) == 0) {
+			ps->place[place].registry = first;
+			return 0;
+		}
+	}
+	grown =
+	    reallocarray(ps->registry, ps->n_registries + 1, sizeof(*grown));
+	if (grown == NULL)
+		return err_set(e, ERR_FATAL, errno, "pushes");
+	ps->registry = grown;
+	ps->registry[ps->n_registries++] = place;
+	ps->place[place].registry = place;
+	return 0;
+}
+
 static int
 add_place(struct dispatch_pushes *ps, struct push *push, struct err *e)
 {
@@ -44,6 +69,8 @@ add_place(struct dispatch_pushes *ps, struct push *push, struct err *e)
 	if (push_look_place(ps->look, push, e) < 0)
 		return -1;
 	ps->n_places++;
+	if (find_registry(ps, ps->n_places - 1, e) < 0)
+		return -1;
 	if (push_lend(push, &place->lent, &why) == 0 &&
 	    strlen(place->lent.authorities) > MSG_AUTHORITIES_MAX)
 		err_set(&why, ERR_FATAL, 0,
@@ -111,6 +138,8 @@ dispatch_push_close(struct dispatch *d)
 	while ((p = TAILQ_FIRST(&ps->list)) != NULL)
 		forget(ps, p);
 	push_queue_free(ps->queue);
+	dispatch_push_homes_free(ps);
+	free(ps->registry);
 	free(ps->place);
 	if (ps->wake_fd >= 0)
 		close(ps->wake_fd);
@@ -190,44 +219,49 @@ file_of(const struct layer_spec *spec, const struct digest *digest)
 	return NULL;
 }
 
-static int
-add_pushing(struct dispatch_pushes *ps, size_t place, struct item *item,
-    const char *from, struct err *e)
+int
+dispatch_pushing_new(struct dispatch_pushes *ps, size_t place,
+    struct item *item, struct dispatch_pushing **out, struct err *e)
 {
 	struct dispatch_pushing *p = calloc(1, sizeof(*p));
-	const struct push_blob_at at = {
-	    .place = place,
-	    .maker = item->maker,
-	    .alone = item->alone,
-	    .what = p,
-	};
 
 	if (p == NULL)
 		return err_set(e, ERR_FATAL, errno, "pushes");
-	if (push_queue_add(ps->queue, &at, &p->push, e) < 0) {
-		free(p);
-		return -1;
-	}
+	TAILQ_INIT(&p->followers);
 	p->place = place;
-	p->from = from;
 	p->item = item;
 	item->open++;
 	TAILQ_INSERT_TAIL(&ps->list, p, entry);
 	ps->shown.layers++;
 	ps->shown.bytes += item->size;
+	*out = p;
 	return 0;
 }
 
-/* The first place of the same registry. */
-static size_t
-first_there(const struct dispatch_pushes *ps, size_t i)
+int
+dispatch_pushing_begin(struct dispatch_pushes *ps, struct dispatch_pushing *p,
+    const char *from, struct err *e)
 {
-	size_t k = 0;
+	const struct push_blob_at at = {
+	    .place = p->place,
+	    .maker = p->item->maker,
+	    .alone = p->item->alone,
+	    .what = p,
+	};
 
-	while (strcmp(push_base(ps->place[k].push),
-		   push_base(ps->place[i].push)) != 0)
-		k++;
-	return k;
+	p->from = from;
+	return push_queue_add(ps->queue, &at, &p->push, e);
+}
+
+static int
+add_pushing(struct dispatch_pushes *ps, size_t place, struct item *item,
+    const char *from, struct err *e)
+{
+	struct dispatch_pushing *p;
+
+	if (dispatch_pushing_new(ps, place, item, &p, e) < 0)
+		return -1;
+	return dispatch_pushing_begin(ps, p, from, e);
 }
 
 /* To where the job says; else to all registries. */
@@ -239,13 +273,13 @@ push_to_places(struct dispatch_pushes *ps, struct item *item,
 
 	if (job->home == NULL) {
 		for (size_t i = 0; rc == 0 && i < ps->n_places; i++)
-			if (first_there(ps, i) == i)
+			if (ps->place[i].registry == i)
 				rc = add_pushing(ps, i, item, NULL, e);
 		return rc;
 	}
 	for (size_t i = 0; rc == 0 && i < job->n_homes; i++)
 		if (job->home[i] != DISPATCH_NO_HOME)
-			rc = add_pushing(ps, job->home[i], item, NULL, e);
+			rc = dispatch_push_home(ps, job->home[i], item, e);
 	return rc;
 }
 
@@ -351,7 +385,7 @@ push_on(struct dispatch_pushes *ps, const struct dispatch_pushing *p,
     const char *from, struct err *e)
 {
 	for (size_t i = p->place + 1; i < ps->n_places; i++)
-		if (first_there(ps, i) == p->place &&
+		if (ps->place[i].registry == p->place && i != p->place &&
 		    add_pushing(ps, i, p->item, from, e) < 0)
 			return -1;
 	return 0;
@@ -396,7 +430,9 @@ push_over(struct dispatch *d, struct dispatch_pushing *p, enum push_end how,
 					 : REGISTRY_THERE);
 	count(ps, p, how);
 	p->item->left |= how == PUSH_LEFT;
-	if (!item->homes)
+	if (item->homes)
+		rc = dispatch_push_home_over(ps, p, how != PUSH_LEFT, e);
+	else
 		rc = push_on(
 		    ps, p, how == PUSH_LEFT ? NULL : push_repo(push), e);
 	progress_pushed(d->progress, &ps->shown);

@@ -1,6 +1,8 @@
 /*
- * Inside of dispatch_push.c and dispatch_push_token.c, which has workers told
- * what they say in registries: what is on its way there.  For these alone.
+ * Inside of dispatch_push.c, dispatch_push_token.c, which has workers told what
+ * they say in registries, and dispatch_push_homes.c, which sees to it that what
+ * several jobs have in common goes there once: what is on its way there.  For
+ * these alone.
  */
 #ifndef DISPATCH_PUSH_STATE_H
 #define DISPATCH_PUSH_STATE_H
@@ -9,6 +11,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "closure/hash_index.h"
 #include "digest.h"
 #include "dispatch/push_queue.h"
 #include "progress/progress.h"
@@ -48,10 +51,24 @@ struct dispatch_pushing {
 	const char *from; /* another repository there that has it, or NULL */
 	bool mounted;
 	TAILQ_ENTRY(dispatch_pushing) entry;
+	/* The same blob to the same registry, which begins when this is over.
+	 */
+	TAILQ_HEAD(, dispatch_pushing) followers;
+	TAILQ_ENTRY(dispatch_pushing) follow;
+};
+
+/* Of a blob that jobs with homes have: who puts it into a registry first. */
+struct first {
+	struct digest blob;
+	size_t registry;
+	struct dispatch_pushing *leader; /* NULL: that is over, */
+	bool there;			 /* and so it is in */
+	size_t place;
 };
 
 struct place {
 	struct push *push;
+	size_t registry; /* the first place of it */
 	struct registry_place_lent lent;
 	bool barred;
 	uint64_t renewing; /* the serial, while another one is got; 0: none */
@@ -63,10 +80,32 @@ struct dispatch_pushes {
 	struct push_look *look; /* has the same places, as the queue has */
 	struct place *place;
 	size_t n_places;
+	size_t *registry; /* first places */
+	size_t n_registries;
 	TAILQ_HEAD(, dispatch_pushing) list;
+	struct first *first;
+	size_t n_first, room_first;
+	struct hash_index by_blob;
 	bool only; /* what is there is not pulled */
 	struct progress_pushes shown;
 };
+
+/* That will be pushed: in the list, and counted. */
+int dispatch_pushing_new(struct dispatch_pushes *ps, size_t place,
+    struct item *item, struct dispatch_pushing **out, struct err *e);
+/* It can be; from: as in dispatch_pushing. */
+int dispatch_pushing_begin(struct dispatch_pushes *ps,
+    struct dispatch_pushing *p, const char *from, struct err *e);
+
+/*
+ * An item whose job says where it goes: once its blob is in one repository of
+ * the registry it is mounted in others.  _over: what waited for p.
+ */
+int dispatch_push_home(
+    struct dispatch_pushes *ps, size_t place, struct item *item, struct err *e);
+int dispatch_push_home_over(struct dispatch_pushes *ps,
+    struct dispatch_pushing *p, bool there, struct err *e);
+void dispatch_push_homes_free(struct dispatch_pushes *ps);
 
 /* By what p knows place i, or will, once it was told. */
 struct peer_told *dispatch_push_told(struct peer *p, size_t i);

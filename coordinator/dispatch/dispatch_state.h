@@ -9,7 +9,7 @@
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
  * command start them; dispatch_locality.c asks who has which store paths, and
  * dispatch_paths.c the same where jobs come for ever;
- * dispatch_push.c (and _token.c) has them put layers into registries;
+ * dispatch_push.c (and _token.c, _homes.c) has them put layers into registries;
  * dispatch_status.c says how things are, dispatch_postponed.c what is waited
  * for, dispatch_audit.c what differs where two results do.  For these alone.
  */

@@ -407,7 +407,9 @@ check_effect(const struct options *o, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "--encoding: a docker-archive has plain layers; oci, "
 		    "oci-archive and docker:// may have others");
-	if (o->push_from_here && count_kind(o, OUTPUT_REGISTRY) == 0)
+	/* A batch's requests may have outputs of their own. */
+	if (o->push_from_here && o->command != COMMAND_BATCH &&
+	    count_kind(o, OUTPUT_REGISTRY) == 0)
 		return err_set(
 		    e, ERR_USAGE, 0, "--push-from goes with --to docker://...");
 	return check_no_cache(o, e);

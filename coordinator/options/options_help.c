@@ -225,9 +225,9 @@ static const char batch[] =
 "                          what quarry build's --metadata-file says of an image,\n"
 "                          to a file for each\n"
 "\n"
-"All other options of quarry build, but --name and --push-from, for all images\n"
-"(see quarry help build).  One for the image (--tag, --created, --max-layers,\n"
-"...) wins over the requests.\n"
+"All other options of quarry build, but --name, for all images (see quarry help\n"
+"build).  One for the image (--tag, --created, --max-layers, ...) wins over the\n"
+"requests.\n"
 "\n"
 GENERAL
 "\n"

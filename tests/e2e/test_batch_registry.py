@@ -83,6 +83,8 @@ class TestRegistry(RegistryBase, BatchBase):
             *args, status=status)
         return summary
 
+    FROM_HERE = ("--push-from", "coordinator")
+
     def test_a_mount_that_is_none(self):
         """What was said to be mounted and is not, is uploaded."""
         r = self.fake()
@@ -128,7 +130,7 @@ class TestRegistry(RegistryBase, BatchBase):
         """Nobody relies on what it had begun."""
         r = self.fake()
         r.rule("PUT blob", fake_registry.status(403))
-        summary = self.push_all(r, status=1)
+        summary = self.push_all(r, status=1, args=self.FROM_HERE)
         done = [i["name"] for i in summary["images"] if i["status"] == "done"]
         self.assertEqual(len(done), 5)
         self.check_whole(r, done)

@@ -84,6 +84,34 @@ class Pushes(Remote):
     def uploaded(self, errors):
         return int(re.search(r"pushed +(\d+) blobs uploaded", errors)[1])
 
+    # --- Workers that do not see the coordinator's files -------------------
+
+    hidden = ()  # further folders that workers do not see
+
+    def start_workers(self, *names):
+        """Each has a folder for temporary files of its own."""
+        folders = [self.path("t")]
+        for folder in self.hidden:
+            folders.append(self.path(folder))
+            os.makedirs(folders[-1], exist_ok=True)
+        for name in names:
+            self.keygen(name)
+            self.allow(name)
+            with open(self.log_name(name), "ab") as log:
+                self.start(
+                    "--mount", "sh", "-c",
+                    'for at in $0; do mount -t tmpfs none "$at"; done; '
+                    'exec "$@"', " ".join(folders),
+                    quarrytest.WORKER, "--connect", self.endpoint,
+                    "--server-key", self.path("keys", "coordinator.pub"),
+                    "--key", self.path("keys", name), "--slots", "1",
+                    program=["unshare"], stderr=log)
+
+    def end_workers(self):
+        for p in self.running:
+            if p.poll() is None:
+                self.end(p)
+
 
 class TestHere(Pushes):
     def test_by_workers(self):
@@ -260,30 +288,11 @@ class TestHere(Pushes):
 class TestElsewhere(Pushes):
     """By workers of their own, which do not see the coordinator's files."""
 
-    def start_workers(self, *names):
-        """Each has a folder for temporary files of its own."""
-        for name in names:
-            self.keygen(name)
-            self.allow(name)
-            with open(self.log_name(name), "ab") as log:
-                self.start(
-                    "--mount", "sh", "-c",
-                    'mount -t tmpfs none "$0" && exec "$@"', self.path("t"),
-                    quarrytest.WORKER, "--connect", self.endpoint,
-                    "--server-key", self.path("keys", "coordinator.pub"),
-                    "--key", self.path("keys", name), "--slots", "1",
-                    program=["unshare"], stderr=log)
-
     def remote_push(self, r, *more, workers=2, **kw):
         got = self.push(r, *self.listen(
             "--local-slots", "0", "--min-workers", str(workers), *more), **kw)
         self.assertNotIn("shares the output's folder", got.errors)
         return got
-
-    def end_workers(self):
-        for p in self.running:
-            if p.poll() is None:
-                self.end(p)
 
     def test_by_workers(self):
         r = self.registry(bearer=("me", PASSWORD))

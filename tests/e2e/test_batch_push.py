@@ -1,0 +1,267 @@
+"""The layers of many images, which workers put into registries themselves."""
+
+import json
+import os
+import re
+
+import fake_registry as fake
+import quarrytest
+from quarrytest import need, wait_for
+from test_batch import BatchBase
+from test_push import DONE, PASSWORD, Pushes
+
+
+class BatchPushes(Pushes, BatchBase):
+    N = 6
+
+    @classmethod
+    def setUpClass(cls):
+        BatchBase.setUpClass.__func__(cls)
+
+    def docs(self, n, to=None):
+        """Each has a path more than the one before, of its own a config."""
+        docs = [{"name": "r%d" % i, "tag": "1",
+                 "contents": [self.paths[i % self.N]],
+                 "config": {"Env": ["N=%d" % i]}} for i in range(n)]
+        for i, doc in enumerate(docs):
+            if to is not None:
+                doc["to"] = to(i)
+        return docs
+
+    def run_batch(self, docs, *args, status=0):
+        """(summary, what was said)"""
+        got = self.quarry(
+            *self.batch_args(self.requests(docs), *args), "--progress",
+            "plain", "--verbose", "--registry-timeout", "5", status=status)
+        self.secret(got.errors)
+        with open(self.path("summary.json"), encoding="utf-8") as f:
+            return json.load(f), got.errors
+
+    def manifest(self, r, name):
+        repo = r.repo(name)
+        return json.loads(repo["manifests"][repo["tags"]["1"]][1])
+
+    def check_images(self, r, docs, summary, but=()):
+        """All that is in their repositories is what quarry build makes."""
+        layers = set()
+        for doc, image in zip(docs, summary["images"]):
+            if doc["name"] in but:
+                self.assertEqual(image["status"], "failed")
+                continue
+            self.assertEqual(image["status"], "done")
+            repo = r.repo(doc["name"])
+            self.assertEqual(repo["tags"]["1"], image["manifest_digest"])
+            found = self.manifest(r, doc["name"])
+            for d in [found["config"], *found["layers"]]:
+                self.assertIn(d["digest"], repo["blobs"])
+                self.assertEqual(fake.sha256(r.blobs[d["digest"]]),
+                                 d["digest"])
+            layers |= {d["digest"] for d in found["layers"]}
+        one = {k: v for k, v in docs[-1].items() if k != "to"}
+        meta = self.alone(one, "none", "--encoding", "gzip")
+        self.assertEqual(meta["manifest_digest"],
+                         summary["images"][-1]["manifest_digest"])
+        return layers
+
+    def check_once(self, r, docs, summary, errors):
+        """Layers by workers, each once; configs from here."""
+        layers = self.check_images(r, docs, summary)
+        size = sum(len(r.blobs[d]) for d in layers)
+        configs = len(r.blobs) - len(layers)
+        self.assertEqual(configs, len(docs))
+        self.assertEqual(sum(self.done_by(errors).values()), len(layers))
+        self.assertEqual(r.uploads_done, len(r.blobs))
+        self.assertEqual(sum(q["length"] for q in r.requests
+                             if q["step"] == "PUT blob"),
+                         sum(len(b) for b in r.blobs.values()))
+        pushed = summary["totals"]["pushed"]
+        self.assertEqual(pushed["uploaded"], len(r.blobs))
+        self.assertEqual(pushed["uploaded_bytes"],
+                         sum(len(b) for b in r.blobs.values()))
+        self.assertEqual(pushed["there"], 0)
+        said = re.findall(DONE, errors)
+        self.assertEqual(len(said), len(layers))
+        return size
+
+
+class TestHere(BatchPushes):
+    def to(self, r):
+        return "--to", "docker://" + r.name + "/{name}"
+
+    def test_once(self):
+        r, docs = self.registry(), self.docs(8)
+        summary, errors = self.run_batch(docs, *self.to(r), "--workers", "2",
+                                         "--slots", "2")
+        self.check_once(r, docs, summary, errors)
+        # Nothing is made, and nothing sent, once more.
+        done = r.uploads_done
+        summary, errors = self.run_batch(docs, *self.to(r))
+        self.assertEqual(summary["totals"]["made_layers"], 8)  # root layers
+        self.assertEqual(summary["totals"]["pushed"]["uploaded"], 0)
+        self.assertEqual(self.done_by(errors), {})
+        self.assertEqual(r.uploads_done, done)
+
+    def test_from_coordinator(self):
+        r, docs = self.registry(), self.docs(4)
+        summary, errors = self.run_batch(
+            docs, *self.to(r), "--push-from", "coordinator")
+        self.check_images(r, docs, summary)
+        self.assertEqual(self.done_by(errors), {})
+        self.assertEqual(r.uploads_done, len(r.blobs))
+
+    def test_two_registries(self):
+        """Of each layer one copy each; other outputs as always."""
+        one, two = self.registry(), self.registry()
+        docs = self.docs(6, lambda i: [
+            "docker://%s/r%d" % (one.name, i), "oci:out/%d" % i]
+            if i % 2 else "docker://%s/r%d" % (two.name, i))
+        summary, errors = self.run_batch(docs)
+        layers = 0
+        for r, some in ((one, slice(1, 6, 2)), (two, slice(0, 6, 2))):
+            layers += len(self.check_images(r, docs[some], {
+                "images": summary["images"][some]}))
+            self.assertEqual(r.uploads_done, len(r.blobs))
+        self.assertEqual(sum(self.done_by(errors).values()), layers)
+
+    def test_place_that_fails(self):
+        """It is the first image's, and home of what others have, too."""
+        r, docs = self.registry(), self.docs(6)
+
+        def refuse(h):
+            return h.match["repo"] == "r0" and fake.status(403)(h)
+
+        r.rule("POST start", refuse, times=10000)
+        r.rule("PUT blob", refuse, times=10000)
+        summary, errors = self.run_batch(docs, *self.to(r), status=1)
+        self.check_images(r, docs, summary, but=("r0",))
+        self.assertEqual(r.uploads_done, len(r.blobs))
+        self.assertIn("upload failed: ", errors)
+
+    def test_registry_that_is_away(self):
+        r = self.registry()
+        away = "127.0.0.1:1"
+        docs = self.docs(4, lambda i: "docker://%s/r%d" % (
+            away if i == 1 else r.name, i))
+        summary, _ = self.run_batch(docs, status=1)
+        self.check_images(r, docs, summary, but=("r1",))
+
+    def test_password_stays_here(self):
+        r, docs = self.registry(basic=("me", PASSWORD)), self.docs(3)
+        summary, errors = self.run_batch(docs, *self.to(r),
+                                         *self.authfile(r))
+        self.check_images(r, docs, summary)
+        self.assertEqual(errors.count("which workers are not given"), 1)
+        self.assertEqual(self.done_by(errors), {})
+
+    def test_many_repositories(self):
+        """More than a worker knows at a time, each with a token."""
+        r, docs = self.registry(bearer=("me", PASSWORD)), self.docs(40)
+        for i, doc in enumerate(docs):
+            # A root layer of its own.
+            doc["directories"] = [{"path": "/d%d" % i}]
+        summary, errors = self.run_batch(docs, *self.to(r), *self.authfile(r),
+                                         "--slots", "1")
+        self.check_once(r, docs, summary, errors)
+        with r.lock:
+            for token in r.tokens.values():
+                self.assertLessEqual(len({
+                    name for name, act in token["scopes"] if act == "push"
+                }), 1)
+
+
+@quarrytest.need_root()
+@need("unshare", "mount")
+class TestElsewhere(BatchPushes):
+    """By workers of their own, which do not see the coordinator's files."""
+
+    hidden = ("cache",)
+
+    def remote_batch(self, docs, *args, workers=2, **kw):
+        summary, errors = self.run_batch(docs, *self.listen(
+            "--local-slots", "0", "--min-workers", str(workers)), *args, **kw)
+        self.assertNotIn("shares the output's folder", errors)
+        return summary, errors
+
+    def test_once(self):
+        """With a cache layers come here, too; without they do not."""
+        r, docs = self.registry(bearer=("me", PASSWORD)), self.docs(8)
+        to = ("--to", "docker://" + r.name + "/{name}", *self.authfile(r))
+        self.start_workers("w1", "w2")
+        summary, errors = self.remote_batch(docs, *to, "--no-cache")
+        alone = re.findall("is in the registries alone", errors)
+        self.assertEqual(len(alone), summary["totals"]["made_layers"])
+        self.check_once(r, docs, summary, errors)
+        # Made once more, and known to be there.
+        done = r.uploads_done
+        summary, errors = self.remote_batch(docs, *to, "--no-cache")
+        self.assertEqual(r.uploads_done, done)
+        self.assertEqual(summary["totals"]["pushed"]["uploaded"], 0)
+        # To another registry, and into the cache.
+        other = self.registry()
+        to = ("--to", "docker://" + other.name + "/{name}")
+        summary, errors = self.remote_batch(docs, *to)
+        self.check_once(other, docs, summary, errors)
+        self.assertNotIn("is in the registries alone", errors)
+        self.assertEqual(len(self.records()),
+                         summary["totals"]["made_layers"] - 8)
+        summary, errors = self.remote_batch(docs, *to)
+        self.assertEqual(summary["totals"]["made_layers"], 8)
+        self.assertEqual(summary["totals"]["pushed"]["uploaded"], 0)
+        self.end_workers()
+        for name in ("w1", "w2"):
+            self.secret(self.log(name))
+
+    def test_only_where_nobody_needs_it(self):
+        """One image goes to a folder: what it has comes here."""
+        r = self.registry()
+        docs = self.docs(4, lambda i: "oci:out" if i == 0 else
+                         "docker://%s/r%d" % (r.name, i))
+        self.start_workers("w1", "w2")
+        summary, errors = self.remote_batch(docs, "--no-cache")
+        self.check_images(r, docs[1:], {"images": summary["images"][1:]})
+        alone = len(re.findall("is in the registries alone", errors))
+        here = len(os.listdir(self.path("out/blobs/sha256"))) - 2
+        self.assertEqual(alone, summary["totals"]["made_layers"] - here)
+        self.end_workers()
+
+    def test_worker_dies(self):
+        r, docs = self.registry(), self.docs(6)
+        r.rule("PUT blob", fake.hang(600, after=1), times=1)
+        self.start_workers("w1", "w2")
+        with open(self.log_name("coordinator"), "ab") as log:
+            p = self.start(*self.batch_args(
+                self.requests(docs), "--no-cache", "--to",
+                "docker://" + r.name + "/{name}", "--verbose"), *self.listen(
+                    "--local-slots", "0", "--min-workers", "2",
+                    "--registry-timeout", "600", "--progress", "plain"),
+                stderr=log)
+        self.assertTrue(wait_for(lambda: any(
+            rule.used for rule in r.rules), 120))
+        digest = wait_for(lambda: [
+            q["path"].split("=")[-1].replace("%3A", ":") for q in r.requests
+            if q["step"] == "PUT blob" and q["status"] is None], 60)[0]
+        self.wait_log("coordinator", r"/\d+ uploads " + digest)
+        pid = int(re.search(r"/(\d+) uploads " + digest,
+                            self.log("coordinator"))[1])
+        next(w for w in self.running if w.pid == pid).kill()
+        self.assertEqual(self.finish(p).status, 0, self.log("coordinator"))
+        with open(self.path("summary.json"), encoding="utf-8") as f:
+            self.check_images(r, docs, json.load(f))
+        self.assertEqual(r.uploads_done, len(r.blobs))
+        self.end_workers()
+
+    def test_worker_fails(self):
+        """What it cannot send comes here, and is sent from here."""
+        r, docs = self.registry(), self.docs(4)
+        r.rule("PUT blob", fake.status(400), times=2)
+        self.start_workers("w1", "w2")
+        summary, errors = self.remote_batch(
+            docs, "--no-cache", "--to", "docker://" + r.name + "/{name}")
+        self.check_images(r, docs, summary)
+        self.assertEqual(errors.count("upload failed: "), 2)
+        self.assertEqual(r.uploads_done, len(r.blobs))
+        self.end_workers()
+
+
+if __name__ == "__main__":
+    quarrytest.main()
