@@ -1,13 +1,17 @@
 """quarry serve, its clients and its workers: killed, stopped, started again;
 and whose turn it is while all is busy."""
 
+import contextlib
 import os
+import re
 import shutil
 import signal
 import time
+import urllib.request
 
 import quarrytest
 from quarrytest import make_store, need_root, wait_for
+from remote import free_ports
 from serving import Client, Serve
 from zmtp import CANCEL, DONE, FAIL
 
@@ -244,6 +248,46 @@ class TestFullDisk(Slow):
         worker = self.worker("w1", "--spool", self.path("spool"))
         self.fails_and_goes_on(p)
         self.end(worker)
+
+
+class TestManyWorkers(Serve):
+    """Of a program that only says what workers say."""
+
+    slots = "0"
+    n = 4000 if os.environ.get("QUARRY_LONG") else 1000
+
+    def count(self):
+        with contextlib.suppress(OSError):
+            with urllib.request.urlopen(
+                    "http://127.0.0.1:%d/metrics" % self.port,
+                    timeout=20) as answer:
+                return int(float(re.search(
+                    r"^quarry_workers (\S+)", answer.read().decode(),
+                    re.M)[1]))
+        return 0
+
+    def test_killed_server(self):
+        """All are back with the next one."""
+        port = free_ports(2)
+        self.port = free_ports(1)
+        args = ("--listen", "tcp://127.0.0.1:%d" % port, "--metrics",
+                "%d" % self.port)
+        p = self.serve(*args, verbose=False)
+        swarm = self.start("swarm", "tcp://127.0.0.1:%d" % port,
+                           "%d" % self.n, program=[os.path.join(
+                               os.path.dirname(os.path.dirname(
+                                   quarrytest.QUARRY)), "tests",
+                               "dispatch_bench")])
+        self.assertTrue(wait_for(lambda: self.count() == self.n, 120, 0.3),
+                        self.count())
+        p.kill()
+        p.wait()
+        p = self.serve(*args, verbose=False)
+        self.assertTrue(wait_for(lambda: self.count() == self.n, 120, 0.3),
+                        self.count())
+        swarm.kill()
+        swarm.wait()
+        self.stop(p)
 
 
 class TestFairness(Slow):
