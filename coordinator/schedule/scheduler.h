@@ -15,9 +15,10 @@
  * workers with idle slots.
  *
  * Speeds.  They are learned from jobs done and from the bytes of those that
- * run, or told at the start by sched_measured; 10 ms of work make a worker
- * known.  Until then it gets one job at a time, no larger than 2 % of the run;
- * so do the others at first, for 300 ms or 3 % of the run at most.
+ * run; 10 ms of work make a worker known, and so does what is said of it at the
+ * start (sched_measured), which counts for less the more it works.  Until then
+ * it gets one job at a time, no larger than 2 % of the run; so do the others at
+ * first, for 300 ms or 3 % of the run at most.
  *
  * The plan.  Where jobs go largest first, and any is over 1 MB, a worker gets
  * the largest one that it can end before all can be done: as soon as all known
@@ -261,8 +262,9 @@ bool sched_fetched(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt, uint64_t bytes, int64_t ms);
 
 /*
- * It works that fast: told before its first job is done, of the run before.
- * What a single run knows of unequal workers it has learned from its own jobs.
+ * It is said to work that fast: 200 ms of its own work say it better, before
+ * which the two are mixed.  That all are slower by the same factor than was
+ * said of them is seen as soon as some have worked.  0 bytes: nothing is said.
  */
 void sched_measured(
     struct scheduler *s, struct worker_id worker, uint64_t bytes, int64_t ms);

@@ -110,6 +110,7 @@ plan_make(struct scheduler *s, int64_t now, uint64_t first)
 	struct worker *w;
 	double share, ms, end;
 
+	rate_scale(s);
 	TAILQ_FOREACH(w, &s->all, all)
 	if (worker_usable(w))
 		add_worker(s, now, w, &n);

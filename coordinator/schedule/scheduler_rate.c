@@ -4,6 +4,10 @@
 #define FADING_MS 60000.0
 /* Less work says nothing yet. */
 #define KNOWN_MS 10.0
+/* What was said counts as so much work, less what was done. */
+#define SAID_MS 200.0
+/* Who said far too little does not make all others out to have. */
+#define SAID_OFF 16.0
 
 /* By time, not by jobs: many small ones do not outweigh a large one. */
 void
@@ -17,18 +21,52 @@ rate_add(struct rate *r, uint64_t bytes, int64_t ms)
 }
 
 bool
-rate_known(const struct worker *w)
+rate_worked(const struct worker *w)
 {
 	return w->rate.ms + w->live.ms >= KNOWN_MS &&
 	    w->rate.bytes + w->live.bytes > 0;
 }
 
+bool
+rate_known(const struct worker *w)
+{
+	return w->said > 0 || rate_worked(w);
+}
+
+void
+rate_scale(struct scheduler *s)
+{
+	double sum = 0, off;
+	struct worker *w;
+	size_t n = 0;
+
+	if (s->said_scale <= 0)
+		return;
+	TAILQ_FOREACH(w, &s->all, all)
+	{
+		if (w->said <= 0 || !rate_worked(w))
+			continue;
+		off = (w->rate.bytes + w->live.bytes) /
+		    ((w->rate.ms + w->live.ms) * w->said);
+		sum += off < SAID_OFF ? off : SAID_OFF;
+		n++;
+	}
+	s->said_scale = n > 0 ? sum / (double)n : 1;
+}
+
 double
 rate_of(const struct scheduler *s, const struct worker *w)
 {
-	if (rate_known(w))
-		return (w->rate.bytes + w->live.bytes) /
-		    (w->rate.ms + w->live.ms);
+	double bytes = w->rate.bytes + w->live.bytes;
+	double ms = w->rate.ms + w->live.ms;
+
+	if (w->said > 0 && ms < SAID_MS)
+		return (bytes +
+			   (SAID_MS - ms) * w->said *
+			       (s->said_scale > 0 ? s->said_scale : 1)) /
+		    SAID_MS;
+	if (rate_worked(w))
+		return bytes / ms;
 	if (s->rate.ms > 0)
 		return s->rate.bytes / s->rate.ms;
 	return w->rate.ms > 0 ? w->rate.bytes / w->rate.ms : 0;

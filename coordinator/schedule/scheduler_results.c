@@ -73,14 +73,14 @@ void
 lease_tell(struct scheduler *s, int64_t now, struct worker *w,
     struct lease *lease, uint64_t bytes)
 {
-	bool known = rate_known(w);
+	bool known = rate_worked(w);
 
 	w->live.bytes -= live_bytes(lease);
 	w->live.ms += (double)(now - lease->told);
 	lease->bytes = bytes;
 	lease->told = now;
 	w->live.bytes += live_bytes(lease);
-	if (known || !rate_known(w))
+	if (known || !rate_worked(w))
 		return;
 	s->plan.stale = true;
 	s->changed = true;
@@ -316,7 +316,7 @@ sched_done(struct scheduler *s, int64_t now, struct worker_id worker,
 		if (lease->started != NOT_STARTED) {
 			int64_t ms = now - lease->started;
 
-			if (!rate_known(w))
+			if (!rate_worked(w))
 				s->plan.stale = true;
 			rate_add(&w->rate, j->weight, ms);
 			rate_add(&s->rate, j->weight, ms);

@@ -92,6 +92,7 @@ struct worker {
 	int64_t limit_until;	    /* until then */
 	struct rate rate, bandwidth;
 	struct rate live;	  /* of what it runs, not in `rate` */
+	double said;		  /* bytes/ms, before it worked; or 0 */
 	uint64_t most;		  /* planned: only lighter jobs */
 	uint64_t done, failures;  /* see sched_worker_counts */
 	uint64_t missing, mark;	  /* of the job that is looked at */
@@ -143,8 +144,9 @@ struct scheduler {
 	double queued;	      /* bytes, about */
 	int64_t limited_until;
 	struct rate rate, bandwidth;
-	bool located; /* some jobs miss something at some workers */
-	bool unable;  /* some workers cannot do some jobs */
+	double said_scale; /* how fast they are, by what was said; 0: nothing */
+	bool located;	   /* some jobs miss something at some workers */
+	bool unable;	   /* some workers cannot do some jobs */
 	uint64_t mark, pass;
 	struct plan plan;
 	bool planned; /* in this pass workers have a limit by it */
@@ -247,9 +249,19 @@ void job_failed(struct scheduler *s, int64_t now, uint64_t id,
 
 /* scheduler_rate.c: pure figures */
 void rate_add(struct rate *r, uint64_t bytes, int64_t ms);
-/* It has worked for long enough to say how fast it is. */
+/* It has worked for long enough to say how fast it is; */
+bool rate_worked(const struct worker *w);
+/* or it was said. */
 bool rate_known(const struct worker *w);
-/* bytes/ms of a slot of the worker's, else of all; 0: nobody knows. */
+/*
+ * How far what was said of workers is from what they do: all may be as wrong,
+ * where this run's work is heavier.  Looks at all workers.
+ */
+void rate_scale(struct scheduler *s);
+/*
+ * bytes/ms of a slot of the worker's: by its work, and while there is little
+ * of that by what was said of it; else of all; 0: nobody knows.
+ */
 double rate_of(const struct scheduler *s, const struct worker *w);
 /* ms from the lease's start; as long as anything where nothing is known. */
 int64_t attempt_ms(

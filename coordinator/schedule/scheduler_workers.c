@@ -278,10 +278,14 @@ sched_measured(
 {
 	struct worker *w = worker_find(s, worker);
 
-	if (w != NULL) {
-		rate_add(&w->rate, bytes, ms);
-		s->plan.stale = true;
-	}
+	if (w == NULL || ms < 1)
+		return;
+	if (bytes / (uint64_t)ms > SCHED_BANDWIDTH_MAX)
+		bytes = (uint64_t)ms * SCHED_BANDWIDTH_MAX;
+	w->said = (double)bytes / (double)ms;
+	if (s->said_scale <= 0)
+		s->said_scale = 1;
+	s->plan.stale = true;
 }
 
 bool

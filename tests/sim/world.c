@@ -201,6 +201,10 @@ join(struct world *w, struct machine *m)
 		name, &e) < 0)
 		abort();
 	check_up(&w->c, m->id, m->slots);
+	/* Of some it is said how fast they are, or anything. */
+	if (below(w, 2) > 0)
+		sched_measured(w->s, (struct worker_id){m->id},
+		    below(w, UINT64_MAX) >> below(w, 64), 1000);
 	act(w);
 	if (w->local && below(w, 4) > 0)
 		tell_missing(w, m);

@@ -74,20 +74,25 @@ pop(struct run *r)
 	return top;
 }
 
+/* Up to `part` up or down. */
+static double
+off_by(double part)
+{
+	return 1 + part * ((double)(random_u64() % 2001) / 1000 - 1);
+}
+
 /* What slots are free for. */
 static void
 start(struct run *r, size_t id)
 {
 	struct worker *w = &r->worker[id];
-	double off;
 
 	for (size_t i = 0; i < w->n_tasks && i < r->x->slots; i++) {
 		struct task *t = &w->task[i];
 
 		if (t->started != WAITS)
 			continue;
-		off = (double)(random_u64() % 2001) / 1000 - 1;
-		t->speed = r->x->speed[id] * (1 + r->how->noise * off);
+		t->speed = r->x->speed[id] * off_by(r->how->noise);
 		t->started = r->now;
 		t->ends = r->now +
 		    (int64_t)((double)r->x->weight[t->job] / t->speed + 0.5);
@@ -169,6 +174,14 @@ beat(struct run *r, size_t id)
 	push(r, (struct event){r->now + BEAT_MS, id, 0, 0});
 }
 
+static double
+said_speed(const struct run *r, size_t worker)
+{
+	double scale = r->how->scale > 0 ? r->how->scale : 1;
+
+	return r->x->speed[worker] * off_by(r->how->wrong) * scale;
+}
+
 static void
 begin(struct run *r)
 {
@@ -194,7 +207,7 @@ begin(struct run *r)
 			abort();
 		if (r->how->measured)
 			sched_measured(r->s, (struct worker_id){i},
-			    (uint64_t)(r->x->speed[i] * 1000), 1000);
+			    (uint64_t)(said_speed(r, i) * 1000), 1000);
 		push(r,
 		    (struct event){(int64_t)(random_u64() % BEAT_MS), i, 0, 0});
 	}

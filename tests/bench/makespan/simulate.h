@@ -5,7 +5,9 @@
 #include "instance.h"
 
 struct simulation {
-	bool measured;	 /* speeds are known from the start */
+	bool measured;	 /* speeds are said from the start, */
+	double wrong;	 /* off by up to this part, */
+	double scale;	 /* and all by this factor more; 0: 1 */
 	double noise;	 /* each attempt's speed is off by up to this part */
 	int64_t kill_at; /* when a worker falls silent; INT64_MAX: never */
 	bool told;	 /* and is known to */

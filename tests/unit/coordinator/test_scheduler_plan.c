@@ -164,6 +164,61 @@ lies_are_bounded(void **state)
 	sched_free(s);
 }
 
+/* What it does counts, not what was said of it. */
+static void
+a_word_lasts_until_work_is_seen(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	for (int i = 0; i < 4; i++)
+		add(s, (uint64_t)(1000 - 10 * i) * MB);
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	/* 12.5 GB/s at most. */
+	measured(s, 0, UINT64_MAX);
+	measured(s, 1, 100 * MB);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	expect(s, 0, SCHED_SEND, 1, 0);
+	expect(s, 0, SCHED_SEND, 3, 1);
+	expect_nothing(s, 0);
+	progress(s, 100, 1, 3, 1, 10 * MB);
+	expect_nothing(s, 100);
+	/* 10 MB/s it is: 100 s, where all could be done in 36. */
+	progress(s, 200, 0, 0, 1, 2 * MB);
+	expect(s, 200, SCHED_SEND, 0, 1);
+	expect_nothing(s, 200);
+	sched_free(s);
+}
+
+/* All are slower than was said: so is who has not worked yet. */
+static void
+what_was_said_is_scaled(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, 20 * MB);
+	up(s, 0, 0, 1);
+	measured(s, 0, 400 * MB);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	add(s, 30 * MB);
+	up(s, 0, 1, 1);
+	expect(s, 0, SCHED_SEND, 1, 1);
+	done_at(s, 200, 0, 0, 1);
+	done_at(s, 200, 1, 1, 1);
+	/* 100 and 150 MB/s; a quarter of 500. */
+	up(s, 200, 2, 1);
+	measured(s, 2, 500 * MB);
+	add(s, 500 * MB);
+	add(s, 400 * MB);
+	add(s, 300 * MB);
+	expect(s, 200, SCHED_SEND, 2, 1);
+	expect(s, 200, SCHED_SEND, 3, 2);
+	expect(s, 200, SCHED_SEND, 4, 0);
+	sched_free(s);
+}
+
 int
 main(void)
 {
@@ -173,6 +228,8 @@ main(void)
 	    cmocka_unit_test(none_begins_what_it_cannot_end_in_time),
 	    cmocka_unit_test(a_copy_goes_before_what_waits),
 	    cmocka_unit_test(lies_are_bounded),
+	    cmocka_unit_test(a_word_lasts_until_work_is_seen),
+	    cmocka_unit_test(what_was_said_is_scaled),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
