@@ -15,8 +15,10 @@
 #include "cache/layer_cache.h"
 #include "log.h"
 #include "options/options.h"
+#include "output/blob_places.h"
 #include "own.h"
 #include "progress/progress.h"
+#include "progress/status.h"
 #include "request/request.h"
 #include "root/root_layer.h"
 
@@ -300,6 +302,16 @@ publish_held(struct batch *b)
 			batch_publisher_add(b->publisher, (uint32_t)i);
 }
 
+static int
+on_status(void *arg, struct status *s, struct err *e)
+{
+	const struct batch *b = arg;
+
+	(void)e;
+	blob_places_uploaded(b->places, &s->pushes.own, &s->pushes.own_bytes);
+	return 0;
+}
+
 struct dispatch_hooks
 batch_jobs_hooks(struct batch *b)
 {
@@ -308,7 +320,8 @@ batch_jobs_hooks(struct batch *b)
 	    .pushed = on_pushed,
 	    .failed = on_failed,
 	    .load = on_load,
-	    .unload = on_unload};
+	    .unload = on_unload,
+	    .status = on_status};
 }
 
 static int

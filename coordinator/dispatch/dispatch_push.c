@@ -22,93 +22,6 @@
 #include "wake_fd.h"
 
 static void
-bar(struct dispatch_pushes *ps, size_t i, const char *why)
-{
-	struct place *place = &ps->place[i];
-
-	if (place->barred)
-		return;
-	place->barred = true;
-	push_queue_bar(ps->queue, i);
-	log_line(
-	    LOG_INFO, "%s: layers are pushed from here, not by workers", why);
-}
-
-/* The first place of the same registry, of which there are few. */
-static int
-find_registry(struct dispatch_pushes *ps, size_t place, struct err *e)
-{
-	const char *base = push_base(ps->place[place].push);
-	size_t *grown;
-
-	for (size_t i = 0; i < ps->n_registries; i++) {
-		size_t first = ps->registry[i];
-
-		if (strcmp(push_base(ps->place[first].push), base) == 0) {
-			ps->place[place].registry = first;
-			return 0;
-		}
-	}
-	grown =
-	    reallocarray(ps->registry, ps->n_registries + 1, sizeof(*grown));
-	if (grown == NULL)
-		return err_set(e, ERR_FATAL, errno, "pushes");
-	ps->registry = grown;
-	ps->registry[ps->n_registries++] = place;
-	ps->place[place].registry = place;
-	return 0;
-}
-
-static int
-add_place(struct dispatch_pushes *ps, struct push *push, struct err *e)
-{
-	struct place *place = &ps->place[ps->n_places];
-	struct err why = ERR_INIT;
-
-	place->push = push;
-	if (push_look_place(ps->look, push, e) < 0)
-		return -1;
-	ps->n_places++;
-	if (find_registry(ps, ps->n_places - 1, e) < 0)
-		return -1;
-	if (push_lend(push, &place->lent, &why) == 0 &&
-	    strlen(place->lent.authorities) > MSG_AUTHORITIES_MAX)
-		err_set(&why, ERR_FATAL, 0,
-		    "%s: --cert-dir has more than a message holds",
-		    push_base(push));
-	if (push_queue_place(ps->queue, place->lent.near, e) < 0)
-		return -1;
-	if (why.kind != ERR_NONE)
-		bar(ps, ps->n_places - 1, why.text);
-	return 0;
-}
-
-int
-dispatch_push_open(
-    struct dispatch *d, const struct dispatch_config *c, struct err *e)
-{
-	struct dispatch_pushes *ps;
-
-	if (c->n_pushes == 0)
-		return 0;
-	if ((ps = d->pushes = calloc(1, sizeof(*ps))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "pushes");
-	TAILQ_INIT(&ps->list);
-	ps->only = c->only_pushed;
-	if ((ps->wake_fd = wake_fd_new()) < 0)
-		return err_set(e, ERR_FATAL, errno, "pushes");
-	if (push_queue_new(&ps->queue, e) < 0 ||
-	    push_look_new(ps->wake_fd, &ps->look, e) < 0)
-		return -1;
-	if ((ps->place = calloc(c->n_pushes, sizeof(*ps->place))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "pushes");
-	for (size_t i = 0; i < c->n_pushes; i++)
-		if (add_place(ps, c->pushes[i], e) < 0)
-			return -1;
-	return 0;
-}
-
-static void
 item_let_go(struct item *item)
 {
 	if (item->open > 0)
@@ -397,6 +310,8 @@ count(struct dispatch_pushes *ps, const struct dispatch_pushing *p,
 {
 	ps->shown.done++;
 	ps->shown.uploaded += how == PUSH_UPLOADED;
+	ps->shown.mounted += how == PUSH_THERE && p->mounted;
+	ps->shown.left += how == PUSH_LEFT;
 	if (how == PUSH_UPLOADED)
 		ps->shown.uploaded_bytes += p->item->size;
 }
@@ -497,21 +412,6 @@ obey(struct dispatch *d, const struct push_order *o, struct err *e)
 	return 0;
 }
 
-/* What its registry wants it wants for all its repositories. */
-static void
-bar_registry(struct dispatch_pushes *ps, size_t place, const char *why)
-{
-	const char *base = push_base(ps->place[place].push);
-
-	bar(ps, place, why);
-	for (size_t i = 0; i < ps->n_places; i++)
-		if (!ps->place[i].barred &&
-		    strcmp(push_base(ps->place[i].push), base) == 0) {
-			ps->place[i].barred = true;
-			push_queue_bar(ps->queue, i);
-		}
-}
-
 static int
 take_looked(struct dispatch *d, const struct push_looked *a, struct err *e)
 {
@@ -540,7 +440,7 @@ take_looked(struct dispatch *d, const struct push_looked *a, struct err *e)
 		snprintf(why, sizeof(why),
 		    "%s wants a password, which workers are not given",
 		    push_base(ps->place[i].push));
-		bar_registry(ps, i, why);
+		dispatch_push_bar_registry(ps, i, why);
 	}
 	return 0;
 }
@@ -586,9 +486,30 @@ dispatch_push_pushed(
 		    m->uploaded ? "done" : "it was there");
 		return;
 	}
+	ps->shown.failed++;
 	log_line(LOG_WARNING,
 	    "worker %s: upload failed: %s: that layer is pushed from here",
 	    p->name, m->text);
 	if (push_queue_barred(ps->queue, pushing->place))
-		bar(ps, pushing->place, "uploads have failed again and again");
+		dispatch_push_bar(
+		    ps, pushing->place, "uploads have failed again and again");
+}
+
+void
+dispatch_push_status(const struct dispatch *d, struct status_pushes *out)
+{
+	const struct progress_pushes *n;
+
+	if (d->pushes == NULL)
+		return;
+	n = &d->pushes->shown;
+	*out = (struct status_pushes){
+	    .open = n->layers - n->done,
+	    .there = n->done - n->uploaded - n->mounted - n->left,
+	    .mounted = n->mounted,
+	    .uploaded = n->uploaded,
+	    .left = n->left,
+	    .failed = n->failed,
+	    .uploaded_bytes = n->uploaded_bytes,
+	};
 }

@@ -1,8 +1,8 @@
 /*
- * Inside of dispatch_push.c, dispatch_push_token.c, which has workers told what
- * they say in registries, and dispatch_push_homes.c, which sees to it that what
- * several jobs have in common goes there once: what is on its way there.  For
- * these alone.
+ * Inside of dispatch_push.c, dispatch_push_places.c, dispatch_push_token.c,
+ * which has workers told what they say in registries, and
+ * dispatch_push_homes.c, which sees to it that what several jobs have in common
+ * goes there once: what is on its way there.  For these alone.
  */
 #ifndef DISPATCH_PUSH_STATE_H
 #define DISPATCH_PUSH_STATE_H
@@ -89,6 +89,12 @@ struct dispatch_pushes {
 	bool only; /* what is there is not pulled */
 	struct progress_pushes shown;
 };
+
+/* dispatch_push_places.c: workers push there no more, or to none of the same
+ * registry. */
+void dispatch_push_bar(struct dispatch_pushes *ps, size_t i, const char *why);
+void dispatch_push_bar_registry(
+    struct dispatch_pushes *ps, size_t i, const char *why);
 
 /* That will be pushed: in the list, and counted. */
 int dispatch_pushing_new(struct dispatch_pushes *ps, size_t place,

@@ -9,9 +9,10 @@
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
  * command start them; dispatch_locality.c asks who has which store paths, and
  * dispatch_paths.c the same where jobs come for ever;
- * dispatch_push.c (and _token.c, _homes.c) has them put layers into registries;
- * dispatch_status.c says how things are, dispatch_postponed.c what is waited
- * for, dispatch_audit.c what differs where two results do.  For these alone.
+ * dispatch_push.c (and _places.c, _token.c, _homes.c) has them put layers into
+ * registries; dispatch_status.c says how things are, dispatch_postponed.c what
+ * is waited for, dispatch_audit.c what differs where two results do.  For these
+ * alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -486,6 +487,7 @@ int dispatch_push_spooled(struct dispatch *d, const struct task *t,
 /* All that can be done now; and whether anything is on its way. */
 int dispatch_push_turn(struct dispatch *d, struct err *e);
 bool dispatch_push_busy(const struct dispatch *d);
+void dispatch_push_status(const struct dispatch *d, struct status_pushes *out);
 /* What a worker says of it. */
 void dispatch_push_pushed(
     struct dispatch *d, struct peer *p, const struct msg_pushed *m);

@@ -96,6 +96,7 @@ dispatch_status(const struct dispatch *d, struct status *out, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "status");
 	s.uptime_ms = (uint64_t)(monotime_ms() - d->since);
 	add_run(d, &s);
+	dispatch_push_status(d, &s.pushes);
 	for (size_t i = 0; i < d->n_peers; i++)
 		fill_worker(d, &d->peer[i], &s.worker[s.n_workers++]);
 	if (d->hooks.status != NULL &&

@@ -41,6 +41,7 @@ struct blob_places {
 	struct noted *noted;
 	size_t n_noted, room_noted;
 	struct hash_index by_both;
+	uint64_t uploaded, uploaded_bytes;
 	/* The first place of each blob at each registry. */
 	struct blob_place *place;
 	size_t n, room;
@@ -329,4 +330,24 @@ blob_places_noted(struct blob_places *p, const char *base, const char *repo,
 	}
 	pthread_mutex_unlock(&p->lock);
 	return way;
+}
+
+void
+blob_places_count(struct blob_places *p, uint64_t size)
+{
+	if (p == NULL)
+		return;
+	pthread_mutex_lock(&p->lock);
+	p->uploaded++;
+	p->uploaded_bytes += size;
+	pthread_mutex_unlock(&p->lock);
+}
+
+void
+blob_places_uploaded(struct blob_places *p, uint64_t *blobs, uint64_t *bytes)
+{
+	pthread_mutex_lock(&p->lock);
+	*blobs = p->uploaded;
+	*bytes = p->uploaded_bytes;
+	pthread_mutex_unlock(&p->lock);
 }

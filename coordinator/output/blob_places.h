@@ -7,6 +7,7 @@
 #define BLOB_PLACES_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "registry.h"
 
@@ -50,6 +51,14 @@ void blob_places_end(struct blob_places *p, const char *base,
  */
 void blob_places_note(struct blob_places *p, const char *base, const char *repo,
     const struct digest *blob, enum registry_way way);
+/*
+ * A push of this process has uploaded a blob of so many bytes; and how many
+ * have been, in all.
+ */
+void blob_places_count(struct blob_places *p, uint64_t size);
+void blob_places_uploaded(
+    struct blob_places *p, uint64_t *blobs, uint64_t *bytes);
+
 /* What was noted, once; then, and of all others, REGISTRY_THERE. */
 enum registry_way blob_places_noted(struct blob_places *p, const char *base,
     const char *repo, const struct digest *blob);

@@ -201,6 +201,8 @@ count(struct run *run, enum registry_way way, const struct digest *digest,
 {
 	const struct push *p = run->push;
 
+	if (way == REGISTRY_UPLOADED)
+		blob_places_count(p->places, size);
 	if (way == REGISTRY_THERE)
 		way = blob_places_noted(
 		    p->places, push_base(p), p->name.repo, digest);

@@ -70,7 +70,9 @@ void progress_fetched(struct progress *p, uint64_t bytes);
 
 /* What workers put into registries, in all. */
 struct progress_pushes {
-	uint64_t layers, done, uploaded; /* done: there, by whomever */
+	uint64_t layers, done, uploaded; /* done: there, by whomever, */
+	uint64_t mounted, left;		 /* or left to the coordinator */
+	uint64_t failed;		 /* uploads */
 	uint64_t bytes, uploaded_bytes;
 };
 void progress_pushed(struct progress *p, const struct progress_pushes *n);

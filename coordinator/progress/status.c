@@ -66,6 +66,13 @@
 		    what ", queued again: how the attempt before ended."       \
 	}
 
+#define PUSHES(end)                                                            \
+	{                                                                      \
+		"pushes." #end, AT(pushes.end), "quarry_pushes_total",         \
+		    "end=\"" #end "\"", false,                                 \
+		    "Layers that workers were to push, and how that ended."    \
+	}
+
 /* clang-format off */
 const struct status_field status_field[] = {
 	{"uptime_ms", AT(uptime_ms), NULL, NULL, true, NULL},
@@ -79,6 +86,19 @@ const struct status_field status_field[] = {
 	    NULL, false, "Bytes that workers got from binary caches."},
 	{"bytes.pulled", AT(bytes_pulled), "quarry_pulled_bytes_total", NULL,
 	    false, "Bytes of layers that were pulled from other machines."},
+	{"pushes.open", AT(pushes.open), "quarry_pushes_open", NULL, true,
+	    "Layers on their way into registries."},
+	PUSHES(there), PUSHES(mounted), PUSHES(uploaded), PUSHES(left),
+	{"pushes.failed", AT(pushes.failed), "quarry_push_failures_total",
+	    NULL, false, "Uploads of workers that failed."},
+	{"pushes.own", AT(pushes.own), "quarry_coordinator_uploads_total",
+	    NULL, false, "Blobs that the coordinator uploaded."},
+	{"bytes.uploaded", AT(pushes.uploaded_bytes),
+	    "quarry_uploaded_bytes_total", "by=\"workers\"", false,
+	    "Bytes of blobs that were uploaded to registries."},
+	{"bytes.uploaded_own", AT(pushes.own_bytes),
+	    "quarry_uploaded_bytes_total", "by=\"coordinator\"", false,
+	    "Bytes of blobs that were uploaded to registries."},
 	{"workers.joined", AT(joins), "quarry_workers_joined_total", NULL,
 	    false, "Workers that joined."},
 	{"workers.lost", AT(losses), "quarry_workers_lost_total", NULL, false,

@@ -36,6 +36,16 @@ struct status_client {
 	uint64_t wanted, done;	       /* jobs: all, and made by now */
 };
 
+/* A layer is counted once for each repository that it goes to. */
+struct status_pushes {
+	uint64_t open, there, mounted, uploaded;
+	uint64_t left;		 /* to the coordinator */
+	uint64_t failed;	 /* uploads */
+	uint64_t uploaded_bytes; /* of blobs */
+	/* What the coordinator uploads; of a batch only. */
+	uint64_t own, own_bytes;
+};
+
 struct status {
 	char version[STATUS_NAME_SIZE];
 	char command[STATUS_NAME_SIZE]; /* "build", "serve" */
@@ -47,6 +57,8 @@ struct status {
 	uint64_t bytes_made;	      /* of tar, in jobs that are done */
 	uint64_t bytes_fetched;	      /* that workers got from binary caches */
 	uint64_t bytes_pulled;	      /* of blobs, out of workers' spools */
+	/* Layers that workers put into registries, or were to. */
+	struct status_pushes pushes;
 	uint64_t joins, losses, leaves; /* workers: came, were lost, said bye */
 
 	/* In order of their names; omitted: those that had no room. */

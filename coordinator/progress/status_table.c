@@ -35,6 +35,24 @@ put_attempts(FILE *f, const struct sched_counts *c)
 }
 
 static void
+put_pushes(FILE *f, const struct status_pushes *p)
+{
+	char workers[HUMAN_MAX], own[HUMAN_MAX];
+
+	if (p->open + p->there + p->mounted + p->uploaded + p->left + p->own ==
+	    0)
+		return;
+	human_bytes(p->uploaded_bytes, workers);
+	human_bytes(p->own_bytes, own);
+	fprintf(f,
+	    "pushes    %" PRIu64 " open, %" PRIu64 " uploaded (%s), %" PRIu64
+	    " mounted, %" PRIu64 " were there, %" PRIu64 " left (%" PRIu64
+	    " failed); %" PRIu64 " blobs from here (%s)\n",
+	    p->open, p->uploaded, workers, p->mounted, p->there, p->left,
+	    p->failed, p->own, own);
+}
+
+static void
 put_totals(FILE *f, const struct status *s)
 {
 	char made[HUMAN_MAX], fetched[HUMAN_MAX], pulled[HUMAN_MAX];
@@ -51,6 +69,7 @@ put_totals(FILE *f, const struct status *s)
 	human_bytes(s->bytes_pulled, pulled);
 	fprintf(f, "bytes     %s made, %s fetched, %s pulled\n", made, fetched,
 	    pulled);
+	put_pushes(f, &s->pushes);
 	fprintf(f, "known     %" PRIu64 " layers from before\n", s->cached);
 	fprintf(f,
 	    "workers   %" PRIu64 " here; %" PRIu64 " joined, %" PRIu64

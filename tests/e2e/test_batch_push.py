@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import threading
 
 import fake_registry as fake
 import quarrytest
+import test_status
 from quarrytest import need, wait_for
+from remote import free_ports
 from test_batch import BatchBase
 from test_push import DONE, PASSWORD, Pushes
 
@@ -100,6 +103,22 @@ class TestHere(BatchPushes):
         self.assertEqual(summary["totals"]["pushed"]["uploaded"], 0)
         self.assertEqual(self.done_by(errors), {})
         self.assertEqual(r.uploads_done, done)
+
+    def test_metrics(self):
+        r, docs, let = self.registry(), self.docs(4), threading.Event()
+        self.addCleanup(let.set)
+        r.rule("PUT blob", lambda h: not let.wait(60), times=1000)
+        port = free_ports(1)
+        p = self.start(*self.batch_args(
+            self.requests(docs), *self.to(r), "--metrics",
+            "127.0.0.1:%d" % port))
+        # All that are made wait for those that a worker has at a time.
+        m = test_status.when(port, lambda m: m["quarry_pushes_open"] > 4 and
+                             m["quarry_jobs_queued"] == 0 and
+                             m["quarry_jobs_running"] == 0)
+        self.assertEqual(m.sum("quarry_pushes_total"), 0)
+        let.set()
+        self.assertEqual(self.finish(p).status, 0)
 
     def test_from_coordinator(self):
         r, docs = self.registry(), self.docs(4)

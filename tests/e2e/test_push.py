@@ -279,6 +279,9 @@ class TestHere(Pushes):
         last = [json.loads(line) for line in got.errors.splitlines()
                 if line.startswith('{"event":"summary"')][0]
         self.assertEqual(last["totals"]["layers_pushed"], self.layers())
+        self.assertEqual(last["totals"]["layers_uploaded"], self.layers())
+        for name in ("layers_mounted", "pushes_left", "uploads_failed"):
+            self.assertEqual(last["totals"][name], 0)
         self.assertEqual(last["totals"]["bytes_uploaded"], sum(
             d["size"] for d in self.want().manifest["layers"]))
 

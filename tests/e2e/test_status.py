@@ -390,7 +390,11 @@ def state(**given):
            "uptime_ms": 61000, "jobs": counts(added=9, queued=4, running=2,
                                               done=3),
            "measures": counts(), "cached": 7,
-           "bytes": {"made": 3 << 20, "fetched": 0, "pulled": 0},
+           "bytes": {"made": 3 << 20, "fetched": 0, "pulled": 0,
+                     "uploaded": 0, "uploaded_own": 0},
+           "pushes": dict.fromkeys((
+               "open", "there", "mounted", "uploaded", "left", "failed",
+               "own"), 0),
            "workers": {"joined": 2, "lost": 1, "left": 0, "omitted": 0,
                        "list": [{
                            "name": "far-away/77", "remote": True,

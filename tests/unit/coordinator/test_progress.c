@@ -309,7 +309,9 @@ json_lines(void **state)
 	    "\"totals\":{\"joined\":1,\"lost\":0,\"left\":0,\"again_lost\":0,"
 	    "\"again_failed\":1,\"again_expired\":0,\"again_postponed\":0,"
 	    "\"copies\":0,\"audits_agreed\":0,\"audits_skipped\":1,"
-	    "\"bytes_fetched\":5,\"layers_pushed\":0,"
+	    "\"bytes_fetched\":5,\"pushes\":0,\"layers_pushed\":0,"
+	    "\"layers_uploaded\":0,\"layers_mounted\":0,"
+	    "\"pushes_left\":0,\"uploads_failed\":0,"
 	    "\"bytes_uploaded\":0}}");
 	progress_worker_gone(p, 0, true);
 	expect_json("worker_gone",

@@ -239,6 +239,18 @@ expect_line(const char *text, const char *line)
 	fail_msg("no line \"%s\" in:\n%s", line, text);
 }
 
+static const struct status_pushes pushes = {
+    .open = 3,
+    .there = 4,
+    .mounted = 5,
+    .uploaded = 6,
+    .left = 7,
+    .failed = 1,
+    .uploaded_bytes = 2048,
+    .own = 8,
+    .own_bytes = 10,
+};
+
 static void
 table(void **state)
 {
@@ -260,6 +272,7 @@ table(void **state)
 	s.bytes_fetched = 512;
 	s.bytes_pulled = 0;
 	s.workers_omitted = 9;
+	s.pushes = pushes;
 	s.joins = 14;
 	s.losses = 2;
 	s.leaves = 1;
@@ -272,6 +285,9 @@ table(void **state)
 	    "2 second copies");
 	expect_line(text, "audits    5 agreed, 0 skipped");
 	expect_line(text, "bytes     3.00 MiB made, 512 B fetched, 0 B pulled");
+	expect_line(text,
+	    "pushes    3 open, 6 uploaded (2.00 KiB), 5 mounted, 4 were there, "
+	    "7 left (1 failed); 8 blobs from here (10 B)");
 	expect_line(text, "workers   11 here; 14 joined, 2 lost, 1 left");
 	expect_line(text,
 	    "WORKER        WHERE  SLOTS RUNNING WAITING        RATE     DONE "
