@@ -39,7 +39,7 @@ struct option {
 	int name, value;
 };
 
-enum use { USE_CONTROL, USE_DATA, USE_OFFERS };
+enum use { USE_CONTROL, USE_CLIENTS, USE_DATA, USE_OFFERS };
 
 /*
  * No ZMTP heartbeats: with a reader slower than its sender they cut healthy
@@ -86,6 +86,9 @@ static const struct option data_ends[] = {
     {ZMQ_SNDHWM, 2 * DATA_CREDIT_MAX},
     {ZMQ_RCVHWM, 2 * DATA_CREDIT_MAX},
 };
+
+/* Who does not read what is said to it costs a server's memory, not all. */
+static const struct option clients_end[] = {{ZMQ_SNDHWM, LINK_CLIENTS_QUEUE}};
 
 /* What comes to who offers is small, and who reads slowly costs little. */
 static const struct option offers_end[] = {
@@ -190,7 +193,7 @@ link_new(void *ctx, const char *endpoint, bool router, enum use use,
 	if ((l = calloc(1, sizeof(*l))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "socket");
 	l->router = router;
-	l->data = use != USE_CONTROL;
+	l->data = use == USE_DATA || use == USE_OFFERS;
 	zmq_msg_init(&l->held);
 	msgpack_sbuffer_init(&l->out);
 	l->socket = zmq_socket(ctx, router ? ZMQ_ROUTER : ZMQ_DEALER);
@@ -206,8 +209,10 @@ link_new(void *ctx, const char *endpoint, bool router, enum use use,
 		return -1;
 	if (keys->own != NULL && set_keys(l, keys, e) < 0)
 		return -1;
-	if (use != USE_CONTROL &&
-	    set_options(l, data_ends, N_OF(data_ends), e) < 0)
+	if (l->data && set_options(l, data_ends, N_OF(data_ends), e) < 0)
+		return -1;
+	if (use == USE_CLIENTS &&
+	    set_options(l, clients_end, N_OF(clients_end), e) < 0)
 		return -1;
 	if (use == USE_OFFERS &&
 	    set_options(l, offers_end, N_OF(offers_end), e) < 0)
@@ -259,6 +264,13 @@ link_listen(void *ctx, const char *endpoint, const struct link_keys *keys,
     struct link **out, struct err *e)
 {
 	return listen_on(ctx, endpoint, keys, USE_CONTROL, out, e);
+}
+
+int
+link_listen_clients(void *ctx, const char *endpoint,
+    const struct link_keys *keys, struct link **out, struct err *e)
+{
+	return listen_on(ctx, endpoint, keys, USE_CLIENTS, out, e);
 }
 
 int

@@ -52,6 +52,15 @@ struct link;
 int link_listen(void *ctx, const char *endpoint, const struct link_keys *keys,
     struct link **out, struct err *e);
 
+/*
+ * The same for clients, who are many, and are sent little at once: of what is
+ * sent so many messages are held for a peer at most, and link_send says EAGAIN
+ * then.
+ */
+#define LINK_CLIENTS_QUEUE 2048
+int link_listen_clients(void *ctx, const char *endpoint,
+    const struct link_keys *keys, struct link **out, struct err *e);
+
 /* A worker's end: a DEALER; connects (and reconnects) in the background. */
 int link_connect(void *ctx, const char *endpoint, const struct link_keys *keys,
     struct link **out, struct err *e);

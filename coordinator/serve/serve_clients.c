@@ -72,7 +72,7 @@ serve_clients_open(struct serve *s, struct err *e)
 		zap_call(s->zap, "client");
 	}
 	if (data_endpoint_beside(o->clients, data, sizeof(data), e) < 0 ||
-	    link_listen(s->ctx, o->clients, &keys, &s->link, e) < 0 ||
+	    link_listen_clients(s->ctx, o->clients, &keys, &s->link, e) < 0 ||
 	    blob_offer_new(s->ctx, data, &keys, &s->offer, e) < 0)
 		return err_ctx(e, "--clients");
 	log_line(LOG_INFO, "clients may come to %s (and %s)",

@@ -266,6 +266,43 @@ test_oversized(void **state)
 	free(data);
 }
 
+/* A client that reads nothing: what is sent to it is held up to a bound. */
+static void
+test_client_reads_nothing(void **state)
+{
+	struct fixture *f = *state;
+	/* What libzmq and the kernel take besides: far from another bound. */
+	const size_t most = LINK_CLIENTS_QUEUE + 4096;
+	char endpoint[80], text[8001];
+	struct msg m = {.type = MSG_STATE, .state = {.text = text}};
+	struct err e = ERR_INIT;
+	void *client = zmq_socket(f->ctx, ZMQ_DEALER);
+	const int none = 0, one = 1;
+	struct link_peer peer;
+	struct link *server;
+	struct msg got;
+	size_t n = 0;
+
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	snprintf(endpoint, sizeof(endpoint), "%s3", f->endpoint);
+	assert_int_equal(
+	    link_listen_clients(f->ctx, endpoint, NULL, &server, &e), 0);
+	zmq_setsockopt(client, ZMQ_LINGER, &none, sizeof(none));
+	zmq_setsockopt(client, ZMQ_RCVHWM, &one, sizeof(one));
+	assert_int_equal(zmq_connect(client, endpoint), 0);
+	zmq_send(client, "\x92\x0c\x00", 3, 0);
+	assert_int_equal(wait_recv(server, &peer, &got, &e), 1);
+	msg_clear(&got);
+	while (n <= most && link_send(server, &peer, &m, &e) == 0)
+		n++;
+	assert_in_range(n, LINK_CLIENTS_QUEUE, most);
+	assert_int_equal(e.kind, ERR_PEER);
+	assert_int_equal(e.sys, EAGAIN);
+	zmq_close(client);
+	link_close(server, 0);
+}
+
 static void
 test_worker_malformed(void **state)
 {
@@ -378,6 +415,7 @@ main(void)
 	    TEST(test_malformed),
 	    TEST(test_long_id),
 	    TEST(test_oversized),
+	    TEST(test_client_reads_nothing),
 	    TEST(test_worker_malformed),
 	    TEST(test_endpoints),
 	    TEST(test_late_listener),
