@@ -181,7 +181,7 @@ dispatch_locality_up(struct dispatch *d, struct peer *p, struct err *e)
 		return -1;
 	if (p->rate > 0)
 		sched_measured(d->sched, p->worker, p->rate, 1000);
-	if (dispatch_paths_tell(d, p, e) < 0)
+	if (dispatch_needs_up(d, p, e) < 0)
 		return -1;
 	return tell(d, p, e);
 }

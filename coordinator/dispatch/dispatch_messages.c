@@ -286,7 +286,7 @@ on_fail(struct dispatch *d, struct peer *p, const struct msg_fail *m)
 	    t->job->label, (unsigned long long)m->attempt, m->text);
 	job_ended(d, p->worker, t);
 	dispatch_audit_end(d, p->worker, t->id, m->attempt);
-	dispatch_paths_failed(d, p, t->job);
+	dispatch_needs_failed(d, p, t->job);
 	/* What is missing or broken in its store may be sound in another's. */
 	if (p->via == d->remote)
 		kind = ERR_RETRY;

@@ -8,7 +8,8 @@
  * of other machines, whose layers dispatch_blobs.c pulls, unless
  * dispatch_shared.c finds that they see the outputs; dispatch_launch.c has a
  * command start them; dispatch_locality.c asks who has which store paths, and
- * dispatch_paths.c the same where jobs come for ever;
+ * dispatch_paths.c the same where jobs come for ever, whose needs
+ * dispatch_needs.c holds against that;
  * dispatch_push.c (and _places.c, _token.c, _homes.c) has them put layers into
  * registries; dispatch_status.c says how things are, dispatch_postponed.c what
  * is waited for, dispatch_audit.c what differs where two results do.  For these
@@ -405,12 +406,12 @@ bool dispatch_locality_waits(const struct peer *p);
 int dispatch_locality_up(struct dispatch *d, struct peer *p, struct err *e);
 
 /*
- * dispatch_paths.c: the same for jobs that are added for ever.  Their paths
- * have numbers (path_table.h), and workers are asked for those that are new,
- * or whose answer is old; what jobs are sent is told to the scheduler.  Memory:
- * that of the table, 4 KiB a worker, and a KiB (stock_page.h) for each page
- * of each store that differs.  dispatch_locality.c calls all but `added` and
- * `failed`.
+ * dispatch_paths.c, _needs.c: the same for jobs that are added for ever.  Their
+ * paths have numbers (path_table.h), and workers are asked for those that are
+ * new, or whose answer is old; what jobs are sent is told to the scheduler.
+ * Memory: that of the table, 4 KiB a worker, and a KiB (stock_page.h) for each
+ * page of each store that differs.  dispatch_locality.c calls all but `added`
+ * and `failed`.
  */
 int dispatch_paths_open(struct dispatch *d, struct err *e);
 void dispatch_paths_close(struct dispatch *d);
@@ -423,12 +424,15 @@ void dispatch_paths_ask(struct dispatch *d, struct peer *p);
 void dispatch_paths_gone(struct dispatch *d, struct peer *p);
 void dispatch_paths_tick(struct dispatch *d);
 /* p is the scheduler's now: what jobs lack there. */
-int dispatch_paths_tell(struct dispatch *d, struct peer *p, struct err *e);
+int dispatch_needs_up(struct dispatch *d, struct peer *p, struct err *e);
 /* The scheduler has a new job; p has failed one, its store may be another. */
-int dispatch_paths_added(
+int dispatch_needs_added(
     struct dispatch *d, const struct task *t, struct err *e);
-void dispatch_paths_failed(
+void dispatch_needs_failed(
     struct dispatch *d, struct peer *p, const struct dispatch_job *job);
+/* Why nobody can do it; -1. */
+int dispatch_needs_reason(
+    const struct dispatch *d, const struct dispatch_job *job, struct err *e);
 const char *dispatch_paths_want(
     struct dispatch *d, struct peer *p, const struct msg_want *m);
 int dispatch_paths_have(struct dispatch *d, struct peer *p,

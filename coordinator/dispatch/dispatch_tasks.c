@@ -145,6 +145,9 @@ task_reasons(const struct dispatch *d, const struct task *t, struct err *e)
 	enum err_kind kind;
 	bool same = true;
 
+	/* In turn, nobody was asked to try; else there was no memory. */
+	if (n == 0 && d->open)
+		return dispatch_needs_reason(d, t->job, e);
 	if (n == 0)
 		return err_set(e, ERR_FATAL, 0, "%s: out of memory", label);
 	why = sched_reason(d->sched, id, n - 1, &kind);
@@ -186,7 +189,7 @@ dispatch_add(struct dispatch *d, struct dispatch_job *job, struct job_id *out,
 		return -1;
 	*out = t->id;
 	d->fresh++;
-	return dispatch_paths_added(d, t, e);
+	return dispatch_needs_added(d, t, e);
 }
 
 void

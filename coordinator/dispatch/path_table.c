@@ -13,6 +13,8 @@
 #include "own.h"
 #include "store_path.h"
 
+_Static_assert(PATH_NONE == HASH_INDEX_NONE, "no number");
+
 struct page {
 	struct path_page seen;
 	uint64_t *key;
@@ -81,6 +83,12 @@ find(struct path_table *t, uint64_t key)
 	return number;
 }
 
+uint32_t
+path_table_find(struct path_table *t, const char *path)
+{
+	return find(t, store_path_key(store_path_base(path)));
+}
+
 static void
 empty(struct path_table *t, struct page *page)
 {
@@ -135,7 +143,7 @@ leave(struct path_table *t, struct page *page)
 		TAILQ_INSERT_TAIL(&t->unused, page, entry);
 }
 
-/* HASH_INDEX_NONE: there is no room for it. */
+/* PATH_NONE: there is no room for it. */
 static int
 take_one(
     struct path_table *t, const char *path, uint32_t *number, struct err *e)
@@ -143,7 +151,7 @@ take_one(
 	uint64_t key = store_path_key(store_path_base(path));
 	struct page *page;
 
-	if ((*number = find(t, key)) != HASH_INDEX_NONE)
+	if ((*number = find(t, key)) != PATH_NONE)
 		return 0;
 	if (find_room(t, e) < 0)
 		return -1;
@@ -213,7 +221,7 @@ path_table_take(struct path_table *t, const struct layer_item *item, size_t n,
 	for (size_t i = 0; i < n; i++) {
 		if (take_one(t, item[i].path, &number, e) < 0)
 			goto fail;
-		if (number == HASH_INDEX_NONE)
+		if (number == PATH_NONE)
 			continue;
 		/* At once: the next path may need a page. */
 		if (!used[number / PATH_PAGE]) {

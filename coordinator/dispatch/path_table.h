@@ -57,6 +57,10 @@ int path_table_take(struct path_table *t, const struct layer_item *item,
 /* *needs may be NULL, and is then. */
 void path_table_drop(struct path_table *t, struct path_needs **needs);
 
+/* Or PATH_NONE: it has none. */
+#define PATH_NONE UINT32_MAX
+uint32_t path_table_find(struct path_table *t, const char *path);
+
 size_t path_table_pages(const struct path_table *t);
 /* i < path_table_pages. */
 const struct path_page *path_table_page(const struct path_table *t, size_t i);

@@ -19,6 +19,7 @@ sched_new(
 	s->config = *config;
 	job_queue_init(&s->queue);
 	job_queue_init(&s->audits);
+	s->hopeless = JOB_QUEUE_NONE;
 	TAILQ_INIT(&s->all);
 	TAILQ_INIT(&s->idle);
 	TAILQ_INIT(&s->ahead);

@@ -69,8 +69,8 @@
  * longer than all that is queued.  So many
  * jobs are at once that 32,768 workers are looked at for them, at least 64.
  * A worker that can never have what a job needs (SCHED_UNABLE) gets the job
- * only if nobody else could, and no audit; rather one that was set aside is
- * used again.
+ * only if nobody else could (in turn: never), and no audit; rather one that was
+ *set aside is used again.
  *
  * Audits.  An audited job is open until another worker's result has agreed.
  * Once only such jobs are left and nobody else is there to do one, or it
@@ -81,7 +81,8 @@
  * they were added, not largest first, so that none is overtaken for ever;
  * audits go before all others, and one that nobody can do is done without at
  * once.  A job that is to be fetched for waits for those behind it no longer
- * than it is held back.
+ * than it is held back.  One that nobody can do waits for who can, for
+ * SCHED_ABLE_MS, and then fails without an attempt, and so without a reason.
  *
  * Results.  An answer names job and attempt; whichever attempt answers first
  * counts, once.  Of attempts that hold no lease the last four of a job are
@@ -139,6 +140,7 @@ struct sched_config {
 #define SCHED_BANDWIDTH_MAX 12500000 /* that anybody can have */
 #define SCHED_HOLD_MS 60000
 #define SCHED_HOLD_LEAST_MS 1000
+#define SCHED_ABLE_MS 10000
 #define SCHED_HELD_MIN 64
 #define SCHED_HELD_LOOKS 32768
 #define SCHED_UNABLE UINT64_MAX

@@ -184,15 +184,14 @@ is_freer(const struct worker *a, const struct worker *b)
 	return a->n_leases * b->slots < b->n_leases * a->slots;
 }
 
+/* unable: nobody can, so it may be anybody. */
 static struct worker *
-cheapest(struct scheduler *s, int64_t now, const struct job *j, bool with_room)
+cheapest(struct scheduler *s, int64_t now, const struct job *j, bool unable,
+    bool with_room)
 {
-	bool unable = s->unable && !somebody_can(s, j);
 	int64_t least = INT64_MAX;
 	struct worker *w, *best = NULL;
 
-	if (unable && j->accepted)
-		return NULL; /* the audit can be done without */
 	TAILQ_FOREACH(w, &s->all, all)
 	{
 		int64_t cost;
@@ -266,6 +265,20 @@ hold(struct scheduler *s, int64_t now, struct job *j, struct worker *better,
 	return true;
 }
 
+/* One that can may come, or come back; if it does not there is no hope. */
+static void
+wait_for_able(struct scheduler *s, int64_t now, struct job *j)
+{
+	struct locality *l = j->locality;
+
+	if (l->able_until == 0)
+		l->able_until = now + SCHED_ABLE_MS;
+	if (now >= l->able_until)
+		s->hopeless = j->id;
+	else if (l->able_until < s->place_at)
+		s->place_at = l->able_until;
+}
+
 /* NULL: none can, or it is held back for a better one; then *held grows. */
 static struct worker *
 choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
@@ -274,9 +287,18 @@ choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
 	struct job *j = job_at(s, id);
 	struct worker *w, *better;
 	int64_t transfer;
+	bool unable;
 
 	look_at(s, j->locality);
-	if ((w = cheapest(s, now, j, true)) == NULL)
+	unable = s->unable && !somebody_can(s, j);
+	if (unable && j->accepted)
+		return NULL; /* the audit can be done without */
+	if (unable && s->config.in_turn) {
+		wait_for_able(s, now, j);
+		return NULL;
+	}
+	j->locality->able_until = 0;
+	if ((w = cheapest(s, now, j, unable, true)) == NULL)
 		return NULL;
 	transfer = transfer_ms(s, w);
 	if (transfer == 0)
@@ -284,7 +306,7 @@ choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
 	if (*held >= held_max(s))
 		return f->w == NULL ? w : NULL;
 	++*held;
-	if ((better = cheapest(s, now, j, false)) != w &&
+	if ((better = cheapest(s, now, j, unable, false)) != w &&
 	    hold(s, now, j, better, transfer))
 		return NULL;
 	if (is_critical(s, j, w) ||

@@ -82,6 +82,20 @@ next_expired(struct scheduler *s, int64_t now, struct sched_action *out)
 	return false;
 }
 
+/* It fails without having been tried, which nobody is to be blamed for. */
+static bool
+next_hopeless(struct scheduler *s, int64_t now, struct sched_action *out)
+{
+	uint64_t id = s->hopeless;
+
+	if (id == JOB_QUEUE_NONE)
+		return false;
+	s->hopeless = JOB_QUEUE_NONE;
+	*out = (struct sched_action){.kind = SCHED_FAILED, .job = {id}};
+	job_close(s, now, id, JOB_FAILED);
+	return true;
+}
+
 static bool
 next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 {
@@ -90,6 +104,8 @@ next_send(struct scheduler *s, int64_t now, struct sched_action *out)
 	uint64_t id;
 
 	w = choose(s, now, &id);
+	if (next_hopeless(s, now, out))
+		return true;
 	/* One that was set aside is used again: that is told first. */
 	if (next_pending(s, out)) {
 		s->changed = true;

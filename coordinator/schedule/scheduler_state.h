@@ -60,6 +60,7 @@ struct job {
 
 struct locality {
 	int64_t held_until; /* 0: not held back yet */
+	int64_t able_until; /* 0: somebody can do it */
 	size_t n;
 	struct missing {
 		struct worker_id worker;
@@ -147,6 +148,8 @@ struct scheduler {
 	double said_scale; /* how fast they are, by what was said; 0: nothing */
 	bool located;	   /* some jobs miss something at some workers */
 	bool unable;	   /* some workers cannot do some jobs */
+	/* Queued, and nobody can for too long; or JOB_QUEUE_NONE. */
+	uint64_t hopeless;
 	uint64_t mark, pass;
 	struct plan plan;
 	bool planned; /* in this pass workers have a limit by it */

@@ -230,6 +230,52 @@ test_fetched_for_at_last(void **state)
 	sched_free(s);
 }
 
+static void
+lacks(struct scheduler *s, uint64_t worker, struct job_id job, uint64_t bytes)
+{
+	assert_int_equal(
+	    sched_set_missing(s, (struct worker_id){worker}, job, bytes, &e),
+	    0);
+}
+
+/* It waits for one that can; others' jobs go on meanwhile. */
+static void
+test_nobody_can(void **state)
+{
+	struct scheduler *s = make_in_turn();
+	struct job_id a, b, c;
+
+	(void)state;
+	up(s, 0, 0, 1);
+	up(s, 0, 1, 1);
+	a = add(s, MB);
+	b = add(s, MB);
+	c = add(s, MB);
+	for (uint64_t w = 0; w < 2; w++) {
+		lacks(s, w, a, SCHED_UNABLE);
+		lacks(s, w, b, SCHED_UNABLE);
+	}
+	expect(s, 0, SCHED_SEND, c.v, 0);
+	assert_int_equal(done(s, 0, c.v, 1, &one), SCHED_ACCEPTED);
+	expect_nothing(s, SCHED_ABLE_MS - 1);
+	assert_true(sched_deadline(s) <= SCHED_ABLE_MS);
+	/* One has what b needs, after all. */
+	lacks(s, 1, b, 0);
+	sched_beat(s, SCHED_ABLE_MS - 1, (struct worker_id){0}, 0);
+	sched_beat(s, SCHED_ABLE_MS - 1, (struct worker_id){1}, 0);
+	expect(s, SCHED_ABLE_MS - 1, SCHED_SEND, b.v, 1);
+	expect(s, SCHED_ABLE_MS, SCHED_FAILED, a.v, 0);
+	assert_int_equal(sched_failures(s, a), 0);
+	/* It goes: who else has it has so long. */
+	assert_true(sched_open(s) == 1);
+	sched_worker_gone(s, SCHED_ABLE_MS, (struct worker_id){1}, "went away");
+	lacks(s, 0, b, SCHED_UNABLE);
+	expect_nothing(s, SCHED_ABLE_MS);
+	up(s, SCHED_ABLE_MS + 1, 2, 1);
+	expect(s, SCHED_ABLE_MS + 1, SCHED_SEND, b.v, 2);
+	sched_free(s);
+}
+
 int
 main(void)
 {
@@ -240,6 +286,7 @@ main(void)
 	    cmocka_unit_test(first_come_first_served),
 	    cmocka_unit_test(audits_go_first),
 	    cmocka_unit_test(test_fetched_for_at_last),
+	    cmocka_unit_test(test_nobody_can),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
