@@ -14,35 +14,24 @@
 
 #include "digest.h"
 #include "err.h"
-#include "http.h"
 #include "own.h"
 #include "protocol.h"
 #include "quiet_thread.h"
 #include "registry.h"
-#include "registry_auth.h"
-#include "secret.h"
+#include "upload_place.h"
 #include "wake_fd.h"
 
-/* Where blobs go.  All but token, serial and what follows stays. */
-struct place {
-	uint64_t id;
-	char *base, *repo;
-	struct http_tls *tls;
-	long stall_s;
-	char *token; /* "": none */
-	uint64_t serial;
-	bool asked; /* for the next token, */
-	bool said;  /* and that was said */
-	bool listed;
-	size_t users; /* uploads */
-	TAILQ_ENTRY(place) entry;
+/* One that is known; uploads that go there hold it, too. */
+struct listed {
+	struct upload_place *place;
+	TAILQ_ENTRY(listed) entry;
 };
 
 enum upload_state { UPLOAD_WAITS, UPLOAD_RUNS, UPLOAD_OVER };
 
 struct upload {
 	struct uploads *all;
-	struct place *place;
+	struct upload_place *place;
 	uint64_t push;
 	struct digest digest;
 	uint64_t size;
@@ -62,15 +51,14 @@ struct upload {
 
 struct uploads {
 	pthread_mutex_t lock;
-	pthread_cond_t renewed; /* a place has another token, or cancel */
 	pthread_cond_t ended;
 	int fd;
-	TAILQ_HEAD(, place) places;
+	TAILQ_HEAD(, listed) places;
 	TAILQ_HEAD(, upload) list;
 	size_t running;
 	/* What uploads_next has given. */
 	struct upload *answer;
-	struct place *expired;
+	struct upload_place *expired;
 };
 
 int
@@ -88,7 +76,6 @@ uploads_new(struct uploads **out, struct err *e)
 	pthread_mutex_init(&u->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&u->renewed, &attr);
 	pthread_cond_init(&u->ended, &attr);
 	pthread_condattr_destroy(&attr);
 	TAILQ_INIT(&u->places);
@@ -104,81 +91,41 @@ uploads_fd(const struct uploads *u)
 }
 
 static void
-place_free(struct place *p)
-{
-	free(p->base);
-	free(p->repo);
-	http_tls_free(p->tls);
-	secret_wipep(&p->token);
-	free(p);
-}
-
-/* Once nobody uses it, and nobody will. */
-static void
-place_let_go(struct place *p)
-{
-	if (!p->listed && p->users == 0)
-		place_free(p);
-}
-
-static void
 upload_free(struct upload *up)
 {
-	up->place->users--;
-	place_let_go(up->place);
+	upload_place_let_go(up->place);
 	own_closep(&up->fd);
 	free(up->file);
 	free(up);
 }
 
-static struct place *
-find_place(struct uploads *u, uint64_t id)
+static struct listed *
+find_place(const struct uploads *u, uint64_t id)
 {
-	struct place *p;
+	struct listed *l;
 
-	TAILQ_FOREACH(p, &u->places, entry)
-	if (p->id == id)
-		return p;
+	TAILQ_FOREACH(l, &u->places, entry)
+	if (upload_place_id(l->place) == id)
+		return l;
 	return NULL;
-}
-
-static int
-place_new(const struct msg_token *m, struct place **out, struct err *e)
-{
-	struct place *p = calloc(1, sizeof(*p));
-
-	if (p == NULL || (p->base = strdup(m->base)) == NULL ||
-	    (p->repo = strdup(m->repo)) == NULL) {
-		if (p != NULL)
-			place_free(p);
-		return err_set(e, ERR_RETRY, ENOMEM, "upload");
-	}
-	p->id = m->place;
-	p->stall_s = (long)m->stall_s;
-	if (http_tls_new_pem(m->authorities, !m->insecure, &p->tls, e) < 0) {
-		place_free(p);
-		return -1;
-	}
-	*out = p;
-	return 0;
 }
 
 /* Whoever uploads there goes on; the number is free. */
 static void
-unlist(struct uploads *u, struct place *p)
+unlist(struct uploads *u, struct listed *l)
 {
-	TAILQ_REMOVE(&u->places, p, entry);
-	p->listed = false;
-	place_let_go(p);
+	TAILQ_REMOVE(&u->places, l, entry);
+	upload_place_let_go(l->place);
+	free(l);
 }
 
 static size_t
 count_places(const struct uploads *u)
 {
-	const struct place *p;
+	const struct listed *l;
 	size_t n = 0;
 
-	TAILQ_FOREACH(p, &u->places, entry)
+	TAILQ_FOREACH(l, &u->places, entry)
 	n++;
 	return n;
 }
@@ -186,97 +133,25 @@ count_places(const struct uploads *u)
 int
 uploads_place(struct uploads *u, const struct msg_token *m, struct err *e)
 {
-	struct place *p = find_place(u, m->place);
-	char *token;
+	struct listed *l = find_place(u, m->place);
 
-	if (p != NULL &&
-	    (strcmp(p->base, m->base) != 0 || strcmp(p->repo, m->repo) != 0)) {
-		pthread_mutex_lock(&u->lock);
-		unlist(u, p);
-		pthread_mutex_unlock(&u->lock);
-		p = NULL;
-	}
-	if (p == NULL && count_places(u) == UPLOADS_PLACES_MAX)
+	if (l != NULL && upload_place_is(l->place, m))
+		return upload_place_renew(l->place, m, e);
+	if (l != NULL)
+		unlist(u, l);
+	if (count_places(u) == UPLOADS_PLACES_MAX)
 		return err_set(e, ERR_RETRY, 0, "too many registries");
-	if ((token = strdup(m->token)) == NULL)
+	if ((l = calloc(1, sizeof(*l))) == NULL)
 		return err_set(e, ERR_RETRY, errno, "upload");
-	if (p == NULL) {
-		if (place_new(m, &p, e) < 0) {
-			secret_wipep(&token);
-			return -1;
-		}
-		p->listed = true;
-		TAILQ_INSERT_TAIL(&u->places, p, entry);
+	if (upload_place_new(m, u->fd, &l->place, e) < 0) {
+		free(l);
+		return -1;
 	}
-	pthread_mutex_lock(&u->lock);
-	if (p->token == NULL || m->serial > p->serial) {
-		secret_wipep(&p->token);
-		p->token = STEAL(&token);
-		p->serial = m->serial;
-		p->asked = p->said = false;
-		pthread_cond_broadcast(&u->renewed);
-	}
-	pthread_mutex_unlock(&u->lock);
-	secret_wipep(&token);
+	TAILQ_INSERT_TAIL(&u->places, l, entry);
 	return 0;
 }
 
 /* In the upload's thread, from here to the next such line. */
-
-/* Who asks, with the token that there is now. */
-static int
-open_session(struct upload *up, uint64_t *serial, struct registry_auth **auth,
-    struct registry **r, struct err *e)
-{
-	const struct place *p = up->place;
-	AUTO(secret_wipep) char *token = NULL;
-	struct registry_auth_config who = {.base = p->base};
-	struct registry_config config = {
-	    .base = p->base,
-	    .repo = p->repo,
-	    .tls = p->tls,
-	    .cancel = &up->cancel,
-	    .stall_s = p->stall_s,
-	};
-
-	pthread_mutex_lock(&up->all->lock);
-	token = strdup(p->token);
-	*serial = p->serial;
-	pthread_mutex_unlock(&up->all->lock);
-	if (token == NULL)
-		return err_set(e, ERR_RETRY, ENOMEM, "upload");
-	if (*token != '\0')
-		who.token = token;
-	if (registry_auth_new(&who, auth, e) < 0)
-		return -1;
-	config.auth = *auth;
-	return registry_new(&config, r, e);
-}
-
-/* Whether there is another one than that now. */
-static bool
-await_token(struct upload *up, uint64_t serial)
-{
-	struct uploads *u = up->all;
-	struct place *p = up->place;
-	struct timespec until;
-	bool renewed;
-	int rc = 0;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += UPLOADS_TOKEN_MS / 1000;
-	pthread_mutex_lock(&u->lock);
-	if (p->serial == serial && !p->asked) {
-		p->asked = true;
-		p->said = false;
-		wake_fd_set(u->fd);
-	}
-	while (p->serial == serial && !atomic_load(&up->cancel) && rc == 0)
-		rc = pthread_cond_timedwait(&u->renewed, &u->lock, &until);
-	renewed = p->serial != serial;
-	pthread_mutex_unlock(&u->lock);
-	return renewed;
-}
 
 static int
 open_blob(struct upload *up, struct err *e)
@@ -294,39 +169,34 @@ open_blob(struct upload *up, struct err *e)
 	return 0;
 }
 
-/* *ended: by the registry's word the token is good no more. */
 static int
-push_once(struct upload *up, uint64_t *serial, bool *ended, struct err *e)
+push_once(struct upload *up, struct upload_session *s, struct err *e)
 {
-	AUTO(registry_auth_freep) struct registry_auth *auth = NULL;
-	AUTO(registry_freep) struct registry *r = NULL;
 	struct registry_blob blob = {
 	    .digest = &up->digest, .size = up->size, .fd = up->fd};
 	enum registry_way way = REGISTRY_THERE;
 	int rc;
 
-	*ended = false;
-	if (open_session(up, serial, &auth, &r, e) < 0)
+	if (upload_session_open(up->place, &up->cancel, s, e) < 0)
 		return -1;
-	rc = registry_push_blob(r, &blob, &way, e);
-	up->throttled += registry_throttled(r);
+	rc = registry_push_blob(s->registry, &blob, &way, e);
+	up->throttled += registry_throttled(s->registry);
 	up->uploaded = rc == 0 && way == REGISTRY_UPLOADED;
-	*ended = rc < 0 && e->kind == ERR_RETRY && e->sys == EACCES;
 	return rc;
 }
 
 static void
 push(struct upload *up, struct err *e)
 {
-	uint64_t serial;
-	bool ended;
-
 	if (open_blob(up, e) < 0)
 		return;
 	for (int renewals = 0;; renewals++) {
-		if (push_once(up, &serial, &ended, e) == 0 || !ended ||
-		    renewals == UPLOADS_RENEWALS_MAX ||
-		    !await_token(up, serial))
+		AUTO(upload_session_clear)
+		struct upload_session s = {.registry = NULL};
+
+		if (push_once(up, &s, e) == 0 || !upload_session_ended(e) ||
+		    renewals == UPLOAD_RENEWALS_MAX ||
+		    !upload_session_await(up->place, s.serial, &up->cancel))
 			return;
 		err_clear(e);
 	}
@@ -381,10 +251,10 @@ start_waiting(struct uploads *u)
 int
 uploads_put(struct uploads *u, const struct msg_push *m, int *fd, struct err *e)
 {
-	struct place *p = find_place(u, m->place);
+	const struct listed *l = find_place(u, m->place);
 	struct upload *up;
 
-	if (p == NULL)
+	if (l == NULL)
 		return err_set(e, ERR_RETRY, 0, "no registry was named");
 	if ((up = calloc(1, sizeof(*up))) == NULL ||
 	    (up->file = strdup(m->file)) == NULL) {
@@ -392,8 +262,7 @@ uploads_put(struct uploads *u, const struct msg_push *m, int *fd, struct err *e)
 		return err_set(e, ERR_RETRY, errno, "upload");
 	}
 	up->all = u;
-	up->place = p;
-	p->users++;
+	up->place = upload_place_hold(l->place);
 	up->push = m->push;
 	up->digest = m->digest;
 	up->size = m->size;
@@ -431,8 +300,9 @@ reap_unwanted(struct uploads *u)
 static bool
 next_with_lock(struct uploads *u, struct msg *out)
 {
+	const struct listed *l;
 	struct upload *up;
-	struct place *p;
+	uint64_t serial;
 
 	TAILQ_FOREACH(up, &u->list, entry)
 	{
@@ -448,13 +318,14 @@ next_with_lock(struct uploads *u, struct msg *out)
 		u->answer = up;
 		return true;
 	}
-	TAILQ_FOREACH(p, &u->places, entry)
+	TAILQ_FOREACH(l, &u->places, entry)
 	{
-		if (!p->asked || p->said)
+		if (!upload_place_asks(l->place, &serial))
 			continue;
 		*out = (struct msg){.type = MSG_EXPIRED};
-		out->expired = (struct msg_expired){p->id, p->serial};
-		u->expired = p;
+		out->expired =
+		    (struct msg_expired){upload_place_id(l->place), serial};
+		u->expired = l->place;
 		return true;
 	}
 	return false;
@@ -485,7 +356,7 @@ uploads_said(struct uploads *u)
 	if (u->answer != NULL)
 		reap(u, u->answer);
 	if (u->expired != NULL)
-		u->expired->said = true;
+		upload_place_said(u->expired);
 	u->answer = NULL;
 	u->expired = NULL;
 	pthread_mutex_unlock(&u->lock);
@@ -508,7 +379,7 @@ void
 uploads_forget(struct uploads *u)
 {
 	struct upload *up, *next;
-	struct place *p;
+	struct listed *l;
 
 	if (u == NULL)
 		return;
@@ -522,10 +393,9 @@ uploads_forget(struct uploads *u)
 			upload_free(up);
 		}
 	}
-	pthread_cond_broadcast(&u->renewed);
 	reap_unwanted(u);
-	while ((p = TAILQ_FIRST(&u->places)) != NULL)
-		unlist(u, p);
+	while ((l = TAILQ_FIRST(&u->places)) != NULL)
+		unlist(u, l);
 	pthread_mutex_unlock(&u->lock);
 }
 
@@ -555,7 +425,6 @@ uploads_stop(struct uploads *u, int timeout_ms)
 	pthread_mutex_unlock(&u->lock);
 	if (!ended)
 		return false;
-	pthread_cond_destroy(&u->renewed);
 	pthread_cond_destroy(&u->ended);
 	pthread_mutex_destroy(&u->lock);
 	close(u->fd);

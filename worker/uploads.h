@@ -19,8 +19,6 @@ struct uploads;
 
 #define UPLOADS_MAX 4 /* at a time; others wait */
 #define UPLOADS_PLACES_MAX MSG_PUSH_PLACES
-#define UPLOADS_TOKEN_MS 60000 /* so long is a new token waited for */
-#define UPLOADS_RENEWALS_MAX 4 /* of one blob's */
 
 int uploads_new(struct uploads **out, struct err *e);
 /*
