@@ -57,11 +57,18 @@ int
 handover_open(
     const struct handover *h, const struct data_id *id, int *fd, struct err *e)
 {
+	struct err none = ERR_INIT;
 	uint64_t size;
 
 	if (h == NULL)
 		return err_set(e, ERR_RETRY, 0, "there is no spool");
-	return spool_open(h->spool, id, DATA_BLOB, fd, &size, e);
+	/* Where nothing is encoded the tar is the blob. */
+	if (spool_open(h->spool, id, DATA_BLOB, fd, &size, e) == 0)
+		return 0;
+	if (spool_open(h->spool, id, DATA_TAR, fd, &size, &none) < 0)
+		return -1;
+	err_clear(e);
+	return 0;
 }
 
 void
