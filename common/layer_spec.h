@@ -76,6 +76,16 @@ struct layer_spec {
 	size_t n_outputs;
 };
 
+/* What has become of a blob that was to go into a registry as it is made. */
+enum layer_stream {
+	LAYER_STREAM_NONE = 0,	   /* it was not asked for, or given up */
+	LAYER_STREAM_UPLOADED = 1, /* so it did, and nowhere else */
+	LAYER_STREAM_THERE = 2,	   /* it was there, and is nowhere else */
+	/* The outputs have it: */
+	LAYER_STREAM_REFUSED = 3, /* the registry takes no such uploads */
+	LAYER_STREAM_BROKEN = 4	  /* this one has failed */
+};
+
 struct layer_result {
 	struct digest diff_id; /* SHA-256 of the tar */
 	uint64_t tar_size;     /* bytes */

@@ -193,6 +193,7 @@ get_job(struct wire_in *in, struct msg_job *m)
 	for (size_t i = 0; i < s->n_outputs && !in->bad; i++)
 		get_output(in, &s->outputs[i]);
 	wire_leave(in, &outer);
+	m->stream = wire_get_uint(in, MSG_PUSH_PLACES);
 }
 
 static void
@@ -200,7 +201,7 @@ put_job(struct wire_out *out, const struct msg_job *m)
 {
 	const struct layer_spec *s = &m->spec;
 
-	put_head(out, MSG_JOB, 18);
+	put_head(out, MSG_JOB, 19);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_uint(out, m->n_items);
@@ -221,6 +222,7 @@ put_job(struct wire_out *out, const struct msg_job *m)
 	wire_put_array(out, s->n_outputs);
 	for (size_t i = 0; i < s->n_outputs; i++)
 		put_output(out, &s->outputs[i]);
+	wire_put_uint(out, m->stream);
 }
 
 static void
@@ -410,12 +412,13 @@ get_done(struct wire_in *in, struct msg_done *m)
 	m->cpu_us = wire_get_uint(in, INT64_MAX);
 	m->result.fetched = wire_get_uint(in, INT64_MAX);
 	m->result.fetch_us = wire_get_uint(in, INT64_MAX);
+	m->stream = (enum layer_stream)wire_get_uint(in, LAYER_STREAM_BROKEN);
 }
 
 static void
 put_done(struct wire_out *out, const struct msg_done *m)
 {
-	put_head(out, MSG_DONE, 11);
+	put_head(out, MSG_DONE, 12);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	put_digest(out, &m->result.diff_id);
@@ -427,6 +430,7 @@ put_done(struct wire_out *out, const struct msg_done *m)
 	wire_put_uint(out, m->cpu_us);
 	wire_put_uint(out, m->result.fetched);
 	wire_put_uint(out, m->result.fetch_us);
+	wire_put_uint(out, m->stream);
 }
 
 static void

@@ -35,8 +35,10 @@
  * spool holds of a job.  Where to, TOKEN has said before, and what to say
  * there: a token for this one repository, never a password; an EXPIRED with
  * its serial asks for the next.  Places are numbered from 0 to MSG_PUSH_PLACES
- * - 1; a number that no push is open for may come to mean another one.  What
- * was asked of a connection ends with it; WELCOME begins anew.
+ * - 1; a number that no push is open for may come to mean another one.  A JOB
+ * may want its blob to go to a place while it is made (TOKEN comes first), and
+ * not to its outputs, which have it where that came to nothing: DONE says
+ *which. What was asked of a connection ends with it; WELCOME begins anew.
  *
  * Clients of a coordinator that stays up speak to a ROUTER of its own, with
  * other keys.  To client K the server S is one worker that takes all jobs:
@@ -73,7 +75,7 @@
 #include "registry_auth.h"
 #include "registry_name.h"
 
-#define PROTOCOL_VERSION 6
+#define PROTOCOL_VERSION 7
 
 /* Limits; a message beyond them is a fault of the peer. */
 #define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
@@ -172,6 +174,7 @@ struct msg_job {
 	uint64_t attempt; /* echoed in the answer */
 	uint64_t n_items; /* store paths or entries that follow */
 	struct layer_spec spec;
+	uint64_t stream; /* TOKEN's place of its blob, + 1; 0: the outputs */
 };
 
 struct msg_items {
@@ -209,6 +212,7 @@ struct msg_done {
 	uint64_t job, attempt;
 	struct layer_result result;
 	uint64_t cpu_us; /* this thread's CPU time on the job */
+	enum layer_stream stream;
 };
 
 struct msg_fail {

@@ -106,10 +106,9 @@ registry_has_blob(struct registry *r, const struct digest *digest,
 	    : 0;
 }
 
-/* Where the upload goes on; session is replaced. */
-static int
-follow(struct registry *r, const char *base, const struct http_answer *a,
-    char **session, struct err *e)
+int
+registry_follow(struct registry *r, const char *base,
+    const struct http_answer *a, char **session, struct err *e)
 {
 	char *next = NULL;
 
@@ -173,7 +172,7 @@ begin(struct registry *r, const struct registry_blob *b, const char *from,
 		    r, "mount a blob", &a, b->digest, e);
 	s->part = part_size(&a);
 	if (a.status == 202)
-		return follow(r, url, &a, &s->url, e);
+		return registry_follow(r, url, &a, &s->url, e);
 	/* Some refuse what they cannot mount: then without. */
 	if (from != NULL)
 		return begin(r, b, NULL, s, e);
@@ -286,7 +285,7 @@ patch(struct registry *r, const struct registry_blob *b, struct session *s,
 		}
 		if (a.status / 100 != 2)
 			return registry_refusal(r, "upload in parts", &a, e);
-		if (follow(r, s->url, &a, &s->url, e) < 0)
+		if (registry_follow(r, s->url, &a, &s->url, e) < 0)
 			return -1;
 		at += c.size;
 	}

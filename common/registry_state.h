@@ -62,6 +62,10 @@ bool registry_says(const struct http_answer *a, const char *code);
 int registry_pause(struct registry *r, unsigned tried,
     const struct http_answer *a, struct err *e);
 
+/* Where an upload to base goes on; *session is replaced. */
+int registry_follow(struct registry *r, const char *base,
+    const struct http_answer *a, char **session, struct err *e);
+
 /* The digest that the registry says it has must be ours. */
 int registry_check_digest(const struct registry *r, const char *what,
     const struct http_answer *a, const struct digest *digest, struct err *e);

@@ -266,8 +266,9 @@ beat(struct agent *a, struct err *e)
 			break;
 		if (!atomic_load(&job->running))
 			continue;
-		a->progress[m.beat.n++] = (struct msg_progress){
-		    job->id, job->attempt, atomic_load(&job->progress.bytes)};
+		a->progress[m.beat.n++] =
+		    (struct msg_progress){job->id, job->attempt,
+			job->redone + atomic_load(&job->progress.bytes)};
 	}
 	if ((rc = agent_try_send(a, &m, e)) < 0)
 		return -1;

@@ -14,6 +14,7 @@
 #include "monotime.h"
 #include "protocol.h"
 #include "sent_answers.h"
+#include "upload_place.h"
 #include "uploads.h"
 
 /* How long an answer that was sent is kept: as long as it may be asked for. */
@@ -155,6 +156,59 @@ spool_is_full(const struct job *job)
 	    (job->err.sys == ENOSPC || job->err.sys == EDQUOT);
 }
 
+/*
+ * Its blob goes into a registry, if that is known here, and takes it; else to
+ * the outputs.
+ */
+static int
+find_way(struct agent *a, struct job *job, struct err *e)
+{
+	struct upload_place *p = NULL;
+
+	if (job->stream > 0 && job->streamed == LAYER_STREAM_NONE &&
+	    (p = uploads_find(a->uploads, job->stream - 1)) == NULL)
+		job->streamed = LAYER_STREAM_BROKEN;
+	if (p != NULL && upload_place_refuses(p)) {
+		job->streamed = LAYER_STREAM_REFUSED;
+		upload_place_let_gop(&p);
+	}
+	upload_place_let_go(job->layer.stream);
+	job->layer.stream = p;
+	return p != NULL ? 0 : handover_begin(a->handover, job, e);
+}
+
+/*
+ * The registry did not take the blob: the layer is made once more, for the
+ * outputs.  That is nobody's failure.
+ */
+static bool
+make_again(struct agent *a, struct job *job)
+{
+	enum layer_stream how = job->progress.stream;
+	struct err why = ERR_INIT;
+
+	if (job->err.kind == ERR_NONE || job->unwanted || job->leaving ||
+	    atomic_load(&job->progress.cancel) ||
+	    (how != LAYER_STREAM_REFUSED && how != LAYER_STREAM_BROKEN))
+		return false;
+	log_line(how == LAYER_STREAM_REFUSED ? LOG_INFO : LOG_WARNING,
+	    "%s: the layer is made again, to be sent as a whole",
+	    job->err.text);
+	if (how == LAYER_STREAM_REFUSED)
+		upload_place_refuse(job->layer.stream);
+	job->streamed = how;
+	job->progress.stream = LAYER_STREAM_NONE;
+	job->redone = atomic_load(&job->progress.bytes);
+	atomic_store(&job->progress.bytes, 0);
+	err_clear(&job->err);
+	if (find_way(a, job, &why) < 0) {
+		job->err = why;
+		return false;
+	}
+	job_pool_put(a->pool, job);
+	return true;
+}
+
 static void
 finish_job(struct agent *a, struct job *job)
 {
@@ -185,7 +239,7 @@ submit_if_complete(struct agent *a, struct job *job, struct err *e)
 
 	if (!job_complete(job))
 		return 0;
-	if (handover_begin(a->handover, job, &why) < 0)
+	if (find_way(a, job, &why) < 0)
 		return fail_job(a, job, &why, e);
 	job->state = JOB_SUBMITTED;
 	job_pool_put(a->pool, job);
@@ -289,7 +343,8 @@ agent_collect(struct agent *a)
 	struct job *job;
 
 	while ((job = job_pool_take(a->pool)) != NULL)
-		finish_job(a, job);
+		if (!make_again(a, job))
+			finish_job(a, job);
 }
 
 void

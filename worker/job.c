@@ -8,6 +8,7 @@
 #include "own.h"
 #include "protocol.h"
 #include "store_path.h"
+#include "upload_place.h"
 
 /* Items are announced, but memory is taken only for those that came. */
 #define ROOM_MIN 64
@@ -24,6 +25,7 @@ job_new(struct msg *m, struct job **out, struct err *e)
 	job->state = JOB_ASSEMBLING;
 	job->layer.spec = m->job.spec;
 	job->n_items = m->job.n_items;
+	job->stream = m->job.stream;
 	job->strings = STEAL(&m->zone);
 	*out = job;
 	return 0;
@@ -36,6 +38,7 @@ job_free(struct job *job)
 		return;
 	free(job->item);
 	free(job->entry);
+	upload_place_let_go(job->layer.stream);
 	if (job->strings != NULL)
 		msgpack_zone_free(job->strings);
 	free(job);
@@ -167,5 +170,8 @@ job_answer(const struct job *job, struct msg *out)
 		out->done.attempt = job->attempt;
 		out->done.result = job->result;
 		out->done.cpu_us = job->cpu_us;
+		out->done.stream = job->streamed != LAYER_STREAM_NONE
+		    ? job->streamed
+		    : job->progress.stream;
 	}
 }

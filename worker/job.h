@@ -20,6 +20,7 @@
 struct msg;
 struct msg_entries;
 struct msg_items;
+struct upload_place;
 
 enum job_state {
 	JOB_ASSEMBLING, /* parts are still to come */
@@ -30,6 +31,7 @@ enum job_state {
 struct job {
 	uint64_t id, attempt;
 	enum job_state state;
+	uint64_t stream; /* as in JOB */
 	struct layer_job layer;
 	uint64_t n_items; /* that were announced; layer.n have come */
 	struct layer_progress progress;
@@ -42,6 +44,9 @@ struct job {
 	bool postponed; /* err says what lacks: no failure */
 	struct layer_result result;
 	uint64_t cpu_us;
+	/* What became of its stream, where it is made again without. */
+	enum layer_stream streamed;
+	uint64_t redone; /* bytes of tar that were made before that */
 
 	struct job *next;	 /* of the agent's */
 	struct job *queue_next;	 /* of the pool's */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "blob_stream.h"
 #include "err.h"
 #include "layer_inputs.h"
 #include "layer_put.h"
@@ -155,8 +156,9 @@ check_spec(const struct layer_spec *spec, struct err *e)
 }
 
 static int
-run(const struct layer_job *job, struct source_nar *source,
-    struct layer_progress *progress, struct layer_result *out, struct err *e)
+run_into(const struct layer_job *job, struct source_nar *source,
+    struct blob_stream *stream, struct layer_progress *progress,
+    struct layer_result *out, struct err *e)
 {
 	AUTO(layer_sink_freep) struct layer_sink *sink = NULL;
 	AUTO(layer_tar_freep) struct layer_tar *lt = NULL;
@@ -167,7 +169,8 @@ run(const struct layer_job *job, struct source_nar *source,
 	if (check_spec(&job->spec, e) < 0)
 		return -1;
 	if (!job->spec.measure &&
-	    layer_sink_new(&job->spec, job->behind, job->crew, &sink, e) < 0)
+	    layer_sink_new(
+		&job->spec, job->behind, job->crew, stream, &sink, e) < 0)
 		return -1;
 	if (layer_tar_new(&job->spec, sink, progress, &lt, e) < 0)
 		return -1;
@@ -184,6 +187,23 @@ run(const struct layer_job *job, struct source_nar *source,
 	result.bytes_read = layer_tar_bytes_read(lt);
 	*out = result;
 	return 0;
+}
+
+static int
+run(const struct layer_job *job, struct source_nar *source,
+    struct layer_progress *progress, struct layer_result *out, struct err *e)
+{
+	AUTO(blob_stream_freep) struct blob_stream *stream = NULL;
+	int rc;
+
+	progress->stream = LAYER_STREAM_NONE;
+	if (job->stream != NULL && !job->spec.measure &&
+	    blob_stream_new(job->stream, &progress->cancel, &stream, e) < 0)
+		return -1;
+	rc = run_into(job, source, stream, progress, out, e);
+	if (stream != NULL)
+		progress->stream = blob_stream_end(stream, e);
+	return rc;
 }
 
 /* With another cache, as often as one turns out to be wrong on the way. */

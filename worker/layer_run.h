@@ -15,6 +15,7 @@
 
 struct encode_crew;
 struct layer_inputs;
+struct upload_place;
 struct write_behind;
 
 struct layer_job {
@@ -25,17 +26,20 @@ struct layer_job {
 	size_t n;			 /* items or entries */
 	struct write_behind *behind;	 /* of the thread that runs it */
 	struct encode_crew *crew;	 /* borrowed, or NULL */
+	/* Where the blob goes in place of all outputs; borrowed, or NULL. */
+	struct upload_place *stream;
 };
 
 /*
  * Shared with the thread that watches; written by the job, read by it (the
- * notice once the job has ended).
+ * rest once the job has ended).
  */
 struct layer_progress {
 	atomic_uint_fast64_t bytes; /* of tar made so far */
 	atomic_bool cancel;	    /* set from outside: stop soon */
 	/* What was wrong with a cache though the layer was made, or "". */
 	char notice[ERR_TEXT_MAX];
+	enum layer_stream stream;
 };
 
 /*
@@ -44,7 +48,8 @@ struct layer_progress {
  * this layer (a file changed, vanished, is a socket; narHash differs); the
  * text names the store path's file.  ERR_RETRY: this machine's trouble (disk
  * full, I/O error), a store path that neither its store nor its caches have,
- * or cancelled (sys ECANCELED).  Blobs of a failed job do not appear.
+ * or cancelled (sys ECANCELED).  Blobs of a failed job do not appear.  If
+ * progress->stream says so, it was the registry's, and without it may do.
  */
 int layer_run(const struct layer_job *job, struct layer_progress *progress,
     struct layer_result *out, struct err *e);

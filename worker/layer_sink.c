@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "blob_dir.h"
+#include "blob_stream.h"
 #include "err.h"
 #include "layer_spec.h"
 #include "own.h"
@@ -15,6 +16,7 @@ struct layer_sink {
 	struct sink *head;
 	struct write_behind *behind;
 	struct encode_crew *crew;
+	struct blob_stream *stream; /* or NULL */
 	bool encoded;
 	struct digest diff_id, digest;
 	uint64_t tar_size, size;
@@ -22,11 +24,23 @@ struct layer_sink {
 	size_t n_blobs;
 };
 
+/* In place of all outputs. */
+static int
+open_stream(struct layer_sink *ls, struct sink **next, size_t *n, struct err *e)
+{
+	if (sink_stream_new(ls->stream, &next[*n], e) < 0)
+		return -1;
+	++*n;
+	return 0;
+}
+
 /* Appends to next[] the outputs that take the tar, or those that take blobs. */
 static int
 open_outputs(struct layer_sink *ls, const struct layer_spec *spec, bool tar,
     struct sink **next, size_t *n, struct err *e)
 {
+	if (ls->stream != NULL)
+		return tar ? 0 : open_stream(ls, next, n, e);
 	for (size_t i = 0; i < spec->n_outputs; i++) {
 		const struct layer_output *o = &spec->outputs[i];
 		struct blob_writer **w = &ls->blob[ls->n_blobs];
@@ -101,7 +115,8 @@ open_chain(struct layer_sink *ls, const struct layer_spec *spec, struct err *e)
 
 int
 layer_sink_new(const struct layer_spec *spec, struct write_behind *behind,
-    struct encode_crew *crew, struct layer_sink **out, struct err *e)
+    struct encode_crew *crew, struct blob_stream *stream,
+    struct layer_sink **out, struct err *e)
 {
 	AUTO(layer_sink_freep) struct layer_sink *ls = NULL;
 
@@ -114,6 +129,7 @@ layer_sink_new(const struct layer_spec *spec, struct write_behind *behind,
 		return err_set(e, ERR_RETRY, errno, "layer");
 	ls->behind = behind;
 	ls->crew = crew;
+	ls->stream = stream;
 	ls->encoded = spec->encoding.kind != ENCODING_NONE;
 	if (open_chain(ls, spec, e) < 0)
 		return -1;
@@ -143,6 +159,9 @@ layer_sink_commit(
 		ls->digest = ls->diff_id;
 		ls->size = ls->tar_size;
 	}
+	if (ls->stream != NULL &&
+	    blob_stream_finish(ls->stream, &ls->digest, ls->size, e) < 0)
+		return -1;
 	for (size_t i = 0; i < ls->n_blobs; i++)
 		if (blob_commit(ls->blob[i], &ls->digest, e) < 0)
 			return -1;

@@ -10,6 +10,7 @@
 #include "layer_run.h"
 #include "memory_room.h"
 #include "monotime.h"
+#include "registry_stream.h"
 
 #define MIB ((uint64_t)1 << 20)
 /* Buffers of the way from files to outputs, and threads' stacks. */
@@ -19,6 +20,8 @@
 #define NEED_ZSTD (8 * MIB)	 /* besides its tables */
 /* A NAR that is decompressed: xz as Nix compresses by default, and buffers. */
 #define NEED_NAR (16 * MIB)
+/* Parts of an upload: one that is filled, one that is sent. */
+#define NEED_STREAM (2 * (uint64_t)REGISTRY_STREAM_PART)
 /* Where there is so many times more than is wanted, the next look is later. */
 #define PLENTY 8
 #define LOOK_MS 1000
@@ -95,6 +98,8 @@ memory_gate_need(const struct layer_job *job)
 		need += NEED_NAR;
 	if (!job->spec.measure)
 		need += memory_gate_encoder(&job->spec.encoding);
+	if (job->stream != NULL)
+		need += NEED_STREAM;
 	return need;
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "blob_dir.h"
+#include "blob_stream.h"
 #include "byte_queue.h"
 #include "digest.h"
 #include "encode_queue.h"
@@ -52,6 +53,7 @@ struct sink {
 			bool alone; /* no thread was to be had */
 		} async;
 		struct blob_writer *blob;
+		struct blob_stream *stream;
 	};
 };
 
@@ -357,5 +359,22 @@ sink_blob_new(struct blob_writer *w, struct sink **out, struct err *e)
 	if (make(&stage, NULL, 0, out, e) < 0)
 		return -1;
 	(*out)->blob = w;
+	return 0;
+}
+
+static int
+stream_write(struct sink *s, const void *data, size_t len, struct err *e)
+{
+	return blob_stream_write(s->stream, data, len, e);
+}
+
+int
+sink_stream_new(struct blob_stream *b, struct sink **out, struct err *e)
+{
+	static const struct stage stage = {.write = stream_write};
+
+	if (make(&stage, NULL, 0, out, e) < 0)
+		return -1;
+	(*out)->stream = b;
 	return 0;
 }

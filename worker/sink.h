@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct blob_stream;
 struct blob_writer;
 struct digest;
 struct encode_crew;
@@ -56,5 +57,8 @@ int sink_file_new(const char *path, uint64_t offset, uint64_t size,
 
 /* Writes to a blob writer, which is borrowed; committing is its owner's. */
 int sink_blob_new(struct blob_writer *w, struct sink **out, struct err *e);
+
+/* The same with a blob's way into a registry. */
+int sink_stream_new(struct blob_stream *b, struct sink **out, struct err *e);
 
 #endif

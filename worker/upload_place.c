@@ -32,6 +32,7 @@ struct upload_place {
 	bool asked; /* for the next token, */
 	bool said;  /* and that was said */
 	size_t holders;
+	atomic_bool refuses;
 };
 
 static void
@@ -117,6 +118,18 @@ uint64_t
 upload_place_id(const struct upload_place *p)
 {
 	return p->id;
+}
+
+void
+upload_place_refuse(struct upload_place *p)
+{
+	atomic_store(&p->refuses, true);
+}
+
+bool
+upload_place_refuses(struct upload_place *p)
+{
+	return atomic_load(&p->refuses);
 }
 
 int

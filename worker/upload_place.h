@@ -33,6 +33,10 @@ void upload_place_let_gop(struct upload_place **p);
 bool upload_place_is(const struct upload_place *p, const struct msg_token *m);
 uint64_t upload_place_id(const struct upload_place *p);
 
+/* It takes no blobs that come in parts; and whether that was found out. */
+void upload_place_refuse(struct upload_place *p);
+bool upload_place_refuses(struct upload_place *p);
+
 /* Its next token, unless that is an older one. */
 int upload_place_renew(
     struct upload_place *p, const struct msg_token *m, struct err *e);

@@ -151,6 +151,14 @@ uploads_place(struct uploads *u, const struct msg_token *m, struct err *e)
 	return 0;
 }
 
+struct upload_place *
+uploads_find(struct uploads *u, uint64_t place)
+{
+	const struct listed *l = u != NULL ? find_place(u, place) : NULL;
+
+	return l != NULL ? upload_place_hold(l->place) : NULL;
+}
+
 /* In the upload's thread, from here to the next such line. */
 
 static int

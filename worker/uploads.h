@@ -15,6 +15,7 @@
 #include "protocol.h"
 
 struct err;
+struct upload_place;
 struct uploads;
 
 #define UPLOADS_MAX 4 /* at a time; others wait */
@@ -33,6 +34,9 @@ int uploads_fd(const struct uploads *u);
 /* A place, or its next token, or that its number means another one.  ERR_RETRY:
  * there is none to be had here. */
 int uploads_place(struct uploads *u, const struct msg_token *m, struct err *e);
+
+/* One that was told of, which the caller then holds; NULL: it was not. */
+struct upload_place *uploads_find(struct uploads *u, uint64_t place);
 
 /*
  * A blob for a place.  fd, taken over on success: a file that holds it; -1:

@@ -115,6 +115,10 @@ start_workers(struct build *b, struct err *e)
 	}
 	config.pushes = b->pushes;
 	config.only_pushed = build_pushed_only(b, config.n_pushes);
+	config.stream = b->options->stream && config.n_pushes > 0;
+	if (b->options->stream && !config.stream)
+		log_line(LOG_INFO,
+		    "--push-from coordinator: layers are not streamed");
 	/* All layers of an image are made by the same library. */
 	if (b->known > 0 && encoding.kind != ENCODING_NONE)
 		config.encoder = encoder_version(encoding.kind);

@@ -31,7 +31,8 @@ struct build_cache {
 static bool
 is_wanted(const struct options *o)
 {
-	if (o->no_cache)
+	/* What is streamed is not here to be kept. */
+	if (o->no_cache || o->stream)
 		return false;
 	if (o->cache_dir != NULL)
 		return true;

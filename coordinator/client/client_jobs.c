@@ -134,7 +134,7 @@ ask(struct client *c, size_t i, struct err *e)
 	job.spec = &spec;
 	w->attempt++;
 	w->worker[0] = '\0';
-	if (job_send(c->link, NULL, &job, c->base + i, w->attempt, e) < 0) {
+	if (job_send(c->link, NULL, &job, c->base + i, w->attempt, 0, e) < 0) {
 		if (e->kind != ERR_PEER)
 			return err_ctx(e, "%s", job.label);
 		/* What has got there is asked for again, too. */

@@ -171,11 +171,14 @@ send_job(struct dispatch *d, const struct sched_action *a, struct err *e)
 	struct layer_spec spooled;
 	struct dispatch_job job;
 	struct err why = ERR_INIT;
+	uint64_t stream;
 	int rc;
 
 	if (p == NULL || t == NULL)
 		return 0;
 	job = *t->job;
+	if (dispatch_stream_order(d, p, t, a->attempt, &stream, e) < 0)
+		return -1;
 	if ((rc = dispatch_load(d, t, &job, e)) <= 0)
 		return rc;
 	t->started = dispatch_now(d);
@@ -191,7 +194,7 @@ send_job(struct dispatch *d, const struct sched_action *a, struct err *e)
 		}
 	}
 	if (job_send(p->via, &p->link, &job, d->base + a->job.v, a->attempt,
-		&why) < 0) {
+		stream, &why) < 0) {
 		log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
 		    job.label, (unsigned long long)a->attempt, why.text);
 		peer_gone(d, p, "cannot be reached");
@@ -346,7 +349,8 @@ settle(struct dispatch *d, struct err *e)
 			drop_all_silent(d);
 			continue;
 		}
-		if (dispatch_shared_hold(d) || dispatch_locality_hold(d))
+		if (dispatch_shared_hold(d) || dispatch_locality_hold(d) ||
+		    dispatch_stream_hold(d))
 			continue;
 		/* Who is silent is known only once all was heard. */
 		for (int n = 0; n < ACTIONS_MAX &&

@@ -134,6 +134,8 @@ struct dispatch_config {
 	size_t n_pushes;
 	/* Layers of jobs without homes are wanted nowhere else, likewise. */
 	bool only_pushed;
+	/* And go there while they are made, to the first of pushes. */
+	bool stream;
 
 	/* What dispatch_status says. */
 	const char *command;	 /* "build", or NULL: that; static */

@@ -81,6 +81,9 @@ dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
 {
 	const struct data_id data = {.job = wire, .attempt = attempt};
 
+	/* Of those of this machine nothing is spooled. */
+	if (p->via != d->remote)
+		return 0;
 	return blob_fetch_drop(d->fetch, p->token, &data, e);
 }
 
@@ -207,6 +210,8 @@ int
 dispatch_blobs_push(struct dispatch *d, struct peer *p, struct task *t,
     uint64_t attempt, const struct layer_result *r, struct err *e)
 {
+	if (t->pull != NULL)
+		return pull_twice(d, p, t, attempt, e);
 	if (pull_began(d, p, t, attempt, r, e) < 0)
 		return -1;
 	return dispatch_push_spooled(d, t, p, attempt, r, e);
@@ -226,11 +231,15 @@ dispatch_blobs_pushed(struct dispatch *d, struct job_id id,
 	pull = *t->pull;
 	pull_ended(d, t);
 	p = peer_by_worker(d, worker);
+	/* The jobs of one that is gone went elsewhere when it did. */
+	if (!there && p == NULL)
+		return 0;
+	if (!there && dispatch_stream_is(t, attempt)) {
+		dispatch_stream_lost(d, p, t, attempt);
+		return 0;
+	}
 	if (!there)
-		/* The jobs of one that is gone went elsewhere when it did. */
-		return p == NULL
-		    ? 0
-		    : dispatch_blobs_pull(d, p, t, attempt, &pull.result, e);
+		return dispatch_blobs_pull(d, p, t, attempt, &pull.result, e);
 	if (p != NULL &&
 	    dispatch_blobs_drop(d, p, d->base + id.v, attempt, e) < 0)
 		return -1;

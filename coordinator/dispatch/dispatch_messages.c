@@ -179,7 +179,8 @@ check_result(struct dispatch *d, struct peer *p, const struct task *t,
     uint64_t attempt, bool measured, const struct layer_result *r)
 {
 	/* A second copy is nowhere in the outputs. */
-	bool here = p->via == d->link && !t->done;
+	bool here =
+	    p->via == d->link && !t->done && !dispatch_stream_is(t, attempt);
 
 	if (result_holds(t->job, measured, here, r))
 		return true;
@@ -200,6 +201,9 @@ take_made(struct dispatch *d, struct peer *p, struct task *t,
 	const struct worker_id worker = p->worker;
 	const struct job_id id = t->id;
 
+	if (!t->done && dispatch_stream_is(t, m->attempt) &&
+	    sched_given(d->sched, worker, id, m->attempt))
+		return dispatch_blobs_push(d, p, t, m->attempt, r, e);
 	/* Not from one that was never asked: others' results would wait. */
 	if (dispatch_blobs_wanted(d, p, t) &&
 	    sched_given(d->sched, worker, id, m->attempt)) {
@@ -241,6 +245,16 @@ take_fetched(struct dispatch *d, const struct peer *p, const struct task *t,
 	progress_fetched(d->progress, bytes);
 }
 
+/* lie: what it does, or NULL. */
+static void
+drop_liar(struct dispatch *d, struct peer *p, const char *lie)
+{
+	if (lie == NULL)
+		return;
+	log_line(LOG_WARNING, "worker %s %s: dropped", p->name, lie);
+	peer_gone(d, p, "broke the protocol");
+}
+
 static int
 on_done(
     struct dispatch *d, struct peer *p, const struct msg_done *m, struct err *e)
@@ -252,6 +266,10 @@ on_done(
 		return d->open && p->via == d->remote
 		    ? dispatch_blobs_drop(d, p, m->job, m->attempt, e)
 		    : 0;
+	if (!dispatch_stream_told(d, p, t, m)) {
+		drop_liar(d, p, "says that a registry has what it made");
+		return 0;
+	}
 	if (!check_result(d, p, t, m->attempt, false, &m->result))
 		return 0;
 	take_fetched(d, p, t, m);
@@ -330,16 +348,6 @@ on_bye(struct dispatch *d, struct peer *p, const struct msg_bye *m)
 		log_line(LOG_INFO, "worker %s has left", p->name);
 	p->left = true;
 	peer_gone(d, p, "left");
-}
-
-/* lie: what it does, or NULL. */
-static void
-drop_liar(struct dispatch *d, struct peer *p, const char *lie)
-{
-	if (lie == NULL)
-		return;
-	log_line(LOG_WARNING, "worker %s %s: dropped", p->name, lie);
-	peer_gone(d, p, "broke the protocol");
 }
 
 static int

@@ -159,6 +159,9 @@ dispatch_pushing_begin(struct dispatch_pushes *ps, struct dispatch_pushing *p,
 	    .place = p->place,
 	    .maker = p->item->maker,
 	    .alone = p->item->alone,
+	    .gone = p->item->streamed,
+	    .said = p->item->streamed && from == NULL,
+	    .uploaded = p->item->uploaded && from == NULL,
 	    .what = p,
 	};
 
@@ -244,7 +247,7 @@ void
 dispatch_pull_all(struct dispatch *d)
 {
 	if (d->pushes != NULL)
-		d->pushes->only = false;
+		d->pushes->only = d->pushes->stream = false;
 }
 
 bool
@@ -271,7 +274,9 @@ dispatch_push_spooled(struct dispatch *d, const struct task *t,
 	    .digest = r->digest,
 	    .size = r->size,
 	    .alone = true,
-	    .kept = true,
+	    .streamed = dispatch_stream_is(t, attempt),
+	    .uploaded = dispatch_stream_uploaded(t, attempt),
+	    .kept = !dispatch_stream_is(t, attempt),
 	};
 	bool any;
 
@@ -416,32 +421,26 @@ static int
 take_looked(struct dispatch *d, const struct push_looked *a, struct err *e)
 {
 	struct dispatch_pushes *ps = d->pushes;
-	size_t i = a->place;
 	struct dispatch_pushing *p;
-	struct push_lent lent;
-	char why[400];
+	size_t i = a->place;
+	bool token;
 
 	if (a->failed)
 		log_line(LOG_DEBUG, "%s", a->why);
-	if (a->id == RENEWED)
+	if (a->id == RENEWED) {
+		if (dispatch_stream_asked(d, i, a->failed, e) < 0)
+			return -1;
 		return dispatch_push_renewed(d, i, e);
-	if (push_look_lend(ps->look, i, &lent, e) < 0)
-		return -1;
+	}
 	if (a->mounted && (p = push_queue_what(ps->queue, a->id)) != NULL)
 		p->mounted = true;
+	if (dispatch_push_lendable(ps, i, &token, e) < 0)
+		return -1;
 	push_queue_looked(ps->queue, a->id,
 	    a->failed	   ? PUSH_UNSURE
 		: a->there ? PUSH_SEEN
 			   : PUSH_NOT_SEEN,
-	    *lent.token != '\0');
-	secret_wipep(&lent.token);
-	if (lent.how == REGISTRY_LEND_NOTHING_BUT_SECRETS &&
-	    !ps->place[i].barred) {
-		snprintf(why, sizeof(why),
-		    "%s wants a password, which workers are not given",
-		    push_base(ps->place[i].push));
-		dispatch_push_bar_registry(ps, i, why);
-	}
+	    token);
 	return 0;
 }
 

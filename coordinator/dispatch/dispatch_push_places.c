@@ -114,5 +114,5 @@ dispatch_push_open(
 	for (size_t i = 0; i < c->n_pushes; i++)
 		if (add_place(ps, c->pushes[i], e) < 0)
 			return -1;
-	return 0;
+	return c->stream ? dispatch_stream_open(d, e) : 0;
 }

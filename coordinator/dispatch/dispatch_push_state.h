@@ -37,9 +37,10 @@ struct item {
 	char *file; /* here */
 	struct job_id job;
 	struct dispatch_job *told; /* is told of when all are over, or NULL */
-	bool alone;  /* nobody else has it: the job waits for it */
-	bool homes;  /* it goes to no others */
-	bool left;   /* to us, by one place */
+	bool alone;		 /* nobody else has it: the job waits for it */
+	bool homes;		 /* it goes to no others */
+	bool left;		 /* to us, by one place */
+	bool streamed, uploaded; /* only a registry has it, its maker says */
 	bool kept;   /* in its maker's spool, until that is told to drop it */
 	size_t open; /* pushes */
 };
@@ -86,7 +87,11 @@ struct dispatch_pushes {
 	struct first *first;
 	size_t n_first, room_first;
 	struct hash_index by_blob;
-	bool only; /* what is there is not pulled */
+	bool only;	 /* what is there is not pulled */
+	bool stream;	 /* into the first place, while they are made */
+	bool unasked;	 /* who asks there, and how, is not known yet */
+	bool unfit;	 /* that some worker may not was said */
+	unsigned broken; /* streams in a row */
 	struct progress_pushes shown;
 };
 
@@ -112,6 +117,12 @@ int dispatch_push_home(
 int dispatch_push_home_over(struct dispatch_pushes *ps,
     struct dispatch_pushing *p, bool there, struct err *e);
 void dispatch_push_homes_free(struct dispatch_pushes *ps);
+/* *token: workers have to say one; barred, where that is a password. */
+int dispatch_push_lendable(
+    struct dispatch_pushes *ps, size_t i, bool *token, struct err *e);
+/* dispatch_stream.c: a place has answered a question that is no push's. */
+int dispatch_stream_asked(
+    struct dispatch *d, size_t i, bool failed, struct err *e);
 
 /* By what p knows place i, or will, once it was told. */
 struct peer_told *dispatch_push_told(struct peer *p, size_t i);

@@ -1,6 +1,7 @@
 #include "dispatch/dispatch_state.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "dispatch/dispatch_push_state.h"
@@ -11,6 +12,27 @@
 #include "own.h"
 #include "protocol.h"
 #include "secret.h"
+
+int
+dispatch_push_lendable(
+    struct dispatch_pushes *ps, size_t i, bool *token, struct err *e)
+{
+	struct push_lent lent;
+	char why[400];
+
+	if (push_look_lend(ps->look, i, &lent, e) < 0)
+		return -1;
+	*token = *lent.token != '\0';
+	secret_wipep(&lent.token);
+	if (lent.how == REGISTRY_LEND_NOTHING_BUT_SECRETS &&
+	    !ps->place[i].barred) {
+		snprintf(why, sizeof(why),
+		    "%s wants a password, which workers are not given",
+		    push_base(ps->place[i].push));
+		dispatch_push_bar_registry(ps, i, why);
+	}
+	return 0;
+}
 
 static struct peer_told *
 find_told(struct peer *p, size_t i)

@@ -11,9 +11,9 @@
  * dispatch_paths.c the same where jobs come for ever, whose needs
  * dispatch_needs.c holds against that;
  * dispatch_push.c (and _places.c, _token.c, _homes.c) has them put layers into
- * registries; dispatch_status.c says how things are, dispatch_postponed.c what
- * is waited for, dispatch_audit.c what differs where two results do.  For these
- * alone.
+ * registries, and dispatch_stream.c while they make them; dispatch_status.c
+ * says how things are, dispatch_postponed.c what is waited for,
+ * dispatch_audit.c what differs where two results do.  For these alone.
  */
 #ifndef DISPATCH_STATE_H
 #define DISPATCH_STATE_H
@@ -86,6 +86,14 @@ struct peer {
 	uint64_t done, failures; /* in runs before */
 };
 
+/* What is known of an attempt's blob that a registry is to have alone. */
+enum task_stream {
+	TASK_STREAM_NONE,  /* it is not, or is made for the outputs after all */
+	TASK_STREAM_ASKED, /* so its worker was told */
+	TASK_STREAM_UPLOADED,
+	TASK_STREAM_THERE /* by its worker's word */
+};
+
 /* A job, from when it was added on. */
 struct task {
 	struct job_id id;
@@ -104,6 +112,9 @@ struct task {
 	bool shared[SCHED_ATTEMPTS_KNOWN];
 	/* The same: whose spool keeps it after the pull, to be pushed. */
 	bool kept[SCHED_ATTEMPTS_KNOWN];
+	/* The same: whose blob goes into a registry while it is made. */
+	unsigned char stream[SCHED_ATTEMPTS_KNOWN]; /* enum task_stream */
+	bool no_stream;				    /* it got lost there */
 	/* done: by this worker's attempt. */
 	struct worker_id maker;
 	uint64_t made;
@@ -497,6 +508,27 @@ void dispatch_push_pushed(
     struct dispatch *d, struct peer *p, const struct msg_pushed *m);
 int dispatch_push_expired(struct dispatch *d, struct peer *p,
     const struct msg_expired *m, struct err *e);
+
+/*
+ * dispatch_stream.c: has workers send layers into the first registry while they
+ * make them.  Where it takes none, or that fails, they are in the outputs, by
+ * the worker's doing; and what gets lost there is made again.
+ */
+int dispatch_stream_open(struct dispatch *d, struct err *e);
+/* Whether work, at its start, waits for the registry's first answer. */
+bool dispatch_stream_hold(const struct dispatch *d);
+/* What the JOB of p's attempt says; p knows the place then. */
+int dispatch_stream_order(struct dispatch *d, struct peer *p, struct task *t,
+    uint64_t attempt, uint64_t *stream, struct err *e);
+/* Takes p's word for where its blob is.  False: it was not asked for that. */
+bool dispatch_stream_told(struct dispatch *d, const struct peer *p,
+    struct task *t, const struct msg_done *m);
+/* Whether that attempt's blob is in the registry alone, so p says. */
+bool dispatch_stream_is(const struct task *t, uint64_t attempt);
+bool dispatch_stream_uploaded(const struct task *t, uint64_t attempt);
+/* It is not there: the job is queued again. */
+void dispatch_stream_lost(
+    struct dispatch *d, const struct peer *p, struct task *t, uint64_t attempt);
 
 /* A result that holds and is where it belongs: does it count? */
 int dispatch_accept(struct dispatch *d, struct worker_id worker,

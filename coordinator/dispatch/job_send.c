@@ -102,7 +102,7 @@ send_entries(const struct sending *s, struct err *e)
 int
 job_send(struct link *link, const struct link_peer *peer,
     const struct dispatch_job *job, uint64_t id, uint64_t attempt,
-    struct err *e)
+    uint64_t stream, struct err *e)
 {
 	const struct sending s = {link, peer, job, id, attempt};
 	struct msg m = {
@@ -110,7 +110,8 @@ job_send(struct link *link, const struct link_peer *peer,
 	    .job = {.job = id,
 		.attempt = attempt,
 		.n_items = job->n,
-		.spec = *job->spec},
+		.spec = *job->spec,
+		.stream = stream},
 	};
 
 	if (link_send(link, peer, &m, e) < 0)

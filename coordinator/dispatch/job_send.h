@@ -12,9 +12,12 @@ struct err;
 struct link;
 struct link_peer;
 
-/* As link_send; a job that was sent in part will never start. */
+/*
+ * As link_send; a job that was sent in part will never start.  stream: as in
+ * JOB.
+ */
 int job_send(struct link *link, const struct link_peer *peer,
     const struct dispatch_job *job, uint64_t id, uint64_t attempt,
-    struct err *e);
+    uint64_t stream, struct err *e);
 
 #endif

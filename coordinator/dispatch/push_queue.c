@@ -315,6 +315,20 @@ push_queue_allowed(const struct place *p, const struct push_worker *w)
 	return !p->barred && (w->near || !p->near) && (w->safe || !p->token);
 }
 
+void
+push_queue_token(struct push_queue *q, size_t place, bool token)
+{
+	set_token(q, q->place[place], token);
+}
+
+bool
+push_queue_may_at(struct push_queue *q, size_t place, struct worker_id worker)
+{
+	const struct at_work *at = push_queue_at_work(q, worker);
+
+	return at != NULL && push_queue_allowed(q->place[place], &at->w);
+}
+
 bool
 push_queue_may(struct push_queue *q, struct worker_id worker)
 {
@@ -345,6 +359,9 @@ push_queue_add(struct push_queue *q, const struct push_blob_at *b,
 	    .what = b->what,
 	    .maker = b->maker,
 	    .alone = b->alone,
+	    .gone = b->gone,
+	    .tried = b->said,
+	    .uploaded = b->uploaded,
 	};
 	entry->slot = table_put(&q->entries, *push, entry);
 	enter(q, entry, STATE_NEW);

@@ -12,7 +12,8 @@
  * seen it.  What no worker can do, what one has failed to do, and what got
  * lost PUSH_TRIES times is left to the coordinator, which has the blob or gets
  * it, and pushes at the end.  A place where PUSH_FAILURES_MAX in a row have
- * failed is left to it as a whole.
+ * failed is left to it as a whole.  What was streamed there while it was made
+ *is looked for alone: if it is not there, nobody has it.
  *
  * What happens to one costs the same however many there are, and however many
  * workers: but for those that see the files, of whom one with little to do is
@@ -60,6 +61,11 @@ int push_queue_place(struct push_queue *q, bool near, struct err *e);
 /* No worker may push there: all is left to the coordinator. */
 void push_queue_bar(struct push_queue *q, size_t place);
 bool push_queue_barred(const struct push_queue *q, size_t place);
+/* Whether workers have to be told a token, to ask there. */
+void push_queue_token(struct push_queue *q, size_t place, bool token);
+/* Whether the worker may ask there. */
+bool push_queue_may_at(
+    struct push_queue *q, size_t place, struct worker_id worker);
 /* Whether the worker could be given anything at all. */
 bool push_queue_may(struct push_queue *q, struct worker_id worker);
 
@@ -67,6 +73,8 @@ struct push_blob_at {
 	size_t place;
 	struct worker_id maker; /* who has it too, whatever files it sees */
 	bool alone;		/* nobody else has */
+	bool gone;		/* nor has the maker: only the place, if any */
+	bool said, uploaded;	/* by the maker: that it is there, and why */
 	void *what;		/* the caller's: comes back with orders */
 };
 

@@ -28,6 +28,8 @@ choose(struct push_queue *q, const struct entry *entry)
 	struct at_work *best = NULL, *at;
 
 	q->steps++;
+	if (entry->gone)
+		return NULL;
 	if (maker != NULL && push_queue_allowed(entry->place, &maker->w))
 		best = maker;
 	if (entry->alone ||

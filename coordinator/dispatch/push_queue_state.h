@@ -31,7 +31,7 @@ struct entry {
 	enum state state;
 	enum push_end end;
 	struct worker_id maker, worker; /* worker: that has or had it */
-	bool alone;
+	bool alone, gone;
 	bool tried, failed; /* it was given it, and failed */
 	bool uploaded;	    /* by its own word */
 	unsigned tries;

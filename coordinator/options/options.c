@@ -299,6 +299,7 @@ static const struct option_spec specs[] = {
     CALL(FOR_BUILD, "cache-repo", required_argument, options_set_cache_repo),
     CALL(FOR_INDEX, "manifest", required_argument, options_add_manifest),
     CALL(FOR_BUILD, "push-from", required_argument, options_set_push_from),
+    FLAG(FOR_BUILD | NOT_BATCH, "stream", stream),
     TEXT(FOR_REGISTRY, "authfile", registry.auth_file),
     TEXT(FOR_REGISTRY, "cert-dir", registry.cert_dir),
     CALL(FOR_REGISTRY, "tls-verify", required_argument, options_set_tls_verify),

@@ -91,6 +91,7 @@ struct options {
 	size_t n_outputs;
 	struct registry_options registry;
 	bool push_from_here;   /* workers put nothing there */
+	bool stream;	       /* layers go there while they are made */
 	const char *cache_dir; /* of layers made before; NULL: the default */
 	bool no_cache;
 	const char *cache_repo; /* a shared one: HOST[:PORT]/REPOSITORY */

@@ -442,7 +442,8 @@ options_check_together(const struct options *o, struct err *e)
 		    LAYER_OUTPUTS_MAX - 1);
 	if (check_places(o, e) < 0 || check_work(o, e) < 0 ||
 	    cache_list_check(&o->caches, e) < 0 ||
-	    options_check_format(o, e) < 0 || check_effect(o, e) < 0)
+	    options_check_format(o, e) < 0 || check_effect(o, e) < 0 ||
+	    options_check_stream(o, e) < 0)
 		return -1;
 	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
 		return -1;

@@ -8,6 +8,7 @@
 #include "options/options.h"
 #include "options/options_number.h"
 #include "cache/shared_cache.h"
+#include "registry_name.h"
 
 int
 options_set_format(struct options *o, const char *arg, struct err *e)
@@ -27,6 +28,46 @@ options_set_push_from(struct options *o, const char *arg, struct err *e)
 		    "--push-from: '%.40s' is neither workers nor coordinator",
 		    arg);
 	o->push_from_here = *arg == 'c';
+	return 0;
+}
+
+/* Layers are nowhere but in one registry. */
+int
+options_check_stream(const struct options *o, struct err *e)
+{
+	const struct {
+		const char *name;
+		bool given;
+	} option[] = {
+	    {"audit", o->audit != 0},
+	    {"cache", o->cache_dir != NULL && !o->no_cache},
+	    {"cache-repo", o->cache_repo != NULL},
+	    {"coordinator", o->coordinator != NULL},
+	};
+	struct registry_name first, name;
+
+	if (!o->stream)
+		return 0;
+	for (size_t i = 0; i < sizeof(option) / sizeof(option[0]); i++)
+		if (option[i].given)
+			return err_set(e, ERR_USAGE, 0,
+			    "--%s does not go with --stream: layers are in "
+			    "the registry alone",
+			    option[i].name);
+	for (size_t i = 0; i < o->n_outputs; i++) {
+		if (o->outputs[i].kind != OUTPUT_REGISTRY)
+			return err_set(e, ERR_USAGE, 0,
+			    "--stream is for registries: every --to must be "
+			    "docker://...");
+		if (registry_name_parse(o->outputs[i].path + strlen("//"),
+			i == 0 ? &first : &name, e) < 0)
+			return -1;
+		if (i > 0 && strcmp(first.host, name.host) != 0)
+			return err_set(e, ERR_USAGE, 0,
+			    "--stream is for one registry, not for %.80s and "
+			    "%.80s",
+			    first.host, name.host);
+	}
 	return 0;
 }
 

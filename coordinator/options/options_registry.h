@@ -7,6 +7,7 @@ struct options;
 
 int options_set_format(struct options *o, const char *arg, struct err *e);
 int options_set_push_from(struct options *o, const char *arg, struct err *e);
+int options_check_stream(const struct options *o, struct err *e);
 int options_set_cache_repo(struct options *o, const char *arg, struct err *e);
 int options_set_timeout(struct options *o, const char *arg, struct err *e);
 int options_set_tls_verify(struct options *o, const char *arg, struct err *e);

@@ -304,6 +304,13 @@ void sched_fail(struct scheduler *s, int64_t now, struct worker_id worker,
 bool sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt);
 
+/*
+ * What it has made got lost on its way, where it had to go besides: the job is
+ * queued again, and nobody is blamed.
+ */
+void sched_lost(struct scheduler *s, int64_t now, struct worker_id worker,
+    struct job_id job, uint64_t attempt);
+
 /* The next thing to do at `now`, if any; call until it says false. */
 bool sched_next(struct scheduler *s, int64_t now, struct sched_action *out);
 

@@ -379,3 +379,16 @@ sched_postpone(struct scheduler *s, int64_t now, struct worker_id worker,
 		workers_use_all(s);
 	return true;
 }
+
+void
+sched_lost(struct scheduler *s, int64_t now, struct worker_id worker,
+    struct job_id job, uint64_t attempt)
+{
+	struct worker *w = worker_find(s, worker);
+	struct lease *lease = w == NULL ? NULL : lease_find(w, job.v);
+
+	if (lease == NULL || lease->attempt != attempt)
+		return;
+	lease_end(s, now, w, lease, SCHED_END_LOST);
+	job_again(s, now, job.v);
+}

@@ -146,6 +146,8 @@ spec_fault(const struct serve *s, const struct serve_client *c,
 		return "only layers of store paths are made here";
 	if (spec->measure)
 		return "layers are not measured here";
+	if (m->stream != 0)
+		return "it names a registry";
 	if (spec->n_outputs != 0 || *spec->store_root != '\0')
 		return "it names files of the server";
 	if (strcmp(spec->store_dir, dir) != 0) {

@@ -153,7 +153,7 @@ class Server:
         peer.send(DONE, job, attempt,
                   bytes.fromhex(layer["diff_id"][7:]), layer["tar_size"],
                   bytes.fromhex(layer["digest"][7:]), layer["size"],
-                  1, 1, 1, 0, 0)
+                  1, 1, 1, 0, 0, 0)
 
     # --- What it pulls -----------------------------------------------------
 

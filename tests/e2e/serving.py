@@ -32,7 +32,7 @@ class Client(zmtp.Peer):
         if hello:
             self.greet(name, **kw)
 
-    def greet(self, name="scripted", protocol=6, program="0.1.0", gzip="?",
+    def greet(self, name="scripted", protocol=7, program="0.1.0", gzip="?",
               zstd="?", pid=None):
         self.send(CLIENT, protocol, program, "tests", pid or os.getpid(), name,
                   gzip, zstd, self.instance, 0)
@@ -68,7 +68,7 @@ class Client(zmtp.Peer):
         self.send(JOB, job, attempt,
                   len(infos) if n_items is None else n_items, source, 0,
                   measure, verify, store_dir, store_root, 1, 0, 0, "root",
-                  "root", *encoding, "", [list(o) for o in outputs])
+                  "root", *encoding, "", [list(o) for o in outputs], 0)
         if items:
             self.items(job, attempt, infos)
         return job

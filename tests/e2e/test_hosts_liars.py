@@ -100,7 +100,7 @@ def done(job, attempt, data, digest=None, diff_id=None, size=None):
     digest = digest or quarrytest.hashlib.sha256(data).digest()
     size = len(data) if size is None else size
     return [zmtp.DONE, job, attempt, diff_id or digest, size, digest, size, 3,
-            0, 1, 0, 0]
+            0, 1, 0, 0, 0]
 
 
 class TestLiars(Plain):

@@ -20,6 +20,8 @@ DONE = r"worker=(\S+): upload \d+: done"
 
 
 class Pushes(Remote):
+    encoding = "gzip"
+
     @classmethod
     def setUpClass(cls):
         cls.store = make_store.small_store(cls.folder(), n=8, size=50000)
@@ -57,11 +59,11 @@ class Pushes(Remote):
     def want(self, store=None):
         """The same image, in a folder."""
         store = store or self.store
-        folder = self.path("want-%d" % id(store))
+        folder = self.path("want-%d-%s" % (id(store), self.encoding))
         if not os.path.exists(folder):
             self.build("--name", "x", "--tag", "1", "--closure",
                        self.closure_file(store), "--store-root", store.root,
-                       "--encoding", "gzip", "--to", "oci:" + folder)
+                       "--encoding", self.encoding, "--to", "oci:" + folder)
         return OciLayout(folder)
 
     def check(self, r, store=None, repo="a/b"):

@@ -449,7 +449,7 @@ class TestStrangers(Slow):
         digest = bytes(range(32))
         result = [digest, 10240, digest, 10240, 3, 0]
         messages = [
-            [zmtp.DONE, job, attempt, *result, 1, 0, 0]
+            [zmtp.DONE, job, attempt, *result, 1, 0, 0, 0]
             for job in range(6) for attempt in range(3)
         ] + [[zmtp.DONE, job, 1, result, 1] for job in range(6)] + [
             [zmtp.FAIL, job, attempt, 3, 5, "no"]

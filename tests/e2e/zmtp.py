@@ -99,7 +99,7 @@ class Peer:
     def send(self, *fields):
         self.frame(pack(list(fields)))
 
-    def hello(self, protocol=6, program="0.1.0", host="impostor", pid=None,
+    def hello(self, protocol=7, program="0.1.0", host="impostor", pid=None,
               slots=1, instance=None, session=0, held=(), fetches=True):
         self.send(HELLO, protocol, program, host, pid or os.getpid(), slots,
                   "libdeflate", "zstd", instance or os.urandom(16), session,

@@ -89,14 +89,16 @@ static const struct msg samples[] = {
 		    {LAYER_TO_BLOB, "/tmp/blobs", 0, INT64_MAX},
 		    {LAYER_TO_SPOOL_TAR, "", 0, 10240},
 		    {LAYER_TO_SPOOL_BLOB, "", 0, LAYER_SIZE_UNKNOWN}},
-		.n_outputs = 4}}},
+		.n_outputs = 4},
+	    MSG_PUSH_PLACES}},
     {.type = MSG_ITEMS, .items = {7, 8, items, 2}},
     {.type = MSG_ENTRIES, .entries = {7, 8, entries, 3}},
     {.type = MSG_CANCEL, .cancel = {9, 1}},
     {.type = MSG_BEAT, .beat = {progress, 2}},
     {.type = MSG_SIZED, .sized = {1, 2, 10240, 4}},
     {.type = MSG_DONE,
-	.done = {1, 2, {{{1}}, 10240, {{2}}, INT64_MAX, 5, 6, 7, 8}, 77}},
+	.done = {1, 2, {{{1}}, 10240, {{2}}, INT64_MAX, 5, 6, 7, 8}, 77,
+	    LAYER_STREAM_BROKEN}},
     {.type = MSG_FAIL, .fail = {1, 2, ERR_RETRY, ENOSPC, "full"}},
     {.type = MSG_BYE, .bye = {1}},
     {.type = MSG_POSTPONE, .postpone = {1, 2, "no room"}},
@@ -209,6 +211,7 @@ test_fields(void **state)
 	assert_int_equal(m.job.spec.encoding.kind, ENCODING_ZSTD);
 	assert_int_equal(m.job.spec.encoding.level, 19);
 	assert_string_equal(m.job.spec.file, "");
+	assert_int_equal(m.job.stream, MSG_PUSH_PLACES);
 	assert_int_equal(m.job.spec.n_outputs, 4);
 	assert_int_equal(m.job.spec.outputs[2].kind, LAYER_TO_SPOOL_TAR);
 	assert_int_equal(m.job.spec.outputs[2].size, 10240);
@@ -588,6 +591,10 @@ test_job_limits(void **state)
 		m.job.spec.file = "/a"),
 	    "");
 	CHECK(MSG_JOB, m.job.spec.dialect = 2, "job: field 5 is 2, above 1");
+	CHECK(MSG_JOB, m.job.stream = MSG_PUSH_PLACES + 1,
+	    "job: field 19 is 17, above 16");
+	CHECK(MSG_DONE, m.done.stream = (enum layer_stream)5,
+	    "done: field 12 is 5, above 4");
 	CHECK(MSG_JOB, m.job.spec.store_dir = "nix",
 	    "job: field 8 is not an absolute path");
 	CHECK(MSG_JOB, m.job.spec.store_dir = repeat(MSG_PATH_MAX), "");
@@ -744,10 +751,13 @@ test_outputs_limit(void **state)
 
 	(void)state;
 	m.job.spec.n_outputs = 0;
+	m.job.stream = 0;
 	encode(&m, &buf);
+	/* What follows the outputs goes behind those that are written now. */
+	buf.data[--buf.size - 1] = '\x99';
 	for (size_t i = 0; i <= LAYER_OUTPUTS_MAX; i++)
 		msgpack_sbuffer_write(&buf, "\x90", 1);
-	buf.data[buf.size - LAYER_OUTPUTS_MAX - 2] = '\x99';
+	msgpack_sbuffer_write(&buf, "\x00", 1);
 	assert_int_equal(msg_decode(buf.data, buf.size, &m, &e), -1);
 	assert_string_equal(e.text, "job: field 18 has 9 elements, above 8");
 	msgpack_sbuffer_destroy(&buf);

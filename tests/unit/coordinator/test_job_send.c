@@ -90,7 +90,7 @@ store_paths(void **state)
 		index[i] = i;
 	}
 	memset(&seen, 0, sizeof(seen));
-	assert_int_equal(job_send(NULL, NULL, &job, 7, 2, &e), 0);
+	assert_int_equal(job_send(NULL, NULL, &job, 7, 2, 3, &e), 0);
 	assert_int_equal(seen.items, PATHS);
 	assert_int_equal(seen.announced, PATHS);
 	/* Millions of them must fit into a queue of 4,096 messages. */
@@ -98,7 +98,7 @@ store_paths(void **state)
 
 	memset(&seen, 0, sizeof(seen));
 	seen.fail_at = 3;
-	assert_int_equal(job_send(NULL, NULL, &job, 7, 2, &e), -1);
+	assert_int_equal(job_send(NULL, NULL, &job, 7, 2, 3, &e), -1);
 	assert_int_equal(e.kind, ERR_PEER);
 	assert_int_equal(seen.messages, 3);
 }
@@ -128,7 +128,7 @@ long_entries(void **state)
 		    .mode = 0777,
 		    .target = name};
 	memset(&seen, 0, sizeof(seen));
-	assert_int_equal(job_send(NULL, NULL, &job, 7, 2, &e), 0);
+	assert_int_equal(job_send(NULL, NULL, &job, 7, 2, 3, &e), 0);
 	assert_int_equal(seen.items, ENTRIES);
 }
 

@@ -137,7 +137,7 @@ make_layer(const struct layer_spec *spec, struct layer_result *result)
 	struct err e = ERR_INIT;
 
 	memset(result, 0, sizeof(*result));
-	assert_int_equal(layer_sink_new(spec, NULL, NULL, &ls, &e), 0);
+	assert_int_equal(layer_sink_new(spec, NULL, NULL, NULL, &ls, &e), 0);
 	assert_int_equal(layer_sink_write(ls, "he", 2, &e), 0);
 	assert_int_equal(layer_sink_write(ls, "llo", 3, &e), 0);
 	assert_int_equal(layer_sink_commit(ls, result, &e), 0);
@@ -204,16 +204,16 @@ test_bad_outputs(void **state)
 
 	(void)state;
 	snprintf(folder_a, sizeof(folder_a), "%s", folder);
-	assert_int_equal(layer_sink_new(&spec, NULL, NULL, &ls, &e), -1);
+	assert_int_equal(layer_sink_new(&spec, NULL, NULL, NULL, &ls, &e), -1);
 	assert_int_equal(e.kind, ERR_RETRY);
 	err_clear(&e);
 	spec.n_outputs = 9;
-	assert_int_equal(layer_sink_new(&spec, NULL, NULL, &ls, &e), -1);
+	assert_int_equal(layer_sink_new(&spec, NULL, NULL, NULL, &ls, &e), -1);
 	assert_int_equal(e.kind, ERR_JOB);
 	err_clear(&e);
 	spec.n_outputs = 0;
 	spec.encoding.level = 99;
-	assert_int_equal(layer_sink_new(&spec, NULL, NULL, &ls, &e), -1);
+	assert_int_equal(layer_sink_new(&spec, NULL, NULL, NULL, &ls, &e), -1);
 	assert_null(ls);
 	layer_sink_free(NULL);
 }

@@ -1,0 +1,180 @@
+#include "dispatch/dispatch_state.h"
+
+#include "dispatch/dispatch.h"
+#include "dispatch/dispatch_push_state.h"
+#include "dispatch/push_queue.h"
+#include "err.h"
+#include "log.h"
+#include "output/push.h"
+#include "output/push_look.h"
+#include "progress/progress.h"
+#include "protocol.h"
+
+/* Layers go to the first place; others mount them from there. */
+#define PLACE 0
+
+int
+dispatch_stream_open(struct dispatch *d, struct err *e)
+{
+	struct dispatch_pushes *ps = d->pushes;
+
+	if (ps->place[PLACE].barred)
+		return 0;
+	/* A token is known once anything was asked there. */
+	ps->stream = ps->unasked = true;
+	return push_look_renew(ps->look, PLACE, RENEWED, 0, e);
+}
+
+int
+dispatch_stream_asked(struct dispatch *d, size_t i, bool failed, struct err *e)
+{
+	struct dispatch_pushes *ps = d->pushes;
+	bool token;
+
+	if (i != PLACE || !ps->unasked)
+		return 0;
+	ps->unasked = false;
+	if (failed) {
+		ps->stream = false;
+		log_line(LOG_WARNING,
+		    "%s does not answer: layers are not streamed",
+		    push_base(ps->place[PLACE].push));
+		return 0;
+	}
+	if (dispatch_push_lendable(ps, PLACE, &token, e) < 0)
+		return -1;
+	push_queue_token(ps->queue, PLACE, token);
+	return 0;
+}
+
+bool
+dispatch_stream_hold(const struct dispatch *d)
+{
+	return d->pushes != NULL && d->pushes->unasked;
+}
+
+/* Whether p may be asked for it at all. */
+static bool
+may(struct dispatch *d, const struct peer *p, const struct task *t)
+{
+	struct dispatch_pushes *ps = d->pushes;
+
+	if (ps == NULL || !ps->stream || t->no_stream || t->done ||
+	    t->job->spec->measure || ps->place[PLACE].barred)
+		return false;
+	if (push_queue_may_at(ps->queue, PLACE, p->worker))
+		return true;
+	if (!ps->unfit)
+		log_line(LOG_INFO,
+		    "worker %s is told no token for %s, or does not see it: "
+		    "its layers are not streamed",
+		    p->name, push_base(ps->place[PLACE].push));
+	ps->unfit = true;
+	return false;
+}
+
+int
+dispatch_stream_order(struct dispatch *d, struct peer *p, struct task *t,
+    uint64_t attempt, uint64_t *stream, struct err *e)
+{
+	unsigned char *known = &t->stream[attempt % SCHED_ATTEMPTS_KNOWN];
+	struct peer_told *told;
+	int rc;
+
+	*known = TASK_STREAM_NONE;
+	*stream = 0;
+	if (!may(d, p, t))
+		return 0;
+	/* Which no other one takes the number of: there are few. */
+	told = dispatch_push_told(p, PLACE);
+	if ((rc = dispatch_push_tell(d, p, told, e)) < 0)
+		return -1;
+	if (rc > 0)
+		return 0; /* nor will it get the job */
+	*known = TASK_STREAM_ASKED;
+	*stream = (uint64_t)(told - p->told) + 1;
+	return 0;
+}
+
+/* The worker has made it for its outputs. */
+static void
+came_to_nothing(struct dispatch *d, const struct peer *p, enum layer_stream how)
+{
+	struct dispatch_pushes *ps = d->pushes;
+	const char *base = push_base(ps->place[PLACE].push);
+
+	if (!ps->stream)
+		return;
+	if (how == LAYER_STREAM_REFUSED) {
+		ps->stream = false;
+		log_line(LOG_INFO,
+		    "%s takes no layers in parts: they are sent as a whole",
+		    base);
+		return;
+	}
+	log_line(LOG_DEBUG, "worker=%s: a layer's way to %s broke off", p->name,
+	    base);
+	if (++ps->broken < PUSH_FAILURES_MAX)
+		return;
+	ps->stream = false;
+	log_line(LOG_WARNING,
+	    "%s: layers' way there has broken off again and again: they are "
+	    "sent as a whole",
+	    base);
+}
+
+bool
+dispatch_stream_told(struct dispatch *d, const struct peer *p, struct task *t,
+    const struct msg_done *m)
+{
+	unsigned char *known = &t->stream[m->attempt % SCHED_ATTEMPTS_KNOWN];
+
+	switch (m->stream) {
+	case LAYER_STREAM_UPLOADED:
+	case LAYER_STREAM_THERE:
+		if (*known == TASK_STREAM_NONE)
+			return false;
+		d->pushes->broken = 0;
+		*known = m->stream == LAYER_STREAM_UPLOADED
+		    ? TASK_STREAM_UPLOADED
+		    : TASK_STREAM_THERE;
+		return true;
+	case LAYER_STREAM_REFUSED:
+	case LAYER_STREAM_BROKEN:
+		if (*known == TASK_STREAM_ASKED)
+			came_to_nothing(d, p, m->stream);
+		break;
+	case LAYER_STREAM_NONE:
+		break;
+	}
+	*known = TASK_STREAM_NONE;
+	return true;
+}
+
+bool
+dispatch_stream_is(const struct task *t, uint64_t attempt)
+{
+	unsigned char known = t->stream[attempt % SCHED_ATTEMPTS_KNOWN];
+
+	return known == TASK_STREAM_UPLOADED || known == TASK_STREAM_THERE;
+}
+
+bool
+dispatch_stream_uploaded(const struct task *t, uint64_t attempt)
+{
+	return t->stream[attempt % SCHED_ATTEMPTS_KNOWN] ==
+	    TASK_STREAM_UPLOADED;
+}
+
+void
+dispatch_stream_lost(
+    struct dispatch *d, const struct peer *p, struct task *t, uint64_t attempt)
+{
+	log_line(LOG_WARNING,
+	    "%s: %s does not have it, or cannot be asked: it is made again",
+	    t->job->label, push_base(d->pushes->place[PLACE].push));
+	t->no_stream = true;
+	progress_job_end(d->progress, dispatch_worker_index(p->worker),
+	    (size_t)t->id.v, t->job->label, 0, 0, false);
+	sched_lost(d->sched, dispatch_now(d), p->worker, t->id, attempt);
+}
