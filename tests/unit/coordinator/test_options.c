@@ -31,7 +31,8 @@ output_target_parse(const char *text, struct output_target *out, struct err *e)
 		return err_set(e, ERR_USAGE, 0, "'%s' is no target", text);
 	out->kind = strncmp(text, "docker-archive:", 15) == 0
 	    ? OUTPUT_DOCKER_ARCHIVE
-	    : OUTPUT_OCI;
+	    : strncmp(text, "docker:", 7) == 0 ? OUTPUT_REGISTRY
+					       : OUTPUT_OCI;
 	out->path = place + 1;
 	return 0;
 }
@@ -302,6 +303,16 @@ without_effect(void **state)
 		"--cache-size means nothing with --no-cache"},
 	    {"batch r.json --cache c --no-cache",
 		"--cache c and --no-cache: one of them"},
+	    {"build --to docker://r:1/a --to oci:a --stream " S "a",
+		"--stream is for registries"},
+	    {"build --to docker://r:1/a --to docker://s:1/a --stream " S "a",
+		"--stream is for one registry, not for r:1 and s:1"},
+	    {"build --to docker://r:1/a --audit 5 --stream " S "a",
+		"--audit does not go with --stream"},
+	    {"build --to docker://r:1/a --cache c --stream " S "a",
+		"--cache does not go with --stream"},
+	    {"batch r.json --to docker://r:1/a --stream",
+		"--stream: not an option of quarry batch"},
 	};
 
 	(void)state;

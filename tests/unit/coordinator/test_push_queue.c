@@ -362,6 +362,65 @@ test_tokens_are_secret(void **state)
 	next(f, PUSH_GIVE, push);
 }
 
+/* What was streamed nobody has: it is there, or lost. */
+static void
+test_streamed(void **state)
+{
+	static const struct {
+		bool uploaded;
+		enum push_seen seen;
+		enum push_end end;
+	} cases[] = {
+	    {true, PUSH_SEEN, PUSH_UPLOADED},
+	    {false, PUSH_SEEN, PUSH_THERE},
+	    {true, PUSH_NOT_SEEN, PUSH_LEFT},
+	    {true, PUSH_UNSURE, PUSH_LEFT},
+	};
+	struct fixture *f = *state;
+	struct push_blob_at at = {.maker = ANN, .alone = true, .gone = true};
+	uint64_t push;
+
+	begin(f, &ANN, 1);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		at.said = true;
+		at.uploaded = cases[i].uploaded;
+		assert_int_equal(push_queue_add(f->q, &at, &push, &f->e), 0);
+		next(f, PUSH_LOOK, push);
+		push_queue_looked(f->q, push, cases[i].seen, false);
+		over(f, push, cases[i].end);
+	}
+	/* Another place that nothing can be mounted to. */
+	at.said = at.uploaded = false;
+	assert_int_equal(push_queue_add(f->q, &at, &push, &f->e), 0);
+	lacked(f, push);
+	over(f, push, PUSH_LEFT);
+	/* Where workers may not push a word is looked into all the same. */
+	at.said = true;
+	push_queue_bar(f->q, 0);
+	assert_int_equal(push_queue_add(f->q, &at, &push, &f->e), 0);
+	next(f, PUSH_LOOK, push);
+	push_queue_looked(f->q, push, PUSH_SEEN, false);
+	over(f, push, PUSH_THERE);
+}
+
+/* Before anything was looked for it is known who may push there. */
+static void
+test_token_is_known(void **state)
+{
+	struct fixture *f = *state;
+	struct push_worker plain = {.id = EVE, .near = true, .files = true};
+
+	begin(f, &ANN, 1);
+	assert_false(push_queue_may_at(f->q, 0, EVE));
+	assert_int_equal(push_queue_worker(f->q, &plain, &f->e), 0);
+	assert_true(push_queue_may_at(f->q, 0, EVE));
+	push_queue_token(f->q, 0, true);
+	assert_false(push_queue_may_at(f->q, 0, EVE));
+	assert_true(push_queue_may_at(f->q, 0, ANN));
+	push_queue_bar(f->q, 0);
+	assert_false(push_queue_may_at(f->q, 0, ANN));
+}
+
 static void
 test_unsure_is_left(void **state)
 {
@@ -514,6 +573,8 @@ main(void)
 	    TEST(test_asked_too_much),
 	    TEST(test_who_may_be_told),
 	    TEST(test_tokens_are_secret),
+	    TEST(test_streamed),
+	    TEST(test_token_is_known),
 	    TEST(test_unsure_is_left),
 	    TEST(test_what_waits),
 	    TEST(test_nobody_is_left),
