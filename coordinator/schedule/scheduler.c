@@ -257,6 +257,10 @@ sched_set_missing(struct scheduler *s, struct worker_id worker,
 	s->changed = true;
 	s->unable |= bytes == SCHED_UNABLE;
 	i = missing_place(l, worker);
+	if (l != NULL) {
+		l->able = ABLE_UNKNOWN;
+		l->looked = 0;
+	}
 	if (i < n && l->at[i].worker.v == worker.v) {
 		l->at[i].bytes = bytes;
 		return 0;

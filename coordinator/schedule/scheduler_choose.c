@@ -156,6 +156,53 @@ somebody_can(struct scheduler *s, const struct job *j)
 	return true;
 }
 
+/* With room: only who was put into a list since is looked at. */
+static bool
+all_unable(const struct scheduler *s, struct job *j)
+{
+	struct locality *l = j->locality;
+	const struct worker *w;
+
+	TAILQ_FOREACH_REVERSE(w, &s->idle, worker_list, entry)
+	{
+		if (w->listed <= l->looked)
+			break;
+		if (!worker_unable(w, j))
+			return false;
+	}
+	TAILQ_FOREACH_REVERSE(w, &s->ahead, worker_list, entry)
+	{
+		if (w->listed <= l->looked)
+			break;
+		if (!worker_unable(w, j))
+			return false;
+	}
+	l->looked = s->listed;
+	return true;
+}
+
+/*
+ * Whether somebody can do the job that is looked at, as somebody_can, which is
+ * asked only if it may be different now: many jobs may wait for one worker.
+ */
+static bool
+is_able(struct scheduler *s, struct job *j, bool with_room)
+{
+	struct locality *l = j->locality;
+	bool able;
+
+	if (l->able == ABLE_SOMEBODY && l->able_at == s->losses)
+		return true;
+	/* Whoever is new, or used again, has room. */
+	if (l->able == ABLE_NOBODY && !with_room)
+		return false;
+	look_at(s, l);
+	able = somebody_can(s, j);
+	l->able = able ? ABLE_SOMEBODY : ABLE_NOBODY;
+	l->able_at = s->losses;
+	return able;
+}
+
 /* Until a slot is free for one that is held back for it. */
 static int64_t
 wait_ms(const struct scheduler *s, int64_t now, const struct worker *w)
@@ -279,6 +326,29 @@ wait_for_able(struct scheduler *s, int64_t now, struct job *j)
 		s->place_at = l->able_until;
 }
 
+/*
+ * Whether a worker with room can be found for it; *unable: nobody can do it,
+ * and so it may be anybody.
+ */
+static bool
+is_for_room(struct scheduler *s, int64_t now, struct job *j, bool *unable)
+{
+	bool room;
+
+	if (j->accepted) {
+		look_at(s, j->locality);
+		/* The audit can be done without. */
+		return somebody_can(s, j);
+	}
+	room = !all_unable(s, j);
+	*unable = !is_able(s, j, room);
+	if (!*unable)
+		j->locality->able_until = 0;
+	else if (s->config.in_turn)
+		wait_for_able(s, now, j);
+	return *unable ? !s->config.in_turn : room;
+}
+
 /* NULL: none can, or it is held back for a better one; then *held grows. */
 static struct worker *
 choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
@@ -287,17 +357,11 @@ choose_near(struct scheduler *s, int64_t now, uint64_t id, unsigned *held,
 	struct job *j = job_at(s, id);
 	struct worker *w, *better;
 	int64_t transfer;
-	bool unable;
+	bool unable = false;
 
-	look_at(s, j->locality);
-	unable = s->unable && !somebody_can(s, j);
-	if (unable && j->accepted)
-		return NULL; /* the audit can be done without */
-	if (unable && s->config.in_turn) {
-		wait_for_able(s, now, j);
+	if (s->unable && !is_for_room(s, now, j, &unable))
 		return NULL;
-	}
-	j->locality->able_until = 0;
+	look_at(s, j->locality);
 	if ((w = cheapest(s, now, j, unable, true)) == NULL)
 		return NULL;
 	transfer = transfer_ms(s, w);

@@ -61,6 +61,10 @@ struct job {
 struct locality {
 	int64_t held_until; /* 0: not held back yet */
 	int64_t able_until; /* 0: somebody can do it */
+	/* All with room are unable that were listed by then. */
+	uint64_t looked;
+	enum { ABLE_UNKNOWN, ABLE_SOMEBODY, ABLE_NOBODY } able;
+	uint64_t able_at; /* somebody was, after so many losses */
 	size_t n;
 	struct missing {
 		struct worker_id worker;
@@ -100,6 +104,7 @@ struct worker {
 	uint64_t pass;		  /* of the queue, in which */
 	int64_t promised;	  /* ms are held back for it */
 	struct worker_list *list; /* the list it is in, or NULL: no room */
+	uint64_t listed;	  /* since when: s->listed */
 	TAILQ_ENTRY(worker) all, entry;
 };
 TAILQ_HEAD(worker_list, worker);
@@ -134,6 +139,8 @@ struct scheduler {
 	struct worker **by_id;		     /* by slot; NULL: nobody */
 	size_t n_ids;
 	size_t usable;	      /* workers that get jobs */
+	uint64_t listed;      /* so often any was put into a list: at its end */
+	uint64_t losses;      /* so often one went, or was not to be used */
 	size_t slots, leases; /* of all workers: slots, and slots + 1 */
 	size_t extra;	      /* leases that are second copies */
 	int64_t check_at;     /* no lease or silence ends earlier */

@@ -38,13 +38,16 @@ worker_list(struct scheduler *s, struct worker *w)
 	    : w->n_leases == w->slots		     ? &s->ahead
 						     : NULL;
 
+	s->losses += !worker_usable(w);
 	if (list == w->list && list != &s->idle)
 		return;
 	if (w->list != NULL)
 		TAILQ_REMOVE(w->list, w, entry);
 	/* The next job goes to another idle worker. */
-	if (list != NULL)
+	if (list != NULL) {
 		TAILQ_INSERT_TAIL(list, w, entry);
+		w->listed = ++s->listed;
+	}
 	w->list = list;
 	s->changed = true;
 }
