@@ -11,7 +11,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
-#include "registry/auth_helper.h"
+#include "registry/auth_helpers.h"
 #include "err.h"
 #include "text/json_file.h"
 #include "own.h"
@@ -136,8 +136,8 @@ find_entry(
 }
 
 static int
-look_in(const char *file, const char *host, const char *repo, bool *found,
-    struct auth *out, struct err *e)
+look_in(const char *file, struct auth_helpers *helpers, const char *host,
+    const char *repo, bool *found, struct auth *out, struct err *e)
 {
 	AUTO(json_file_decrefp) json_t *root = NULL;
 	const char *key = NULL, *helper;
@@ -159,7 +159,7 @@ look_in(const char *file, const char *host, const char *repo, bool *found,
 		*found = false;
 		return 0;
 	}
-	if (auth_helper_ask(helper,
+	if (auth_helpers_ask(helpers, helper,
 		strcmp(host, "docker.io") == 0 ? HUB_KEY : host, out, e) < 0)
 		return err_ctx(e, "%s", file);
 	*found = out->password != NULL || out->identity != NULL;
@@ -179,8 +179,8 @@ join(const char *name, const char *rest)
 }
 
 int
-auth_file_find(const char *file, const char *host, const char *repo,
-    struct auth *out, struct err *e)
+auth_file_find(const char *file, struct auth_helpers *helpers, const char *host,
+    const char *repo, struct auth *out, struct err *e)
 {
 	static const struct {
 		const char *variable, *rest;
@@ -197,7 +197,7 @@ auth_file_find(const char *file, const char *host, const char *repo,
 	if (file == NULL)
 		file = getenv("REGISTRY_AUTH_FILE");
 	if (file != NULL && *file != '\0')
-		return look_in(file, host, repo, &found, out, e);
+		return look_in(file, helpers, host, repo, &found, out, e);
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && !found;
 	     i++) {
 		AUTO(own_freep)
@@ -205,7 +205,7 @@ auth_file_find(const char *file, const char *host, const char *repo,
 
 		if (path == NULL || access(path, R_OK) < 0)
 			continue;
-		if (look_in(path, host, repo, &found, out, e) < 0)
+		if (look_in(path, helpers, host, repo, &found, out, e) < 0)
 			return -1;
 	}
 	return 0;

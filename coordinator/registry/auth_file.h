@@ -8,6 +8,7 @@
 #ifndef AUTH_FILE_H
 #define AUTH_FILE_H
 
+struct auth_helpers;
 struct err;
 
 struct auth {
@@ -19,10 +20,11 @@ struct auth {
 /*
  * file: what --authfile says, which must be there, or NULL.  host:
  * "HOST[:PORT]"; repo: an entry for "HOST/FOLDER" counts before "HOST".  No
- * entry is no error.  ERR_USAGE names the file or program, never a secret.
+ * entry is no error.  helpers: remembers what they say, or NULL.  ERR_USAGE
+ * names the file or program, never a secret.
  */
-int auth_file_find(const char *file, const char *host, const char *repo,
-    struct auth *out, struct err *e);
+int auth_file_find(const char *file, struct auth_helpers *helpers,
+    const char *host, const char *repo, struct auth *out, struct err *e);
 void auth_clear(struct auth *a);
 
 #endif

@@ -98,7 +98,8 @@ registry_place_open(const struct registry_name *name,
 	struct digest key;
 	int rc;
 
-	if (auth_file_find(o->auth_file, name->host, name->repo, &auth, e) < 0)
+	if (auth_file_find(o->auth_file, registry_places_helpers(o->opened),
+		name->host, name->repo, &auth, e) < 0)
 		return -1;
 	if (o->opened == NULL)
 		return open_place(name->host, &auth, o, out, e);

@@ -7,6 +7,7 @@
 
 #include "digest.h"
 #include "err.h"
+#include "registry/auth_helpers.h"
 #include "registry/registry_place.h"
 
 struct known {
@@ -20,6 +21,7 @@ struct registry_places {
 	pthread_cond_t ended; /* one that was busy */
 	struct known *known;
 	size_t n;
+	struct auth_helpers *helpers;
 };
 
 int
@@ -29,6 +31,10 @@ registry_places_new(struct registry_places **out, struct err *e)
 
 	if (all == NULL)
 		return err_set(e, ERR_FATAL, errno, "registries");
+	if (auth_helpers_new(&all->helpers, e) < 0) {
+		free(all);
+		return -1;
+	}
 	pthread_mutex_init(&all->lock, NULL);
 	pthread_cond_init(&all->ended, NULL);
 	*out = all;
@@ -43,9 +49,16 @@ registry_places_free(struct registry_places *all)
 	for (size_t i = 0; i < all->n; i++)
 		registry_place_end(all->known[i].place);
 	free(all->known);
+	auth_helpers_free(all->helpers);
 	pthread_cond_destroy(&all->ended);
 	pthread_mutex_destroy(&all->lock);
 	free(all);
+}
+
+struct auth_helpers *
+registry_places_helpers(struct registry_places *all)
+{
+	return all != NULL ? all->helpers : NULL;
 }
 
 static struct known *

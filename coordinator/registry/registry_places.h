@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 
+struct auth_helpers;
 struct digest;
 struct err;
 struct registry_place;
@@ -15,6 +16,9 @@ struct registry_places;
 
 int registry_places_new(struct registry_places **out, struct err *e);
 void registry_places_free(struct registry_places *all);
+
+/* What passwords were asked for, in this run; NULL: of all NULL. */
+struct auth_helpers *registry_places_helpers(struct registry_places *all);
 
 /*
  * key: of the registry and who asks.  true: *out is open.  false: whoever asks

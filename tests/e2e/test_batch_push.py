@@ -173,13 +173,23 @@ class TestHere(BatchPushes):
         self.assertEqual(self.done_by(errors), {})
 
     def test_many_repositories(self):
-        """More than a worker knows at a time, each with a token."""
+        """More than a worker knows at a time, each with a token; the
+        password is asked for once."""
         r, docs = self.registry(bearer=("me", PASSWORD)), self.docs(40)
         for i, doc in enumerate(docs):
             # A root layer of its own.
             doc["directories"] = [{"path": "/d%d" % i}]
-        summary, errors = self.run_batch(docs, *self.to(r), *self.authfile(r),
-                                         "--slots", "1")
+        os.mkdir(self.path("bin"))
+        quarrytest.write(
+            self.path("bin/docker-credential-one"), "#!/bin/sh\ncat >> %s\n"
+            "echo '{\"Username\": \"me\", \"Secret\": \"%s\"}'\n" % (
+                self.path("asked"), PASSWORD), 0o755)
+        self.env["PATH"] = self.path("bin") + ":" + self.env["PATH"]
+        auth = quarrytest.write(self.path("auth.json"),
+                                '{"credsStore": "one"}')
+        summary, errors = self.run_batch(docs, *self.to(r), "--authfile",
+                                         auth, "--slots", "1")
+        self.assertEqual(quarrytest.read(self.path("asked")), r.name.encode())
         self.check_once(r, docs, summary, errors)
         with r.lock:
             for token in r.tokens.values():

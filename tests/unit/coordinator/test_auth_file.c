@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "registry/auth_file.h"
+#include "registry/auth_helpers.h"
 #include "err.h"
 
 static char top[64];
@@ -58,7 +59,7 @@ says(const char *file, const char *host, char *said, size_t size)
 	assert_int_equal(pipe2(pipes, O_CLOEXEC | O_NONBLOCK), 0);
 	fflush(stderr);
 	assert_int_equal(dup2(pipes[1], STDERR_FILENO), STDERR_FILENO);
-	assert_int_equal(auth_file_find(file, host, "a", &a, &e), 0);
+	assert_int_equal(auth_file_find(file, NULL, host, "a", &a, &e), 0);
 	assert_null(a.password);
 	dup2(old, STDERR_FILENO);
 	n = read(pipes[0], said, size - 1);
@@ -79,7 +80,7 @@ finds(const char *file, const char *host, const char *repo, const char *user,
 	struct auth a;
 	struct err e = ERR_INIT;
 
-	if (auth_file_find(file, host, repo, &a, &e) < 0)
+	if (auth_file_find(file, NULL, host, repo, &a, &e) < 0)
 		fail_msg("%s", e.text);
 	if (user == NULL) {
 		assert_null(a.user);
@@ -143,7 +144,7 @@ breaks(const char *text, const char *why)
 	struct err e = ERR_INIT;
 
 	write_at("bad.json", text, 0600);
-	if (auth_file_find(at("bad.json"), "h.x", "a", &a, &e) == 0)
+	if (auth_file_find(at("bad.json"), NULL, "h.x", "a", &a, &e) == 0)
 		fail_msg("taken: %s", text);
 	auth_clear(&a);
 	assert_int_equal(e.kind, ERR_USAGE);
@@ -167,7 +168,7 @@ test_broken(void **state)
 	breaks(
 	    "{\"credsStore\": \"not-there\"}", "docker-credential-not-there");
 	assert_int_equal(
-	    auth_file_find(at("missing.json"), "h.x", "a", &a, &e), -1);
+	    auth_file_find(at("missing.json"), NULL, "h.x", "a", &a, &e), -1);
 }
 
 static void
@@ -195,11 +196,12 @@ test_helpers(void **state)
 	    "{\"auths\": {\"h.x:5\": {}}, \"credsStore\": \"one\"}", 0600);
 	finds(at("h.json"), "h.x:5", "a", "carol", "s3");
 	finds(at("h.json"), "other.x", "a", NULL, NULL);
-	assert_int_equal(auth_file_find(at("h.json"), "t.x", "a", &a, &e), 0);
+	assert_int_equal(
+	    auth_file_find(at("h.json"), NULL, "t.x", "a", &a, &e), 0);
 	assert_string_equal(a.identity, "tok");
 	auth_clear(&a);
 	assert_int_equal(
-	    auth_file_find(at("h.json"), "odd.x", "a", &a, &e), -1);
+	    auth_file_find(at("h.json"), NULL, "odd.x", "a", &a, &e), -1);
 	assert_non_null(strstr(e.text, "docker-credential-one"));
 	auth_clear(&a);
 	says(at("h.json"), "other.x", said, sizeof(said));
@@ -219,6 +221,64 @@ test_helpers(void **state)
 	    0600);
 	finds(at("h.json"), "h.x:5", "a", "carol", "s3");
 	finds(at("h.json"), "h.x", "a", "alice", "secret");
+}
+
+static size_t
+lines_of(const char *name)
+{
+	FILE *f = fopen(at(name), "r");
+	size_t n = 0;
+
+	assert_non_null(f);
+	for (int c; (c = getc(f)) != EOF;)
+		n += c == '\n';
+	fclose(f);
+	return n;
+}
+
+/* Each server once, whatever the answer; without a memory each time. */
+static void
+test_helpers_once(void **state)
+{
+	struct auth_helpers *all;
+	char script[400];
+	struct auth a;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	snprintf(script, sizeof(script),
+	    "#!/bin/sh\nread -r host\necho $host >> %s/log\n"
+	    "case $host in\n"
+	    "h.x) echo '{\"Username\": \"carol\", \"Secret\": \"s3\"}' ;;\n"
+	    "odd.x) echo hello ;;\n"
+	    "*) echo credentials not found; exit 1 ;;\nesac\n",
+	    top);
+	write_at("bin/docker-credential-counts", script, 0700);
+	write_at("h.json", "{\"credsStore\": \"counts\"}", 0600);
+	assert_int_equal(auth_helpers_new(&all, &e), 0);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(
+		    auth_file_find(at("h.json"), all, "h.x", "a", &a, &e), 0);
+		assert_string_equal(a.user, "carol");
+		assert_string_equal(a.password, "s3");
+		auth_clear(&a);
+		assert_int_equal(
+		    auth_file_find(at("h.json"), all, "no.x", "a", &a, &e), 0);
+		assert_null(a.password);
+		assert_int_equal(
+		    auth_file_find(at("h.json"), all, "odd.x", "a", &a, &e),
+		    -1);
+		assert_non_null(strstr(e.text, "docker-credential-counts"));
+		err_clear(&e);
+	}
+	auth_helpers_free(all);
+	assert_int_equal(lines_of("log"), 3);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(
+		    auth_file_find(at("h.json"), NULL, "h.x", "a", &a, &e), 0);
+		auth_clear(&a);
+	}
+	assert_int_equal(lines_of("log"), 5);
 }
 
 static int
@@ -247,6 +307,7 @@ main(void)
 	    cmocka_unit_test(test_places),
 	    cmocka_unit_test(test_broken),
 	    cmocka_unit_test(test_helpers),
+	    cmocka_unit_test(test_helpers_once),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
