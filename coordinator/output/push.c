@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "closure/hash_index.h"
 #include "output/blob_places.h"
 #include "err.h"
 #include "log.h"
@@ -33,7 +34,8 @@ struct run {
 	size_t next;	      /* blob */
 	unsigned active, allowed;
 	atomic_bool stop;
-	bool *lost; /* blobs that were not confirmed */
+	bool *lost;	/* blobs that were not confirmed */
+	bool *repeated; /* that are an earlier one once more */
 	struct push_counts counts;
 	struct err err; /* the first one */
 };
@@ -146,15 +148,54 @@ push_repo(const struct push *p)
 	return p->name.repo;
 }
 
-/* An earlier blob is the same. */
-static bool
-is_repeated(const struct push_image *image, size_t i)
+/* Blobs of which an earlier one is the same. */
+static int
+find_repeated(const struct push_image *image, bool *repeated, struct err *e)
 {
-	for (size_t j = 0; j < i; j++)
-		if (digest_equal(
-			&image->blob[j].digest, &image->blob[i].digest))
-			return true;
-	return false;
+	struct hash_index seen = {.n = 0};
+	uint64_t hash;
+	uint32_t k;
+	size_t at;
+
+	if (hash_index_reserve(&seen, image->n_blobs) < 0)
+		return err_set(e, ERR_FATAL, ENOMEM, "push");
+	for (size_t i = 0; i < image->n_blobs; i++) {
+		const struct digest *digest = &image->blob[i].digest;
+
+		memcpy(&hash, digest->b, sizeof(hash));
+		k = hash_index_first(&seen, hash, &at);
+		while (k != HASH_INDEX_NONE &&
+		    !digest_equal(&image->blob[k].digest, digest))
+			k = hash_index_next(&seen, hash, &at);
+		repeated[i] = k != HASH_INDEX_NONE;
+		if (!repeated[i])
+			hash_index_put(&seen, hash, (uint32_t)i);
+	}
+	hash_index_free(&seen);
+	return 0;
+}
+
+static int
+run_begin(struct run *run, struct err *e)
+{
+	run->repeated = calloc(run->image->n_blobs + 1, sizeof(bool));
+	if (run->repeated == NULL)
+		return err_set(e, ERR_FATAL, errno, "push");
+	if (find_repeated(run->image, run->repeated, e) < 0) {
+		free(run->repeated);
+		return -1;
+	}
+	pthread_mutex_init(&run->lock, NULL);
+	pthread_cond_init(&run->freed, NULL);
+	return 0;
+}
+
+static void
+run_end(struct run *run)
+{
+	pthread_cond_destroy(&run->freed);
+	pthread_mutex_destroy(&run->lock);
+	free(run->repeated);
 }
 
 /* The next blob that is to be seen to; false: none. */
@@ -169,7 +210,7 @@ take_next(struct run *run, size_t *out)
 	while (!got && !atomic_load(&run->stop) &&
 	    run->next < run->image->n_blobs) {
 		*out = run->next++;
-		got = !is_repeated(run->image, *out);
+		got = !run->repeated[*out];
 	}
 	run->active += got;
 	pthread_mutex_unlock(&run->lock);
@@ -346,11 +387,10 @@ push_lost(struct push *p, const struct push_blob *blob, size_t n, bool *lost,
 	    .push = p, .image = &image, .lost = lost, .err = ERR_INIT};
 	int rc;
 
-	pthread_mutex_init(&run.lock, NULL);
-	pthread_cond_init(&run.freed, NULL);
+	if (run_begin(&run, e) < 0)
+		return -1;
 	rc = for_all_blobs(&run, true, e);
-	pthread_cond_destroy(&run.freed);
-	pthread_mutex_destroy(&run.lock);
+	run_end(&run);
 	return rc;
 }
 
@@ -369,8 +409,8 @@ push_image(struct push *p, const struct push_image *image,
 		return err_set(e, ERR_FATAL, errno, "push");
 	if (push_session(p, NULL, &r, e) < 0)
 		return -1;
-	pthread_mutex_init(&run.lock, NULL);
-	pthread_cond_init(&run.freed, NULL);
+	if (run_begin(&run, e) < 0)
+		return -1;
 	rc = push_once(&run, r, &again, e);
 	if (rc == 0 && again) {
 		log_line(LOG_WARNING,
@@ -385,8 +425,7 @@ push_image(struct push *p, const struct push_image *image,
 		rc = err_set(e, ERR_FATAL, 0,
 		    "%s: it loses blobs: the manifest was not put",
 		    push_base(p));
-	pthread_cond_destroy(&run.freed);
-	pthread_mutex_destroy(&run.lock);
+	run_end(&run);
 	*counts = run.counts;
 	if (rc < 0)
 		e->kind = e->kind == ERR_USAGE ? ERR_USAGE : ERR_FATAL;
