@@ -29,12 +29,13 @@ class Shared(quarrytest.Base):
     def machine(self, name, r, *more, **kw):
         """A build by a machine that has nothing but the shared cache."""
         to = kw.pop("to", "oci:" + self.path("out", name))
+        cache = [] if "--no-cache" in more else [
+            "--cache", self.path("cache-" + name)]
         self.messages = self.quarry(
             "build", "--progress", "plain", "--verbose", "--name", "x",
             "--tag", "1", "--closure", self.closure_file(self.store),
-            "--store-root", self.store.root, "--encoding", "gzip", "--cache",
-            self.path("cache-" + name), "--registry-timeout", "2",
-            "--cache-repo", "%s/%s" % (r.name, REPO), "--to", to,
+            "--store-root", self.store.root, "--encoding", "gzip", *cache,
+            "--registry-timeout", "2", "--cache-repo", "%s/%s" % (r.name, REPO), "--to", to,
             "--metadata-file", self.path("meta"), *more, **kw).errors
         with open(self.path("meta"), encoding="utf-8") as f:
             self.totals = json.load(f)["totals"]
