@@ -37,6 +37,7 @@ static void
 batch_end(struct batch *b)
 {
 	batch_publisher_free(b->publisher);
+	batch_sharer_free(b->sharer);
 	build_workers_end(&b->workers);
 	batch_homes_free(b->homes);
 	root_layer_free(b->loaded);
@@ -143,7 +144,8 @@ make_images(struct batch *b, struct err *e)
 	if (batch_shared_look_up(b, e) < 0)
 		return -1;
 	if (batch_jobs_make(b, e) < 0 ||
-	    batch_publisher_new(b, &b->publisher, e) < 0)
+	    batch_publisher_new(b, &b->publisher, e) < 0 ||
+	    batch_sharer_new(b, &b->sharer, e) < 0)
 		return -1;
 	if (batch_jobs_run(b, e) < 0)
 		return -1;

@@ -199,6 +199,7 @@ go_on(struct batch *b, uint32_t layer)
 		if (!b->image[i].failed && --b->image[i].missing == 0 &&
 		    !is_held(b))
 			batch_publisher_add(b->publisher, i);
+	batch_sharer_add(b->sharer, layer);
 }
 
 static int

@@ -32,6 +32,7 @@ struct batch_homes {
 	json_t *known; /* "HOST/REPOSITORY": its number; "HOST": it is away */
 	struct want *want;
 	size_t n_wants, room_wants;
+	bool whole;	/* it is known where all images go */
 	bool *only;	/* images that go to registries alone */
 	uint32_t *home; /* n_registries a layer */
 	bool *alone;	/* layers that are wanted there alone */
@@ -195,6 +196,7 @@ open_image(struct batch *b, struct batch_homes *h, uint32_t i, bool *only,
 		    open_home(b, h, place, &name, &push, e) < 0)
 			return -1;
 		*only &= push >= 0;
+		h->whole &= push >= 0 || t.target[k].kind != OUTPUT_REGISTRY;
 		if (push >= 0 && add_want(h, i, (uint32_t)push, e) < 0)
 			return -1;
 	}
@@ -259,6 +261,7 @@ batch_homes_find(struct batch *b, struct err *e)
 	if (h == NULL)
 		return no_memory(e);
 	b->homes = h;
+	h->whole = true;
 	if ((h->known = json_object()) == NULL ||
 	    (h->only = calloc(b->n + 1, sizeof(*h->only))) == NULL)
 		return no_memory(e);
@@ -267,6 +270,20 @@ batch_homes_find(struct batch *b, struct err *e)
 		    open_image(b, h, (uint32_t)i, &h->only[i], e) < 0)
 			return -1;
 	return find_homes(b, h, e);
+}
+
+bool
+batch_homes_may_be_at(const struct batch *b, uint32_t layer, const char *base)
+{
+	const struct batch_homes *h = b->homes;
+
+	if (h == NULL || !h->whole)
+		return true;
+	for (size_t r = 0; r < h->n_registries; r++)
+		if (strcmp(h->base[r], base) == 0)
+			return h->home[layer * h->n_registries + r] !=
+			    DISPATCH_NO_HOME;
+	return false;
 }
 
 void

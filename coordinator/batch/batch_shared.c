@@ -168,16 +168,16 @@ batch_shared_look_up(struct batch *b, struct err *e)
 	return 0;
 }
 
+/* Those of one encoding. */
 static int
-list_new(const struct batch *b, enum encoding_kind kind, struct some *s,
-    struct err *e)
+list_some(const struct batch *b, enum encoding_kind kind, const uint32_t *layer,
+    size_t n, struct some *s, struct err *e)
 {
-	for (size_t i = 0; i < b->layers.n; i++) {
-		const struct batch_layer *l = &b->layers.layer[i];
+	for (size_t i = 0; i < n; i++) {
+		const struct batch_layer *l = &b->layers.layer[layer[i]];
 		struct shared_layer *to = &s->layer[s->n];
 
-		if ((l->state != BATCH_MADE && l->state != BATCH_KNOWN) ||
-		    !l->has_key || l->shared || kind_of(b, l) != kind)
+		if (kind_of(b, l) != kind)
 			continue;
 		if (oci_blobs_path(layer_cache_pins(b->cache),
 			&l->result.digest, &s->file[s->n], e) < 0)
@@ -195,23 +195,60 @@ list_new(const struct batch *b, enum encoding_kind kind, struct some *s,
 }
 
 static int
-put_some(struct batch *b, enum encoding_kind kind, struct err *e)
+put_some(struct batch *b, enum encoding_kind kind, const uint32_t *layer,
+    size_t n, bool *there, struct err *e)
 {
 	AUTO(some_clear) struct some s = {.n = 0};
+	int rc = 0;
 
-	if (some_make(&s, b->layers.n, e) < 0 || list_new(b, kind, &s, e) < 0)
+	if (some_make(&s, n, e) < 0 || list_some(b, kind, layer, n, &s, e) < 0)
 		return -1;
-	if (s.n > 0 &&
-	    shared_cache_put(b->shared, encoding_media_type(kind), NULL,
-		s.layer, s.n, e) < 0)
-		give_up(b, "not all layers are shared", e);
-	for (size_t k = 0; k < s.n; k++) {
-		if (!s.layer[k].found)
+	if (s.n > 0)
+		rc = shared_cache_put(b->shared, encoding_media_type(kind),
+		    NULL, s.layer, s.n, e);
+	for (size_t k = 0; k < s.n; k++)
+		there[s.at[k]] = s.layer[k].found;
+	return rc;
+}
+
+int
+batch_shared_put_these(struct batch *b, const uint32_t *layer, size_t n,
+    bool *there, struct err *e)
+{
+	for (int kind = 0; kind < ENCODING_KINDS; kind++)
+		if (put_some(b, (enum encoding_kind)kind, layer, n, there, e) <
+		    0)
+			return -1;
+	return 0;
+}
+
+static int
+put_rest(struct batch *b, struct err *e)
+{
+	AUTO(own_freep) uint32_t *layer = NULL;
+	AUTO(own_freep) bool *there = NULL;
+	size_t n = 0;
+	int rc;
+
+	layer = calloc(b->layers.n + 1, sizeof(*layer));
+	there = calloc(b->layers.n + 1, sizeof(*there));
+	if (layer == NULL || there == NULL)
+		return err_set(e, ERR_FATAL, errno, "shared cache");
+	for (size_t i = 0; i < b->layers.n; i++) {
+		const struct batch_layer *l = &b->layers.layer[i];
+
+		if ((l->state == BATCH_MADE || l->state == BATCH_KNOWN) &&
+		    l->has_key && !l->shared)
+			layer[n++] = (uint32_t)i;
+	}
+	rc = batch_shared_put_these(b, layer, n, there, e);
+	for (size_t i = 0; i < n; i++) {
+		if (!there[i])
 			continue;
-		b->layers.layer[s.at[k]].shared = true;
+		b->layers.layer[layer[i]].shared = true;
 		b->shared_put++;
 	}
-	return 0;
+	return rc;
 }
 
 void
@@ -222,7 +259,6 @@ batch_shared_put(struct batch *b)
 	if (b->shared == NULL)
 		return;
 	progress_phase(b->progress, "sharing layers");
-	for (int kind = 0; kind < ENCODING_KINDS; kind++)
-		if (put_some(b, (enum encoding_kind)kind, &e) < 0)
-			give_up(b, "not all layers are shared", &e);
+	if (batch_sharer_finish(&b->sharer, &e) < 0 || put_rest(b, &e) < 0)
+		give_up(b, "not all layers are shared", &e);
 }

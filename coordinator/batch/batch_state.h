@@ -3,7 +3,8 @@
  * batch.c runs it from its beginning to its end; batch_requests.c reads what
  * is wanted, batch_places.c where it goes; batch_plan.c plans image by image,
  * out of batch_sources.c's graphs and batch_bases.c's base images, and
- * batch_shared.c looks for what others have made; batch_jobs.c
+ * batch_shared.c looks for what others have made, and gives them what is made
+ * here, batch_sharer.c soon; batch_jobs.c
  * has the layers made, which workers push as batch_push.c has it;
  * batch_publish.c puts images where they go, in threads of
  * its own; batch_summary.c says what came of it.  For these alone.
@@ -31,6 +32,7 @@ struct batch_bases;
 struct batch_homes;
 struct batch_paths;
 struct batch_publisher;
+struct batch_sharer;
 struct batch_sources;
 struct blob_places;
 struct closure;
@@ -121,6 +123,7 @@ struct batch {
 	struct root_layer *loaded; /* of the job that is being sent */
 	struct batch_homes *homes; /* or NULL: workers push nothing */
 	struct batch_publisher *publisher;
+	struct batch_sharer *sharer; /* or NULL */
 };
 
 /* An image's outputs, with the texts that they borrow. */
@@ -195,14 +198,29 @@ bool batch_image_stays(const struct batch *b, const struct batch_image *image,
 int batch_plan(struct batch *b, struct err *e);
 
 /*
- * The shared cache: which layers others have made, and which are put there when
- * all is published.  That it cannot help is a warning; ERR_USAGE: the way there
- * is no good.  _look_up: what is found is known then, and fetched where an
- * image needs its bytes.
+ * The shared cache: which layers others have made, and which are put there, the
+ * last when all is published.  That it cannot help is a warning; ERR_USAGE: the
+ * way there is no good.  _look_up: what is found is known then, and fetched
+ * where an image needs its bytes.
  */
 int batch_shared_open(struct batch *b, struct err *e);
 int batch_shared_look_up(struct batch *b, struct err *e);
 void batch_shared_put(struct batch *b);
+/* Some, each of which has a key; *there: which are there now.  Not two threads
+ * at once. */
+int batch_shared_put_these(struct batch *b, const uint32_t *layer, size_t n,
+    bool *there, struct err *e);
+
+/*
+ * Puts layers into the shared cache as they are made, in a thread of its own;
+ * NULL, here and below: there is none.  One that its own registry is to get in
+ * another way first is left to batch_shared_put.  _finish: waits for all, -1:
+ * they are not all there.  _free: leaves what it has not begun.
+ */
+int batch_sharer_new(struct batch *b, struct batch_sharer **out, struct err *e);
+void batch_sharer_add(struct batch_sharer *s, uint32_t layer);
+int batch_sharer_finish(struct batch_sharer **s, struct err *e);
+void batch_sharer_free(struct batch_sharer *s);
 
 /*
  * Where workers put layers, as they are made, so that images find them there,
@@ -212,6 +230,9 @@ void batch_shared_put(struct batch *b);
 int batch_homes_find(struct batch *b, struct err *e);
 void batch_homes_tell(struct batch *b, struct dispatch_config *config);
 void batch_homes_free(struct batch_homes *h);
+/* Whether an image puts the layer into that registry, as far as is known. */
+bool batch_homes_may_be_at(
+    const struct batch *b, uint32_t layer, const char *base);
 
 void batch_spec_clear(struct batch_spec *s);
 

@@ -378,6 +378,34 @@ class TestOptionsOfBuild(BatchBase):
         self.assertEqual(summary["totals"]["shared_found"], 1)
         self.assertEqual(len(self.blob_requests(r, "GET stored")), 1)
 
+    def test_shared_before_anything_is_published(self):
+        for same in False, True:
+            cache, let = self.registry(), threading.Event()
+            self.addCleanup(let.set)
+            r = cache if same else self.registry()
+
+            def hold(h, let=let):
+                return h.match["repo"][0] == "r" and not let.wait(60)
+
+            r.rule("PUT manifest", hold, times=1000)
+            docs = [{"name": "r%d" % i, "paths": [self.paths[-1]],
+                     "config": {"Env": ["I=%d" % i]}} for i in range(3)]
+            p = self.start(*self.batch_args(
+                self.requests(docs), "--no-cache", "--to",
+                "docker://" + r.name + "/{name}", "--cache-repo",
+                cache.name + "/c/layers"))
+            n = len(self.paths)
+            self.assertTrue(wait_for(
+                lambda: len(cache.repo("c/layers")["tags"]) == n, 60))
+            self.assertEqual(r.repo("r0")["tags"], {})
+            let.set()
+            self.assertEqual(self.finish(p).status, 0)
+            with open(self.path("summary.json"), encoding="utf-8") as f:
+                totals = json.load(f)["totals"]
+            self.assertEqual(totals["shared_put"], n)
+            # Also where it is mounted each blob is uploaded once.
+            self.assertEqual(cache.uploads_done, len(cache.blobs))
+
     def test_shared_cache_that_is_away(self):
         r = self.registry()
         for step in ("GET", "HEAD"):

@@ -35,7 +35,8 @@ class Shared(quarrytest.Base):
             "build", "--progress", "plain", "--verbose", "--name", "x",
             "--tag", "1", "--closure", self.closure_file(self.store),
             "--store-root", self.store.root, "--encoding", "gzip", *cache,
-            "--registry-timeout", "2", "--cache-repo", "%s/%s" % (r.name, REPO), "--to", to,
+            "--registry-timeout", "2", "--cache-repo",
+            "%s/%s" % (r.name, REPO), "--to", to,
             "--metadata-file", self.path("meta"), *more, **kw).errors
         with open(self.path("meta"), encoding="utf-8") as f:
             self.totals = json.load(f)["totals"]
