@@ -200,6 +200,12 @@ size_t dispatch_room(const struct dispatch *d);
  */
 #define DISPATCH_WAITING_MAX 16384
 size_t dispatch_wants(const struct dispatch *d);
+/*
+ * How many jobs of one client's may be added at once: what workers could hold,
+ * and some that wait for workers with room for them, or with their paths.  At
+ * most as many as may still wait: others' have as much.
+ */
+size_t dispatch_share(const struct dispatch *d);
 
 /*
  * Of the workers that were there: encoder_version.h; "": nobody was, or it

@@ -11,6 +11,7 @@
 #include "own.h"
 #include "progress/progress.h"
 
+#define SHARE_AHEAD 64
 #define SLOT_MASK (((uint64_t)1 << SCHED_SLOT_BITS) - 1)
 
 struct task *
@@ -228,6 +229,18 @@ dispatch_wants(const struct dispatch *d)
 	return taken >= d->room || jobs.queued >= DISPATCH_WAITING_MAX
 	    ? 0
 	    : d->room - taken;
+}
+
+size_t
+dispatch_share(const struct dispatch *d)
+{
+	struct sched_counts jobs, measures;
+	size_t share = d->room + SHARE_AHEAD, left = 1;
+
+	sched_count(d->sched, &jobs, &measures);
+	if (jobs.queued < DISPATCH_WAITING_MAX)
+		left = DISPATCH_WAITING_MAX - (size_t)jobs.queued;
+	return share < left ? share : left;
 }
 
 size_t

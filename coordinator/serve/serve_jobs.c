@@ -17,11 +17,6 @@
 
 /* Of a suspect blob, between two looks at everything else. */
 #define CHECK_STEPS 8
-/*
- * Of one client's jobs, so many more than workers can hold may be with them:
- * some of these wait for workers with room for them, or with their paths.
- */
-#define SHARE_AHEAD 64
 /* So long a job waits at most until workers have said who has its paths. */
 #define LEARN_MS 1000
 
@@ -388,7 +383,7 @@ serve_jobs_tick(struct serve *s, struct err *e)
 		serve_job_end_unwanted(s, job);
 	learn_tick(s);
 	serve_wait_tick(s);
-	serve_queue_share(s->queue, dispatch_room(s->dispatch) + SHARE_AHEAD);
+	serve_queue_share(s->queue, dispatch_share(s->dispatch));
 	for (wanted = dispatch_wants(s->dispatch); wanted > 0; wanted--)
 		if ((job = serve_queue_next(s->queue)) == NULL)
 			break;

@@ -391,6 +391,33 @@ beats_of_others(void **state)
 	assert_true(dispatch_bytes(f->d, id) == (uint64_t)1 << 50);
 }
 
+/* Who has many that wait leaves as much for each other one. */
+static void
+share_of_what_is_left(void **state)
+{
+	struct fixture *f = *state;
+	struct dispatch_job *job = calloc(DISPATCH_WAITING_MAX, sizeof(*job));
+	struct job_id id, first = {0};
+
+	assert_non_null(job);
+	start(f, 0);
+	assert_int_equal(dispatch_share(f->d), 64);
+	for (size_t i = 0; i < DISPATCH_WAITING_MAX; i++) {
+		size_t left = DISPATCH_WAITING_MAX - i;
+
+		assert_int_equal(dispatch_share(f->d), left < 64 ? left : 64);
+		job[i] = new_job();
+		assert_int_equal(dispatch_add(f->d, &job[i], &id, &e), 0);
+		if (i == 0)
+			first = id;
+	}
+	assert_int_equal(dispatch_share(f->d), 1);
+	dispatch_cancel(f->d, first);
+	dispatch_cancel(f->d, id);
+	assert_int_equal(dispatch_share(f->d), 2);
+	free(job);
+}
+
 int
 main(void)
 {
@@ -403,6 +430,8 @@ main(void)
 	    cmocka_unit_test_setup_teardown(
 		names_are_distinct, setup, teardown),
 	    cmocka_unit_test_setup_teardown(beats_of_others, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		share_of_what_is_left, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
