@@ -8,11 +8,12 @@ import json
 import os
 import re
 import shutil
+import signal
 
 import quarrytest
-from quarrytest import WORKER, make_store, read
+from quarrytest import WORKER, make_store, read, wait_for
 from remote import free_ports
-from serving import Client, Serve
+from serving import MADE, Client, Serve
 
 N = 8
 
@@ -51,7 +52,7 @@ class TestServeLocality(Serve):
             p = self.start("--connect", self.endpoint, "--slots", "2",
                            program=[WORKER], stderr=log,
                            cwd=self.part(name, paths))
-        self.assertTrue(quarrytest.wait_for(lambda: self.log(
+        self.assertTrue(wait_for(lambda: self.log(
             self.server_log).count("has joined") > joined, 60))
         return p
 
@@ -137,6 +138,28 @@ class TestServeLocality(Serve):
         self.assertEqual(self.asked(), [])
         self.end(a)
         self.end(b)
+        self.stop(p)
+
+    def test_who_waits_holds_up_nobody(self):
+        """A hundred layers wait for a worker that does not move."""
+        p = self.serve()
+        halves = self.there[:N // 2], self.there[N // 2:]
+        a, b = [self.has(name, half) for name, half in zip("ab", halves)]
+        self.get("one")  # who has what is known now
+        a.send_signal(signal.SIGSTOP)
+        c = Client(self.clients_port)
+        for _ in range(100):
+            c.want([dict(self.store.infos[0], narHash=os.urandom(32))])
+        wait_for(lambda: c.status()["jobs"]["running"] > 0)
+        made = self.get("two", "--encoding", "zstd",
+                        infos=self.store.infos[N // 2:])
+        self.assertEqual(set(made.values()), {b.pid})
+        self.assertNotIn(MADE, [m[0] for m in c.got])
+        c.close()
+        a.send_signal(signal.SIGCONT)
+        self.end(b)
+        a.terminate()
+        self.finish(a)
         self.stop(p)
 
     def test_comes_back(self):
