@@ -6,6 +6,8 @@
  *	dispatch_bench idle [RUNS [WORKERS]]	a job to a worker that waits
  *	dispatch_bench load [JOBS [WORKERS]]	jobs of 50 ms each: how long
  *				workers wait from an answer to the next job
+ *	dispatch_bench serve [JOBS [WORKERS]]	jobs that come one by one, as to
+ *				quarry serve
  *	dispatch_bench swarm ENDPOINT [WORKERS]	the workers alone (1000), of a
  *				coordinator on this machine that wants no keys
  *
@@ -39,6 +41,7 @@
 #include "dispatch/dispatch_state.h"
 #include "err.h"
 #include "link.h"
+#include "monotime.h"
 #include "progress/progress.h"
 #include "process/scratch.h"
 #include "swarm.h"
@@ -60,6 +63,8 @@ struct bench {
 	struct layer_spec spec;
 	struct dispatch_job *job;
 	uint32_t *path;
+	struct layer_item *item; /* of `serve`, whose jobs have no closure */
+	size_t done;
 };
 
 static long long turn[SWARM_BUCKETS]; /* how many took so long */
@@ -180,11 +185,23 @@ raise_files(void)
 	setrlimit(RLIMIT_NOFILE, &files);
 }
 
+static int
+done(void *bench, const struct dispatch_job *job, struct err *e)
+{
+	struct bench *b = bench;
+
+	(void)e;
+	b->done++;
+	dispatch_unlearn(b->dispatch, &b->job[job - b->job]);
+	return 0;
+}
+
 static void
 start(struct bench *b)
 {
 	struct err e = ERR_INIT;
 	struct dispatch_config config = {
+	    .hooks = {.arg = b, .done = done},
 	    .listen = "tcp://127.0.0.1:*",
 	    .plain = b->plain,
 	    .min_workers = b->workers,
@@ -319,6 +336,81 @@ jobs(struct bench *b)
 	    memory("VmHWM:"));
 }
 
+static void
+take_turn(struct bench *b)
+{
+	struct err e = ERR_INIT;
+
+	check(dispatch_turn(b->dispatch, NULL, 0, monotime_ms() + 1000, &e),
+	    "turn", &e);
+}
+
+static void
+make_items(struct bench *b)
+{
+	size_t n = b->closure.n;
+
+	b->item = calloc(b->paths + n, sizeof(*b->item));
+	for (size_t i = 0; i < b->paths + n; i++)
+		b->item[i] = (struct layer_item){.path = b->closure.path[i % n],
+		    .has_hash = true,
+		    .nar_size = 1000000};
+	for (size_t i = 0; i < b->jobs; i++) {
+		b->job[i].closure = NULL;
+		b->job[i].path = NULL;
+		b->job[i].item = b->item + i * b->paths % n;
+	}
+}
+
+/* Jobs of so many store paths in a row; as many are known of as clients have.
+ */
+static void
+serve(struct bench *b)
+{
+	const struct layer_output to = {
+	    .kind = LAYER_TO_BLOB, .path = "/tmp/no-such-folder"};
+	size_t learnt = 0, added = 0;
+	double before, cpu;
+	struct err e = ERR_INIT;
+	int64_t at;
+
+	make_items(b);
+	before = memory("VmRSS:");
+	cpu = cpu_us();
+	check(dispatch_begin(b->dispatch, &to, &e), "begin", &e);
+	while (dispatch_room(b->dispatch) < b->workers * (b->slots + 1))
+		take_turn(b);
+	printf("%.0f us CPU a worker that joins\n",
+	    (cpu_us() - cpu) / (double)b->workers);
+	cpu = cpu_us();
+	at = swarm_now_us();
+	while (b->done < b->jobs) {
+		for (; learnt < b->jobs && learnt - added < 4096; learnt++)
+			check(dispatch_learn(b->dispatch, &b->job[learnt], &e),
+			    "learn", &e);
+		for (size_t n = dispatch_wants(b->dispatch);
+		     n > 0 && added < learnt &&
+		     dispatch_knows(b->dispatch, &b->job[added]);
+		     n--) {
+			struct job_id id;
+
+			check(dispatch_add(
+				  b->dispatch, &b->job[added++], &id, &e),
+			    "add", &e);
+		}
+		take_turn(b);
+	}
+	at = swarm_now_us() - at;
+	cpu = cpu_us() - cpu;
+	printf("%zu jobs of %zu of %zu store paths, %zu workers: %.0f jobs/s, "
+	       "coordinator %.1f us CPU a job\n",
+	    b->jobs, b->paths, b->closure.n, b->workers,
+	    (double)b->jobs * 1e6 / (double)at, cpu / (double)b->jobs);
+	print_times("a turn of the coordinator", turn);
+	printf("coordinator's memory: %.0f MiB before, %.0f at most\n", before,
+	    memory("VmHWM:"));
+}
+
 static int
 compare(const void *a, const void *b)
 {
@@ -362,6 +454,7 @@ end(struct bench *b)
 	free(b->closure.path);
 	free(b->closure.nar_hash);
 	free(b->closure.nar_size);
+	free(b->item);
 	free(b->path);
 	free(b->job);
 	free(b->keys);
@@ -444,6 +537,7 @@ main(int argc, char **argv)
 	}
 	b.jobs = strcmp(what, "jobs") == 0 ? 500000
 	    : strcmp(what, "idle") == 0	   ? 500
+	    : strcmp(what, "serve") == 0   ? 100000
 	    : strcmp(what, "load") == 0	   ? 1000000
 					   : 0;
 	b.workers = strcmp(what, "load") == 0 ? 1000 : 8;
@@ -461,6 +555,8 @@ main(int argc, char **argv)
 	make_jobs(&b);
 	if (strcmp(what, "idle") == 0)
 		idle(&b);
+	else if (strcmp(what, "serve") == 0)
+		serve(&b);
 	else
 		jobs(&b);
 	end(&b);
