@@ -266,9 +266,11 @@ beat(struct agent *a, struct err *e)
 			break;
 		if (!atomic_load(&job->running))
 			continue;
+		/* A registry has its own patience, which is not the lease's. */
+		job->ahead += atomic_load(&job->progress.sending);
 		a->progress[m.beat.n++] =
 		    (struct msg_progress){job->id, job->attempt,
-			job->redone + atomic_load(&job->progress.bytes)};
+			job->ahead + atomic_load(&job->progress.bytes)};
 	}
 	if ((rc = agent_try_send(a, &m, e)) < 0)
 		return -1;

@@ -198,7 +198,7 @@ make_again(struct agent *a, struct job *job)
 		upload_place_refuse(job->layer.stream);
 	job->streamed = how;
 	job->progress.stream = LAYER_STREAM_NONE;
-	job->redone = atomic_load(&job->progress.bytes);
+	job->ahead += atomic_load(&job->progress.bytes);
 	atomic_store(&job->progress.bytes, 0);
 	err_clear(&job->err);
 	if (find_way(a, job, &why) < 0) {

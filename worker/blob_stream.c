@@ -34,6 +34,7 @@ struct buffer {
 struct blob_stream {
 	struct upload_place *place;
 	const atomic_bool *cancelled; /* the job */
+	atomic_bool *sending;
 	atomic_bool cancel;
 	size_t part;
 	bool begun;
@@ -58,7 +59,7 @@ struct blob_stream {
 
 int
 blob_stream_new(struct upload_place *place, const atomic_bool *cancel,
-    struct blob_stream **out, struct err *e)
+    atomic_bool *sending, struct blob_stream **out, struct err *e)
 {
 	struct blob_stream *b = calloc(1, sizeof(*b));
 	pthread_condattr_t attr;
@@ -72,6 +73,7 @@ blob_stream_new(struct upload_place *place, const atomic_bool *cancel,
 	pthread_condattr_destroy(&attr);
 	b->place = place;
 	b->cancelled = cancel;
+	b->sending = sending;
 	b->part = REGISTRY_STREAM_PART;
 	*out = b;
 	return 0;
@@ -219,10 +221,13 @@ await(struct blob_stream *b, struct err *e)
 	while (b->order != NOTHING) {
 		struct timespec until = soon();
 
+		atomic_store(b->sending, true);
+
 		pthread_cond_timedwait(&b->change, &b->lock, &until);
 		if (atomic_load_explicit(b->cancelled, memory_order_relaxed))
 			atomic_store(&b->cancel, true);
 	}
+	atomic_store(b->sending, false);
 	if (b->err.kind == ERR_NONE)
 		return 0;
 	*e = b->err;

@@ -21,9 +21,12 @@ struct digest;
 struct err;
 struct upload_place;
 
-/* place and cancel are borrowed.  ERR_RETRY. */
+/*
+ * All are borrowed.  *sending is true while a call waits for the registry,
+ * which may be long, but not for ever: as registry.h has it.  ERR_RETRY.
+ */
 int blob_stream_new(struct upload_place *place, const atomic_bool *cancel,
-    struct blob_stream **out, struct err *e);
+    atomic_bool *sending, struct blob_stream **out, struct err *e);
 /* Unless finished nothing is there; waits for what is on, which ends soon. */
 void blob_stream_free(struct blob_stream *b);
 void blob_stream_freep(struct blob_stream **b);

@@ -46,7 +46,9 @@ struct job {
 	uint64_t cpu_us;
 	/* What became of its stream, where it is made again without. */
 	enum layer_stream streamed;
-	uint64_t redone; /* bytes of tar that were made before that */
+	/* Told besides: bytes made before that, and 1 for each beat of waiting.
+	 */
+	uint64_t ahead;
 
 	struct job *next;	 /* of the agent's */
 	struct job *queue_next;	 /* of the pool's */

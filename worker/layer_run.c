@@ -198,7 +198,8 @@ run(const struct layer_job *job, struct source_nar *source,
 
 	progress->stream = LAYER_STREAM_NONE;
 	if (job->stream != NULL && !job->spec.measure &&
-	    blob_stream_new(job->stream, &progress->cancel, &stream, e) < 0)
+	    blob_stream_new(job->stream, &progress->cancel, &progress->sending,
+		&stream, e) < 0)
 		return -1;
 	rc = run_into(job, source, stream, progress, out, e);
 	if (stream != NULL)

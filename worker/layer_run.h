@@ -40,6 +40,7 @@ struct layer_progress {
 	/* What was wrong with a cache though the layer was made, or "". */
 	char notice[ERR_TEXT_MAX];
 	enum layer_stream stream;
+	atomic_bool sending; /* it waits for the registry */
 };
 
 /*

@@ -74,6 +74,7 @@ on_beat(struct dispatch *d, const struct peer *p, const struct msg_beat *beat)
 		    !sched_progress(d->sched, now, p->worker, t->id,
 			at->attempt, at->bytes))
 			continue;
+		dispatch_stream_goes_on(d, p, t, at->attempt);
 		if (at->bytes < BEAT_BYTES_MAX)
 			bytes = at->bytes;
 		if (bytes > t->bytes)

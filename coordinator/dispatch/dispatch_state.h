@@ -89,7 +89,8 @@ struct peer {
 /* What is known of an attempt's blob that a registry is to have alone. */
 enum task_stream {
 	TASK_STREAM_NONE,  /* it is not, or is made for the outputs after all */
-	TASK_STREAM_ASKED, /* so its worker was told */
+	TASK_STREAM_ASKED, /* so its worker was told, */
+	TASK_STREAM_BEGUN, /* and says how far it is */
 	TASK_STREAM_UPLOADED,
 	TASK_STREAM_THERE /* by its worker's word */
 };
@@ -520,6 +521,12 @@ bool dispatch_stream_hold(const struct dispatch *d);
 /* What the JOB of p's attempt says; p knows the place then. */
 int dispatch_stream_order(struct dispatch *d, struct peer *p, struct task *t,
     uint64_t attempt, uint64_t *stream, struct err *e);
+/*
+ * p is at it: from now on it may take as long as the registry, if only it goes
+ * on.
+ */
+void dispatch_stream_goes_on(
+    struct dispatch *d, const struct peer *p, struct task *t, uint64_t attempt);
 /* Takes p's word for where its blob is.  False: it was not asked for that. */
 bool dispatch_stream_told(struct dispatch *d, const struct peer *p,
     struct task *t, const struct msg_done *m);

@@ -96,6 +96,18 @@ dispatch_stream_order(struct dispatch *d, struct peer *p, struct task *t,
 	return 0;
 }
 
+void
+dispatch_stream_goes_on(
+    struct dispatch *d, const struct peer *p, struct task *t, uint64_t attempt)
+{
+	unsigned char *known = &t->stream[attempt % SCHED_ATTEMPTS_KNOWN];
+
+	if (*known != TASK_STREAM_ASKED)
+		return;
+	*known = TASK_STREAM_BEGUN;
+	sched_verifying(d->sched, dispatch_now(d), p->worker, t->id, attempt);
+}
+
 /* The worker has made it for its outputs. */
 static void
 came_to_nothing(struct dispatch *d, const struct peer *p, enum layer_stream how)
@@ -141,7 +153,7 @@ dispatch_stream_told(struct dispatch *d, const struct peer *p, struct task *t,
 		return true;
 	case LAYER_STREAM_REFUSED:
 	case LAYER_STREAM_BROKEN:
-		if (*known == TASK_STREAM_ASKED)
+		if (*known == TASK_STREAM_ASKED || *known == TASK_STREAM_BEGUN)
 			came_to_nothing(d, p, m->stream);
 		break;
 	case LAYER_STREAM_NONE:

@@ -282,7 +282,8 @@ void sched_beat(
 
 /*
  * The worker has done the job, and its result is being verified: until that
- * has come to an end (to be told again within lease_ms) the lease goes on.
+ * has come to an end (to be told again within lease_ms) the lease goes on.  Or
+ * it waits for others while it does it: only its progress counts from now on.
  */
 void sched_verifying(struct scheduler *s, int64_t now, struct worker_id worker,
     struct job_id job, uint64_t attempt);

@@ -37,10 +37,11 @@ class Streams(Pushes):
     def args(self, r, *more, **kw):
         return super().args(r, "--encoding", self.encoding, *more, **kw)
 
-    def push(self, r, *more, status=0, check=True, program=None, **kw):
+    def push(self, r, *more, status=0, check=True, program=None,
+             timeout=quarrytest.TIMEOUT, **kw):
         got = self.quarry(
             "build", *self.args(r, *more, **kw), status=status,
-            program=program or [quarrytest.QUARRY])
+            program=program or [quarrytest.QUARRY], timeout=timeout)
         self.secret(got.errors)
         if check:
             self.check(r, **kw)
@@ -257,6 +258,19 @@ class TestFaults(Streams):
         self.assertIn("another one takes its place", got.errors)
         self.assertEqual(len(re.findall(ALONE, got.errors)), self.layers())
         self.check(r)
+
+    if os.environ.get("QUARRY_LONG"):
+        def test_slow_registry(self):
+            """No lease runs out while it takes a part."""
+            def delay(h):
+                h.drain()
+                h.server.registry.stop.wait(150)
+                return fake.status(503)(h)
+
+            r = self.registry()
+            r.rule("PATCH blob", delay, skip=1)
+            got = self.stream(r, "--registry-timeout", "600", timeout=280)
+            self.assertNotIn("attempt=2", got.errors)
 
     def test_interrupted(self):
         r = self.registry()
