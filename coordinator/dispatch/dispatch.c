@@ -32,7 +32,9 @@
 /* The loop comes round each second at least: more, and it was stopped. */
 #define STOOD_MS 3000
 /* Between two looks at the sockets: with many workers each takes its time. */
-#define ACTIONS_MAX 16
+#define ACTIONS_MAX 64
+/* So often in a turn: jobs of a thousand workers that take no time never end */
+#define LOOKS_MAX 4
 #define HELLO_MS 10000
 #define GRACE_MS 500
 #define OWN_FDS 5 /* that are polled */
@@ -337,6 +339,7 @@ static int
 settle(struct dispatch *d, struct err *e)
 {
 	struct sched_action a;
+	int looks = 0;
 	bool acted;
 
 	do {
@@ -362,6 +365,8 @@ settle(struct dispatch *d, struct err *e)
 		}
 		if (!acted)
 			d->fresh = 0; /* who could take them has them */
+		/* Where it acted something may have come by now. */
+		d->more |= acted && ++looks == LOOKS_MAX;
 	} while (acted && !d->more);
 	return 0;
 }

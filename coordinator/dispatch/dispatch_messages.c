@@ -17,7 +17,7 @@
 #include "protocol.h"
 
 #define PART_STEP_MS 20
-#define MESSAGES_MAX 4096 /* of a socket, before all else has its turn */
+#define MESSAGES_MAX 64 /* of a socket, before all else has its turn */
 /* More of a layer is not shown: sums of it do not overflow. */
 #define BEAT_BYTES_MAX ((uint64_t)1 << 50)
 /* Caches that break off have a NAR sent again; it is shorter than its tar. */

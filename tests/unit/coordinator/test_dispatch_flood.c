@@ -1,7 +1,7 @@
 /*
- * Somebody sends without end: dispatch takes so much of it a turn, and all else
- * has its turn, too.  Messages are made where dispatch receives them, so that
- * there is always one more, however fast it is.
+ * Somebody sends without end, or there is much to send: dispatch does so much
+ * of it a turn, and all else has its turn, too.  Messages are made where
+ * dispatch receives them, so that there is always one more, however fast it is.
  */
 #include <poll.h>
 #include <setjmp.h>
@@ -26,7 +26,9 @@
 #include "process/scratch.h"
 
 /* As in dispatch_messages.c; and so many that a test without bound ends. */
-enum { MESSAGES_MAX = 4096, FLOOD = 100000 };
+enum { MESSAGES_MAX = 64, FLOOD = 10000 };
+/* As in dispatch.c, of a turn; a worker that takes more. */
+enum { ACTIONS_MAX = 256, SLOTS = 1000 };
 
 struct fixture {
 	void *ctx; /* of the worker */
@@ -120,14 +122,14 @@ turn(struct fixture *f)
 
 /* A real one. */
 static void
-add_worker(struct fixture *f)
+add_worker(struct fixture *f, uint64_t slots)
 {
 	const struct msg hello = {.type = MSG_HELLO,
 	    .hello = {.protocol = PROTOCOL_VERSION,
 		.program = QUARRY_VERSION,
 		.host = "scripted",
 		.pid = 1,
-		.slots = 2,
+		.slots = slots,
 		.gzip = "g",
 		.zstd = "z",
 		.fetches = true}};
@@ -157,23 +159,30 @@ has_job(struct fixture *f)
 	return job;
 }
 
+static struct dispatch_job
+new_job(void)
+{
+	static struct layer_spec spec = {.store_dir = "/nix/store",
+	    .store_root = "",
+	    .uname = "root",
+	    .gname = "root",
+	    .file = ""};
+	static struct layer_item item = {
+	    .path = "/nix/store/0123456789abcdfghijklmnpqrsvwxy1-one"};
+
+	return (struct dispatch_job){.spec = &spec,
+	    .item = &item,
+	    .n = 1,
+	    .weight = 1000,
+	    .label = "layer"};
+}
+
 /* In the turn that takes so much: a job is sent, others are waited for. */
 static void
 flooded_turn(struct fixture *f)
 {
 	struct pollfd extra = {.fd = f->pipe[0], .events = POLLIN};
-	struct layer_spec spec = {.store_dir = "/nix/store",
-	    .store_root = "",
-	    .uname = "root",
-	    .gname = "root",
-	    .file = ""};
-	struct layer_item item = {
-	    .path = "/nix/store/0123456789abcdfghijklmnpqrsvwxy1-one"};
-	struct dispatch_job job = {.spec = &spec,
-	    .item = &item,
-	    .n = 1,
-	    .weight = 1000,
-	    .label = "layer"};
+	struct dispatch_job job = new_job();
 	struct job_id id;
 
 	assert_int_equal(dispatch_add(f->d, &job, &id, &e), 0);
@@ -200,7 +209,7 @@ worker_without_end(void **state)
 {
 	struct fixture *f = *state;
 
-	add_worker(f);
+	add_worker(f, 2);
 	flooded = f->d->remote;
 	flooded_turn(f);
 	assert_int_equal(f->d->n_peers, 1);
@@ -211,7 +220,7 @@ stranger_without_end(void **state)
 {
 	struct fixture *f = *state;
 
-	add_worker(f);
+	add_worker(f, 2);
 	from = (struct link_peer){.len = 5, .id = "\0five"};
 	flooded = f->d->remote;
 	flooded_turn(f);
@@ -223,10 +232,38 @@ neighbour_without_end(void **state)
 {
 	struct fixture *f = *state;
 
-	add_worker(f);
+	add_worker(f, 2);
 	from = (struct link_peer){.len = 5, .id = "\0five"};
 	flooded = f->d->link;
 	flooded_turn(f);
+}
+
+/* Nor is all sent in one turn that there is to send. */
+static void
+jobs_in_slices(void **state)
+{
+	struct fixture *f = *state;
+	struct dispatch_job *job = calloc(SLOTS, sizeof(*job));
+	struct sched_counts jobs, measures;
+	struct job_id id[SLOTS];
+
+	add_worker(f, SLOTS);
+	for (size_t i = 0; i < SLOTS; i++) {
+		job[i] = new_job();
+		assert_int_equal(dispatch_add(f->d, &job[i], &id[i], &e), 0);
+	}
+	for (size_t n = ACTIONS_MAX; n < SLOTS; n += ACTIONS_MAX) {
+		turn(f);
+		sched_count(f->d->sched, &jobs, &measures);
+		assert_int_equal(jobs.running, n);
+		assert_int_equal(waits, 0);
+	}
+	turn(f);
+	sched_count(f->d->sched, &jobs, &measures);
+	assert_int_equal(jobs.running, SLOTS);
+	for (size_t i = 0; i < SLOTS; i++)
+		dispatch_cancel(f->d, id[i]);
+	free(job);
 }
 
 int
@@ -239,6 +276,7 @@ main(void)
 		stranger_without_end, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		neighbour_without_end, setup, teardown),
+	    cmocka_unit_test_setup_teardown(jobs_in_slices, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
