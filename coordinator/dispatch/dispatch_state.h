@@ -104,8 +104,9 @@ struct task {
 	struct dispatch_pull *pull; /* that is on, or NULL */
 	bool done;		    /* by any result; open: an audit is not */
 	bool audited;
-	bool no_copy; /* there is no room for the audit's */
-	bool differs; /* it did, and how is being found out */
+	bool no_copy : 1;   /* there is no room for the audit's */
+	bool no_stream : 1; /* a registry has lost it */
+	bool differs;	    /* it did, and how is being found out */
 	/*
 	 * Attempts, by their number % so many, that were sent to one that
 	 * writes into the outputs itself.
@@ -115,7 +116,6 @@ struct task {
 	bool kept[SCHED_ATTEMPTS_KNOWN];
 	/* The same: whose blob goes into a registry while it is made. */
 	unsigned char stream[SCHED_ATTEMPTS_KNOWN]; /* enum task_stream */
-	bool no_stream;				    /* it got lost there */
 	/* done: by this worker's attempt. */
 	struct worker_id maker;
 	uint64_t made;

@@ -178,7 +178,6 @@ class TestFaults(Streams):
 
     def test_hangs(self):
         self.faults(("PATCH blob", 1, fake.hang(after=MIB)),
-                    ("PUT blob", 0, fake.slow_answer),
                     more=("--registry-timeout", "1"))
 
     def test_made_again(self):

@@ -29,7 +29,16 @@
 
 /* What a job is to do is its uid. */
 enum { DRAIN_MS = 800 };
-enum { RUN_QUICK, RUN_TILL_CANCEL, RUN_FAIL, RUN_SLOW, RUN_DEAF };
+enum {
+	RUN_QUICK,
+	RUN_TILL_CANCEL,
+	RUN_FAIL,
+	RUN_SLOW,
+	RUN_DEAF,
+	/* Where it is streamed: */
+	RUN_REFUSED,
+	RUN_BROKEN
+};
 
 static atomic_bool deaf;
 
@@ -54,6 +63,12 @@ layer_run(const struct layer_job *job, struct layer_progress *progress,
 	}
 	if (job->spec.uid == RUN_SLOW)
 		usleep(200000);
+	progress->stream = job->stream == NULL ? LAYER_STREAM_NONE
+	    : job->spec.uid == RUN_REFUSED     ? LAYER_STREAM_REFUSED
+	    : job->spec.uid == RUN_BROKEN      ? LAYER_STREAM_BROKEN
+					       : LAYER_STREAM_UPLOADED;
+	if (progress->stream > LAYER_STREAM_UPLOADED)
+		return err_set(e, ERR_RETRY, 0, "no parts");
 	if (job->spec.uid == RUN_FAIL)
 		return err_set(e, ERR_JOB, ENOENT, "%s", job->item[0].path);
 	for (size_t i = 0; i < job->n; i++)
@@ -241,6 +256,26 @@ put_job(struct fixture *f, uint64_t id, unsigned what, uint64_t n_items)
 }
 
 static void
+put_stream(struct fixture *f, uint64_t id, unsigned what, uint64_t place)
+{
+	struct msg m = {.type = MSG_JOB,
+	    .job = {
+		id, 1, 0, {.store_dir = "/nix/store", .uid = what}, place + 1}};
+
+	put(f, &m);
+}
+
+static void
+expect_stream(struct fixture *f, uint64_t id, enum layer_stream how)
+{
+	struct msg m = get(f, MSG_DONE);
+
+	assert_true(m.done.job == id);
+	assert_int_equal(m.done.stream, how);
+	msg_clear(&m);
+}
+
+static void
 put_item(struct fixture *f, uint64_t id, uint64_t attempt)
 {
 	struct layer_item item = {"/nix/store/" HASH "-a", false};
@@ -377,6 +412,39 @@ test_coordinator_gone(void **state)
 	link_close(f->link, 0);
 	f->link = NULL;
 	assert_int_equal(wait_exit(f, 4000), 1);
+}
+
+/* Into a registry that is known; what it does not take is made again. */
+static void
+test_stream(void **state)
+{
+	struct fixture *f = *state;
+	struct msg token = {.type = MSG_TOKEN,
+	    .token = {3, 1, "http://h", "a", "", "", false, 0}};
+
+	welcome(f);
+	put_stream(f, 1, RUN_QUICK, 3);
+	expect_stream(f, 1, LAYER_STREAM_BROKEN);
+	put(f, &token);
+	put_stream(f, 2, RUN_QUICK, 3);
+	expect_stream(f, 2, LAYER_STREAM_UPLOADED);
+	put_stream(f, 3, RUN_BROKEN, 3);
+	expect_stream(f, 3, LAYER_STREAM_BROKEN);
+	put_stream(f, 4, RUN_QUICK, 3);
+	expect_stream(f, 4, LAYER_STREAM_UPLOADED);
+	put_stream(f, 5, RUN_REFUSED, 3);
+	expect_stream(f, 5, LAYER_STREAM_REFUSED);
+	/* It is not asked again; another repository is. */
+	put_stream(f, 6, RUN_QUICK, 3);
+	expect_stream(f, 6, LAYER_STREAM_REFUSED);
+	token.token.place = 4;
+	token.token.repo = "b";
+	put(f, &token);
+	put_stream(f, 7, RUN_QUICK, 4);
+	expect_stream(f, 7, LAYER_STREAM_UPLOADED);
+	put_job(f, 8, RUN_QUICK, 0);
+	expect_stream(f, 8, LAYER_STREAM_NONE);
+	leave(f);
 }
 
 static void
@@ -839,6 +907,7 @@ main(void)
 	    TEST(test_other_protocol),
 	    TEST(test_no_welcome),
 	    TEST(test_coordinator_gone),
+	    TEST(test_stream),
 	    TEST(test_items),
 	    TEST(test_entries),
 	    TEST(test_bad_parts),
