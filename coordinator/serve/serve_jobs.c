@@ -8,6 +8,7 @@
 #include "transfer/blob_offer.h"
 #include "output/blob_request.h"
 #include "dispatch/dispatch.h"
+#include "dispatch/path_table.h"
 #include "encoder_version.h"
 #include "err.h"
 #include "log.h"
@@ -256,6 +257,8 @@ job_new(struct serve *s, struct serve_client *c, const struct data_id *id,
 {
 	struct serve_order *o = *order;
 
+	/* What is learned of it takes memory, too. */
+	o->bytes += o->n * sizeof(struct path_need);
 	if (serve_queue_add(s->queue, key, o->weight, o->bytes, out, e) < 0)
 		return -1;
 	(*out)->order = o;
