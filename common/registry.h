@@ -112,6 +112,10 @@ int registry_get_manifest(struct registry *r, const char *reference,
     struct registry_manifest *out, struct err *e);
 void registry_manifest_clear(struct registry_manifest *m);
 
+/* Whether this very manifest is under the tag, by the registry's word. */
+int registry_has_manifest(struct registry *r, const char *tag,
+    const struct digest *digest, bool *there, struct err *e);
+
 /* Whether the blob is there, or where the registry sends us, with this size. */
 int registry_find_blob(struct registry *r, const struct digest *digest,
     uint64_t size, bool *there, struct err *e);

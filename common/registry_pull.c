@@ -46,6 +46,29 @@ check_manifest(const struct registry *r, const char *reference,
 }
 
 int
+registry_has_manifest(struct registry *r, const char *tag,
+    const struct digest *digest, bool *there, struct err *e)
+{
+	AUTO(own_freep) char *url = NULL;
+	AUTO(http_answer_clear) struct http_answer a = {.size = -1};
+	struct registry_call c = REGISTRY_CALL;
+	char rest[256], text[DIGEST_TEXT_SIZE];
+
+	snprintf(rest, sizeof(rest), "manifests/%.160s", tag);
+	if (registry_url(r, rest, &url, e) < 0)
+		return -1;
+	c.method = "HEAD";
+	c.url = url;
+	c.header[c.n_headers++] = ACCEPT;
+	if (registry_call(r, &c, &a, e) < 0)
+		return err_ctx(e, "manifest %.140s", tag);
+	digest_text(digest, text);
+	*there = a.status == 200 && a.header[HTTP_DIGEST] != NULL &&
+	    strcmp(a.header[HTTP_DIGEST], text) == 0;
+	return 0;
+}
+
+int
 registry_get_manifest(struct registry *r, const char *reference,
     struct registry_manifest *out, struct err *e)
 {

@@ -114,6 +114,7 @@ open_all(struct batch *b, struct err *e)
 	    batch_bases_new(&b->bases, e) < 0)
 		return -1;
 	b->push = b->options->registry;
+	b->push.known = true;
 	b->push.places = b->places;
 	b->push.opened = b->opened;
 	return batch_shared_open(b, e);

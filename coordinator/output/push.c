@@ -20,6 +20,7 @@ struct push {
 	struct registry_name name;
 	struct registry_place *place;
 	struct blob_places *places;
+	bool known; /* as registry_options has it */
 };
 
 /* What all threads of one push_image share. */
@@ -96,6 +97,7 @@ push_prepare(const char *name, const struct registry_options *o,
 		return err_set(e, ERR_USAGE, 0,
 		    "a tag is wanted, not a digest, which comes out");
 	p->places = o->places;
+	p->known = o->known;
 	if (registry_place_open(&p->name, o, &p->place, e) < 0)
 		return -1;
 	*out = STEAL(&p);
@@ -378,6 +380,30 @@ push_once(struct run *run, struct registry *r, bool *again, struct err *e)
 	    again, e);
 }
 
+/* Then nothing of it is looked at, let alone sent. */
+static bool
+is_known(struct run *run, struct registry *r)
+{
+	const struct push_image *image = run->image;
+	struct err e = ERR_INIT;
+	bool there = false;
+
+	/* What is wrong there will be said of the blobs. */
+	if (!run->push->known ||
+	    registry_has_manifest(
+		r, image->tag, &image->manifest_digest, &there, &e) < 0 ||
+	    !there)
+		return false;
+	for (size_t i = 0; i < image->n_blobs; i++)
+		if (!run->repeated[i]) {
+			const struct push_blob *b = &image->blob[i];
+
+			push_note(run->push, &b->digest, REGISTRY_THERE);
+			count(run, REGISTRY_THERE, &b->digest, b->size);
+		}
+	return true;
+}
+
 int
 push_lost(struct push *p, const struct push_blob *blob, size_t n, bool *lost,
     struct err *e)
@@ -411,7 +437,7 @@ push_image(struct push *p, const struct push_image *image,
 		return -1;
 	if (run_begin(&run, e) < 0)
 		return -1;
-	rc = push_once(&run, r, &again, e);
+	rc = is_known(&run, r) ? 0 : push_once(&run, r, &again, e);
 	if (rc == 0 && again) {
 		log_line(LOG_WARNING,
 		    "%s has lost a blob that it had: it is sent again",

@@ -18,6 +18,7 @@ struct registry_options {
 	bool insecure; /* certificates are not looked at, http is fine */
 	const char *token_servers[8]; /* further hosts that get the password */
 	size_t n_token_servers;
+	bool known; /* an image that is under its tag is there, whole */
 	struct blob_places *places;	/* where blobs are already, or NULL */
 	struct registry_places *opened; /* that are open already, or NULL */
 };

@@ -96,9 +96,16 @@ class TestHere(BatchPushes):
         summary, errors = self.run_batch(docs, *self.to(r), "--workers", "2",
                                          "--slots", "2")
         self.check_once(r, docs, summary, errors)
-        # Nothing is made, and nothing sent, once more.
+        # Nothing is made, and nothing sent, once more: what is asked is
+        # whether root layers, which were made, and manifests are there.
         done = r.uploads_done
+        r.requests.clear()
         summary, errors = self.run_batch(docs, *self.to(r))
+        steps = [q["step"] for q in r.requests if q["step"] != "GET base"]
+        self.assertEqual(sorted(set(steps)),
+                         ["HEAD manifest", "HEAD stored"])
+        self.assertEqual(steps.count("HEAD manifest"), 8)
+        self.assertLessEqual(steps.count("HEAD stored"), 8 + 8)
         self.assertEqual(summary["totals"]["made_layers"], 8)  # root layers
         self.assertEqual(summary["totals"]["pushed"]["uploaded"], 0)
         self.assertEqual(self.done_by(errors), {})
@@ -119,6 +126,15 @@ class TestHere(BatchPushes):
         self.assertEqual(m.sum("quarry_pushes_total"), 0)
         let.set()
         self.assertEqual(self.finish(p).status, 0)
+
+    def test_another_image_under_the_tag(self):
+        r, docs = self.registry(), self.docs(2)
+        self.run_batch(docs, *self.to(r))
+        docs[1]["config"] = {"Env": ["N=other"]}
+        summary, _ = self.run_batch(docs, *self.to(r))
+        self.check_images(r, docs, summary)
+        self.assertEqual(summary["totals"]["pushed"]["uploaded"], 1)
+        self.assertEqual(r.manifests_put, 3)
 
     def test_from_coordinator(self):
         r, docs = self.registry(), self.docs(4)
