@@ -69,12 +69,14 @@ get_hello(struct wire_in *in, struct msg_hello *m)
 	m->session = wire_get_uint(in, UINT64_MAX);
 	get_held(in, m);
 	m->fetches = wire_get_bool(in);
+	for (size_t i = 0; i < ENCODING_KINDS; i++)
+		m->speed[i] = wire_get_uint(in, MSG_SPEED_MAX);
 }
 
 static void
 put_hello(struct wire_out *out, const struct msg_hello *m)
 {
-	put_head(out, MSG_HELLO, 11);
+	put_head(out, MSG_HELLO, 11 + ENCODING_KINDS);
 	wire_put_uint(out, m->protocol);
 	wire_put_str(out, m->program);
 	wire_put_str(out, m->host);
@@ -86,6 +88,8 @@ put_hello(struct wire_out *out, const struct msg_hello *m)
 	wire_put_uint(out, m->session);
 	put_held(out, m);
 	wire_put_bool(out, m->fetches);
+	for (size_t i = 0; i < ENCODING_KINDS; i++)
+		wire_put_uint(out, m->speed[i]);
 }
 
 static void

@@ -20,6 +20,10 @@
  * jobs are still wanted.  HELLO's held tells the coordinator which of them it
  * has: what was on its way to it when the connection broke is sent again.
  *
+ * HELLO's speeds are what the coordinator goes by until it sees the worker's
+ * work: who lies has large layers early, and they are taken from it as from any
+ * other that turns out to be slow.
+ *
  * ITEMS and ENTRIES carry a job's n_items in as many messages as needed, each
  * at most MSG_PART_MAX bytes; the job starts with the last of them.  Blobs
  * never travel here: where the worker cannot write them into the output they
@@ -75,7 +79,7 @@
 #include "registry_auth.h"
 #include "registry_name.h"
 
-#define PROTOCOL_VERSION 7
+#define PROTOCOL_VERSION 8
 
 /* Limits; a message beyond them is a fault of the peer. */
 #define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
@@ -86,6 +90,7 @@
 #define MSG_PATH_MAX TAR_NAME_MAX
 #define MSG_SLOTS_MAX 1024
 #define MSG_BEAT_MS_MAX 3600000
+#define MSG_SPEED_MAX ((uint64_t)100000000000) /* bytes/s */
 #define MSG_HELD_MAX 32768
 #define MSG_PROBE_KEY_SIZE PROBE_KEY_SIZE
 #define MSG_INSTANCE_SIZE 16
@@ -151,6 +156,8 @@ struct msg_hello {
 	struct msg_attempt *held; /* of that session: will be answered */
 	size_t n_held;
 	bool fetches; /* it can get store paths from binary caches */
+	/* Bytes of tar a second and slot, by encoding; 0: it does not know. */
+	uint64_t speed[ENCODING_KINDS];
 };
 
 struct msg_welcome {

@@ -10,9 +10,11 @@ print_hello(const struct msg_hello *m, char *out, size_t size)
 	snprintf(out, size,
 	    "protocol %" PRIu64 " program %s host %s pid %" PRIu64
 	    " slots %" PRIu64 " gzip '%s' zstd '%s' session %" PRIx64
-	    " holds %zu%s",
+	    " holds %zu%s speeds %" PRIu64 " %" PRIu64 " %" PRIu64,
 	    m->protocol, m->program, m->host, m->pid, m->slots, m->gzip,
-	    m->zstd, m->session, m->n_held, m->fetches ? " fetches" : "");
+	    m->zstd, m->session, m->n_held, m->fetches ? " fetches" : "",
+	    m->speed[ENCODING_NONE], m->speed[ENCODING_GZIP],
+	    m->speed[ENCODING_ZSTD]);
 }
 
 static void

@@ -69,6 +69,8 @@ say_hello(struct agent *a, struct err *e)
 	memcpy(m.hello.instance, a->instance, sizeof(a->instance));
 	m.hello.session = a->session;
 	m.hello.fetches = a->options->inputs != NULL;
+	for (int i = 0; a->options->tells_speed && i < ENCODING_KINDS; i++)
+		m.hello.speed[i] = speed_of(&a->speed, (enum encoding_kind)i);
 	if (agent_held(a, &m.hello.held, &m.hello.n_held, e) < 0)
 		return -1;
 	if ((rc = agent_try_send(a, &m, e)) == 0) {
@@ -509,8 +511,13 @@ agent_open(struct agent *a, struct err *e)
 		return -1;
 	if (job_pool_new(a->options->slots, &a->pool, e) < 0)
 		return -1;
-	return link_connect(
-	    a->ctx, a->options->endpoint, a->options->keys, &a->link, e);
+	if (link_connect(a->ctx, a->options->endpoint, a->options->keys,
+		&a->link, e) < 0)
+		return -1;
+	/* While the connection is made. */
+	if (a->options->tells_speed)
+		speed_try(&a->speed);
+	return 0;
 }
 
 static void

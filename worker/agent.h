@@ -30,6 +30,7 @@ struct agent_options {
 	struct layer_inputs *inputs; /* of all jobs; NULL: no caches */
 	const char *spool; /* folder for layers to hand over, or NULL */
 	const struct link_keys *keys; /* or NULL: none */
+	bool tells_speed;	      /* it is not one of many that are alike */
 	/* After a build, and when its coordinator is gone, it waits for more.
 	 */
 	bool stays;

@@ -217,6 +217,9 @@ finish_job(struct agent *a, struct job *job)
 		log_line(LOG_WARNING, "%s", job->progress.notice);
 	if ((job->leaving && job->err.sys == ECANCELED) || spool_is_full(job))
 		job->postponed = true;
+	if (job->err.kind == ERR_NONE && !job->layer.spec.measure)
+		speed_add(&a->speed, job->layer.spec.encoding.kind,
+		    job->result.tar_size, job->us);
 	/* The id of one that nobody wants may be another one's by now. */
 	if (!job->unwanted)
 		handover_end(a->handover, job);

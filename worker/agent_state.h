@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "protocol.h"
+#include "speed.h"
 
 struct agent_options;
 struct err;
@@ -49,6 +50,7 @@ struct agent {
 	struct sent_answers *sent; /* of jobs that are no more */
 	uint8_t instance[MSG_INSTANCE_SIZE];
 	uint64_t session; /* the coordinator's; 0: none yet */
+	struct speed speed;
 	bool draining;
 	int64_t drain_until;
 	int64_t beat_ms, next_beat;

@@ -44,6 +44,7 @@ struct job {
 	bool postponed; /* err says what lacks: no failure */
 	struct layer_result result;
 	uint64_t cpu_us;
+	int64_t us; /* that it took, without what it waited for */
 	/* What became of its stream, where it is made again without. */
 	enum layer_stream streamed;
 	/* Told besides: bytes made before that, and 1 for each beat of waiting.

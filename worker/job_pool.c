@@ -11,6 +11,7 @@
 #include "err.h"
 #include "job.h"
 #include "memory_gate.h"
+#include "monotime.h"
 #include "own.h"
 #include "wake_fd.h"
 #include "write_behind.h"
@@ -88,6 +89,7 @@ static void
 run_job(struct job *job, struct job_pool *pool, struct write_behind *behind)
 {
 	uint64_t start = thread_cpu_us(), need = memory_gate_need(&job->layer);
+	int64_t begun;
 
 	if (memory_gate_enter(pool->gate, need, &job->err) < 0) {
 		job->postponed = true;
@@ -96,7 +98,9 @@ run_job(struct job *job, struct job_pool *pool, struct write_behind *behind)
 	job->layer.behind = behind;
 	job->layer.crew = pool->crew;
 	encode_crew_join(pool->crew);
+	begun = monotime_us();
 	layer_run(&job->layer, &job->progress, &job->result, &job->err);
+	job->us = monotime_us() - begun - (int64_t)job->result.fetch_us;
 	encode_crew_leave(pool->crew);
 	job->layer.behind = NULL;
 	job->layer.crew = NULL;

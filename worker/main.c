@@ -78,6 +78,7 @@ main(int argc, char **argv)
 		rc = die_with(o.parent, &e);
 	/* Of a local worker quarry decides how many slots it has. */
 	if (rc == 0 && o.parent == 0) {
+		o.agent.tells_speed = true;
 		supervisor_start();
 		check_memory(o.agent.slots);
 	}

@@ -52,6 +52,7 @@ take_encoders(struct dispatch *d, const struct dispatch_config *c)
 
 	for (size_t i = ENCODING_NONE + 1; i < ENCODING_KINDS; i++)
 		d->encodes[i] = c->all_encodings || i == (size_t)kind;
+	d->kind = kind;
 	if (c->encoder != NULL)
 		snprintf(d->encoder[kind], sizeof(d->encoder[kind]), "%s",
 		    c->encoder);

@@ -76,6 +76,7 @@ peer_new(struct dispatch *d, const struct dispatch_from *from,
 	    .slots = (size_t)hello->slots,
 	    .room = (size_t)hello->slots + 1,
 	    .fetches = hello->fetches,
+	    .rate = hello->speed[d->kind],
 	    .heard = dispatch_now(d),
 	};
 	struct peer *p = &new;

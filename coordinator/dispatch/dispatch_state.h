@@ -78,10 +78,10 @@ struct peer {
 	size_t room; /* for jobs: 0 while it drains */
 	bool near;   /* on this machine, by its own word */
 	struct peer_told told[MSG_PUSH_PLACES];
-	uint64_t told_now;	 /* counts what it was given to push */
-	pid_t local;		 /* its process if it is a local one, else 0 */
-	bool left;		 /* it said so */
-	uint64_t rate;		 /* bytes/s, in a run before; 0: none */
+	uint64_t told_now; /* counts what it was given to push */
+	pid_t local;	   /* its process if it is a local one, else 0 */
+	bool left;	   /* it said so */
+	uint64_t rate; /* bytes/s, in a run before, or by its word; 0: none */
 	int64_t postponed;	 /* when it was said why it did, ms; or 0 */
 	uint64_t done, failures; /* in runs before */
 };
@@ -147,6 +147,7 @@ struct dispatch {
 	bool joined;		  /* one of another machine has been there */
 	/* Whose encoder must be everybody's, and the first worker's. */
 	bool encodes[ENCODING_KINDS];
+	enum encoding_kind kind;			/* of most jobs */
 	char encoder[ENCODING_KINDS][MSG_NAME_MAX + 1]; /* "": none yet */
 	struct dispatch_hooks hooks;
 	uint64_t session;

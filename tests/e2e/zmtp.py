@@ -99,11 +99,12 @@ class Peer:
     def send(self, *fields):
         self.frame(pack(list(fields)))
 
-    def hello(self, protocol=7, program="0.1.0", host="impostor", pid=None,
-              slots=1, instance=None, session=0, held=(), fetches=True):
+    def hello(self, protocol=8, program="0.1.0", host="impostor", pid=None,
+              slots=1, instance=None, session=0, held=(), fetches=True,
+              speed=(0, 0, 0)):
         self.send(HELLO, protocol, program, host, pid or os.getpid(), slots,
                   "libdeflate", "zstd", instance or os.urandom(16), session,
-                  [list(h) for h in held], fetches)
+                  [list(h) for h in held], fetches, *speed)
 
     def take(self, n):
         while len(self.buf) < n:

@@ -122,7 +122,7 @@ done(struct world *w, uint64_t worker, uint64_t job, uint64_t attempt,
 	}
 }
 
-/* HELLO of one that is back: what it says to hold. */
+/* HELLO of one that is back: what it says to hold, and how fast it is. */
 static void
 back(struct world *w, uint64_t worker, const struct msg_hello *m)
 {
@@ -133,6 +133,7 @@ back(struct world *w, uint64_t worker, const struct msg_hello *m)
 		held[n] =
 		    (struct sched_held){{m->held[n].job}, m->held[n].attempt};
 	sched_worker_back(w->s, w->now, (struct worker_id){worker}, held, n);
+	sched_measured(w->s, (struct worker_id){worker}, m->speed[0], 1000);
 }
 
 static void

@@ -64,7 +64,8 @@ static struct msg_progress progress[] = {{1, 2, 3}, {4, 5, INT64_MAX}};
 static const struct msg samples[] = {
     {.type = MSG_HELLO,
 	.hello = {PROTOCOL_VERSION, "0.1.0", "host", INT32_MAX, MSG_SLOTS_MAX,
-	    "libdeflate 1.14", "zstd 1.5.4", {3, [15] = 4}, 9, held, 2, true}},
+	    "libdeflate 1.14", "zstd 1.5.4", {3, [15] = 4}, 9, held, 2, true,
+	    {0, 1, MSG_SPEED_MAX}}},
     {.type = MSG_WELCOME,
 	.welcome = {UINT64_MAX, 1000, UINT64_MAX, "tcp://*:7",
 	    {1, [15] = 255}}},
@@ -280,6 +281,8 @@ test_result_fields(void **state)
 	m = again(&samples[MSG_HELLO - 1]);
 	assert_true(m.hello.session == 9 && m.hello.n_held == 2);
 	assert_true(m.hello.fetches);
+	assert_true(m.hello.speed[ENCODING_GZIP] == 1);
+	assert_true(m.hello.speed[ENCODING_ZSTD] == MSG_SPEED_MAX);
 	assert_true(m.hello.held[0].job == 1 && m.hello.held[0].attempt == 2);
 	msg_clear(&m);
 	m = again(&samples[MSG_ENTRIES - 1]);
@@ -322,6 +325,8 @@ test_hello_limits(void **state)
 	CHECK(MSG_HELLO, m.hello.host = repeat(MSG_NAME_MAX), "");
 	CHECK(MSG_HELLO, m.hello.host = repeat(MSG_NAME_MAX + 1),
 	    "hello: field 3 has 257 bytes, above 256");
+	CHECK(MSG_HELLO, m.hello.speed[0] = MSG_SPEED_MAX + 1,
+	    "hello: field 12 is 100000000001, above 100000000000");
 	CHECK(MSG_WELCOME, m.welcome.beat_ms = MSG_BEAT_MS_MAX, "");
 	CHECK(MSG_WELCOME, m.welcome.beat_ms = 0,
 	    "welcome: field 2 is 0, below 1");

@@ -47,6 +47,7 @@ struct fixture {
 	char why[ERR_TEXT_MAX];
 	struct worker w[6];
 	size_t n_workers;
+	uint64_t speed; /* what new workers say */
 };
 
 static struct err e;
@@ -104,7 +105,8 @@ add_worker_of(struct fixture *f, const char *host, uint64_t pid)
 		.slots = 2,
 		.gzip = "g",
 		.zstd = "z",
-		.fetches = true}};
+		.fetches = true,
+		.speed = {f->speed, MSG_SPEED_MAX - f->speed}}};
 
 	w->instance[0] = (uint8_t)f->n_workers;
 	memcpy(hello.hello.instance, w->instance, sizeof(w->instance));
@@ -254,6 +256,32 @@ jobs_for_ever(void **state)
 	assert_string_equal(dispatch_encoder(f->d, ENCODING_ZSTD), "z");
 	assert_string_equal(dispatch_encoder(f->d, ENCODING_GZIP), "g");
 	assert_int_equal(dispatch_room(f->d), 3);
+}
+
+/* Whoever says that it is fast at what this one has to do. */
+static void
+the_fastest_is_first(void **state)
+{
+	struct fixture *f = *state;
+	struct dispatch_job job = new_job();
+	struct job_id id;
+
+	start(f, 0);
+	f->speed = 1000000;
+	add_worker(f);
+	while (dispatch_room(f->d) < 3)
+		turn(f);
+	f->speed = 3000000;
+	add_worker(f);
+	while (dispatch_room(f->d) < 6)
+		turn(f);
+	f->speed = 2000000;
+	add_worker(f);
+	while (dispatch_room(f->d) < 9)
+		turn(f);
+	assert_int_equal(dispatch_add(f->d, &job, &id, &e), 0);
+	wait_until(f, &f->done, 1);
+	assert_int_equal(f->w[1].jobs, 1);
 }
 
 /* What fails for good is told of, with its reasons, and ends nothing. */
@@ -423,6 +451,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(jobs_for_ever, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		the_fastest_is_first, setup, teardown),
 	    cmocka_unit_test_setup_teardown(failure_is_told, setup, teardown),
 	    cmocka_unit_test_setup_teardown(audits_come_first, setup, teardown),
 	    cmocka_unit_test_setup_teardown(

@@ -108,6 +108,7 @@ run_agent(const char *endpoint, bool stays, int go)
 	    .zstd = "z 2",
 	    .welcome_ms = 2000,
 	    .lost_ms = 1500,
+	    .tells_speed = stays,
 	    .stays = stays,
 	    .drain_ms = stays ? DRAIN_MS : 0};
 	struct err e = ERR_INIT;
@@ -356,6 +357,8 @@ test_hello(void **state)
 	assert_string_equal(m.hello.gzip, "g 1");
 	assert_string_equal(m.hello.zstd, "z 2");
 	assert_true(m.hello.session == 0 && m.hello.n_held == 0);
+	for (int i = 0; i < ENCODING_KINDS; i++)
+		assert_true(m.hello.speed[i] == 0);
 	msg_clear(&m);
 	ready.welcome =
 	    (struct msg_welcome){PROTOCOL_VERSION, BEAT_MS, 1, "", {0}};
@@ -850,6 +853,39 @@ test_who(void **state)
 	assert_int_equal(wait_exit(f, 1000), 0);
 }
 
+/* How fast it is: by a trial, and by what it made once it has. */
+static void
+test_speed(void **state)
+{
+	const struct msg bye = {.type = MSG_BYE};
+	uint64_t tried[ENCODING_KINDS];
+	struct fixture *f = *state;
+	struct msg m;
+
+	m = get(f, MSG_HELLO);
+	memcpy(tried, m.hello.speed, sizeof(tried));
+	msg_clear(&m);
+	for (int i = 0; i < ENCODING_KINDS; i++)
+		assert_true(tried[i] > 0);
+	say_welcome(f, 1);
+	put_job(f, 1, RUN_SLOW, 0);
+	expect_done(f, 1, 0);
+	/* No layer was made: that says nothing. */
+	put_job(f, 2, RUN_FAIL, 1);
+	put_item(f, 2, 1);
+	get_clear(f, MSG_FAIL);
+	put(f, &bye);
+	expect_bye(f, MSG_BYE_LEFT);
+	m = get(f, MSG_HELLO);
+	/* 10 KiB in 200 ms and more. */
+	assert_in_range(m.hello.speed[ENCODING_NONE], 1, 51200);
+	assert_true(m.hello.speed[ENCODING_GZIP] == tried[ENCODING_GZIP]);
+	assert_true(m.hello.speed[ENCODING_ZSTD] == tried[ENCODING_ZSTD]);
+	msg_clear(&m);
+	kill(f->agent, SIGTERM);
+	assert_int_equal(wait_exit(f, 3000), 0);
+}
+
 /* HELLO tells what it will answer; half a job is none. */
 static void
 test_held(void **state)
@@ -926,6 +962,7 @@ main(void)
 	    STAYING(test_next_build),
 	    STAYING(test_who),
 	    STAYING(test_held),
+	    STAYING(test_speed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
