@@ -186,20 +186,19 @@ all_unable(const struct scheduler *s, struct job *j)
  * asked only if it may be different now: many jobs may wait for one worker.
  */
 static bool
-is_able(struct scheduler *s, struct job *j, bool with_room)
+is_able(struct scheduler *s, struct job *j)
 {
 	struct locality *l = j->locality;
 	bool able;
 
 	if (l->able == ABLE_SOMEBODY && l->able_at == s->losses)
 		return true;
-	/* Whoever is new, or used again, has room. */
-	if (l->able == ABLE_NOBODY && !with_room)
+	if (l->able == ABLE_NOBODY && l->able_at == s->gains)
 		return false;
 	look_at(s, l);
 	able = somebody_can(s, j);
 	l->able = able ? ABLE_SOMEBODY : ABLE_NOBODY;
-	l->able_at = s->losses;
+	l->able_at = able ? s->losses : s->gains;
 	return able;
 }
 
@@ -341,7 +340,7 @@ is_for_room(struct scheduler *s, int64_t now, struct job *j, bool *unable)
 		return somebody_can(s, j);
 	}
 	room = !all_unable(s, j);
-	*unable = !is_able(s, j, room);
+	*unable = !is_able(s, j);
 	if (!*unable)
 		j->locality->able_until = 0;
 	else if (s->config.in_turn)

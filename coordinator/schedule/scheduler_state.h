@@ -64,7 +64,7 @@ struct locality {
 	/* All with room are unable that were listed by then. */
 	uint64_t looked;
 	enum { ABLE_UNKNOWN, ABLE_SOMEBODY, ABLE_NOBODY } able;
-	uint64_t able_at; /* somebody was, after so many losses */
+	uint64_t able_at; /* after so many losses; nobody: gains */
 	size_t n;
 	struct missing {
 		struct worker_id worker;
@@ -141,6 +141,7 @@ struct scheduler {
 	size_t usable;	      /* workers that get jobs */
 	uint64_t listed;      /* so often any was put into a list: at its end */
 	uint64_t losses;      /* so often one went, or was not to be used */
+	uint64_t gains;	      /* so often one came, or was used again */
 	size_t slots, leases; /* of all workers: slots, and slots + 1 */
 	size_t extra;	      /* leases that are second copies */
 	int64_t check_at;     /* no lease or silence ends earlier */

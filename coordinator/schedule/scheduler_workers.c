@@ -94,6 +94,7 @@ sched_worker_up(struct scheduler *s, int64_t now, struct worker_id worker,
 	w->slots = slots;
 	s->slots += slots;
 	s->usable++;
+	s->gains++;
 	w->silent_at = lease_deadline(s, now + s->config.silent_ms);
 	TAILQ_INSERT_TAIL(&s->all, w, all);
 	worker_list(s, w);
@@ -137,6 +138,7 @@ sched_worker_use(struct scheduler *s, struct worker_id worker)
 	w->aside = false;
 	w->failures_in_a_row = 0;
 	s->usable += worker_usable(w);
+	s->gains++;
 	worker_list(s, w);
 }
 

@@ -578,6 +578,32 @@ who_cannot_is_not_asked(void **state)
 	sched_free(s);
 }
 
+/* Also one that came while nobody else could, and has no room at all now. */
+static void
+who_came_since_is_waited_for(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	up(s, 0, 0, 1);
+	missing(s, 0, add(s, 9), SCHED_UNABLE);
+	expect(s, 0, SCHED_SEND, 0, 0);
+	up(s, 0, 1, 1);
+	for (uint64_t i = 0; i < 2; i++)
+		missing(s, 0, add(s, 8 - i), SCHED_UNABLE);
+	expect(s, 0, SCHED_SEND, 1, 1);
+	expect(s, 0, SCHED_SEND, 2, 1);
+	assert_true(
+	    sched_postpone(s, 0, (struct worker_id){1}, (struct job_id){2}, 1));
+	missing(s, 0, add(s, 5), SCHED_UNABLE);
+	expect(s, 0, SCHED_SEND, 3, 1);
+	fail_at(s, 100, 0, 0, 1);
+	expect_nothing(s, 100);
+	done_at(s, 200, 1, 1, 1, SCHED_ACCEPTED);
+	expect(s, 200, SCHED_SEND, 0, 1);
+	sched_free(s);
+}
+
 /* One that was set aside may still be better than one that cannot. */
 static void
 who_cannot_comes_last(void **state)
@@ -817,6 +843,7 @@ main(void)
 	    cmocka_unit_test(locality_comes_before_fetching),
 	    cmocka_unit_test(locality_does_not_keep_all_waiting),
 	    cmocka_unit_test(who_cannot_is_not_asked),
+	    cmocka_unit_test(who_came_since_is_waited_for),
 	    cmocka_unit_test(who_cannot_comes_last),
 	    cmocka_unit_test(who_cannot_audits_nothing),
 	    cmocka_unit_test(locality_spreads),
