@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -300,6 +301,12 @@ class Base(unittest.TestCase):
         for name in reports:
             report = read(self.path("asan", name))
             os.unlink(self.path("asan", name))
+            # A thread that is only just there, or nearly gone, when the
+            # process ends: no error was found.
+            if re.fullmatch(rb"==\d+==WARNING: ASan is ignoring requested "
+                            rb"__asan_handle_no_return:.*\n.*\n.*issues/189"
+                            rb"\s*", report):
+                continue
             self.fail("sanitizer: " + report.decode(errors="replace")[:6000])
 
     # --- Stores and requests ---------------------------------------------
