@@ -5,6 +5,7 @@
 #include "batch/batch_paths.h"
 #include "batch/batch_state.h"
 #include "output/blob_places.h"
+#include "output/blob_places_file.h"
 #include "build/build_cache.h"
 #include "cache/layer_cache.h"
 #include "image/metadata.h"
@@ -57,6 +58,8 @@ batch_end(struct batch *b)
 	batch_sources_free(b->sources);
 	batch_bases_free(b->bases);
 	shared_cache_free(b->shared);
+	if (b->places != NULL && b->cache != NULL)
+		blob_places_save(b->places, layer_cache_folder(b->cache));
 	blob_places_free(b->places);
 	registry_places_free(b->opened);
 	output_free(b->to_cache);
@@ -81,6 +84,7 @@ open_cache(struct batch *b, struct err *e)
 	if (layer_cache_open(
 		b->temp != NULL ? b->temp : o->cache_dir, &b->cache, e) < 0)
 		return -1;
+	blob_places_load(b->places, layer_cache_folder(b->cache));
 	return output_cache_open(b->cache, &b->to_cache, e);
 }
 

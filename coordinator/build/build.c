@@ -11,6 +11,7 @@
 #include "build/build_shared.h"
 #include "build/build_state.h"
 #include "build/build_workers.h"
+#include "cache/layer_cache.h"
 #include "closure/closure.h"
 #include "dispatch/dispatch.h"
 #include "encoder_version.h"
@@ -25,6 +26,7 @@
 #include "monotime.h"
 #include "options/options.h"
 #include "output/blob_places.h"
+#include "output/blob_places_file.h"
 #include "output/output.h"
 #include "own.h"
 #include "build/plan_print.h"
@@ -372,6 +374,9 @@ build_run(const struct options *options, struct err *e)
 	if (rc == 0)
 		rc = run(&b, e);
 	trims = rc == 0 && b.cache != NULL && b.n_jobs > 0;
+	if (b.cache != NULL)
+		blob_places_save(own.registry.places,
+		    layer_cache_folder(build_cache_folder(b.cache)));
 	build_end(&b);
 	blob_places_free(own.registry.places);
 	registry_places_free(own.registry.opened);

@@ -5,12 +5,14 @@
 
 #include "build/build_cache.h"
 #include "build/build_shared.h"
+#include "cache/layer_cache.h"
 #include "dispatch/dispatch.h"
 #include "encoder_version.h"
 #include "err.h"
 #include "build/image_layers.h"
 #include "plan/layer_plan.h"
 #include "options/options.h"
+#include "output/blob_places_file.h"
 #include "output/output.h"
 
 void
@@ -30,6 +32,8 @@ look_up(struct build *b, struct err *e)
 		return -1;
 	if (b->cache == NULL)
 		return 0;
+	blob_places_load(b->options->registry.places,
+	    layer_cache_folder(build_cache_folder(b->cache)));
 	build_spec(b, &spec);
 	if (output_cache_open(build_cache_folder(b->cache), &b->to_cache, e) <
 	    0)

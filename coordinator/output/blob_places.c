@@ -17,7 +17,8 @@ struct repository {
 	char *base, *name;
 };
 
-enum place_state { PLACE_FREE, PLACE_BUSY, PLACE_THERE };
+/* HINT: a run before has seen it there. */
+enum place_state { PLACE_FREE, PLACE_HINT, PLACE_BUSY, PLACE_THERE };
 
 struct blob_place {
 	struct digest blob;
@@ -205,14 +206,14 @@ blob_places_begin(struct blob_places *p, const char *base, const char *repo,
 	while (
 	    (place = find(p, base, blob)) != NULL && place->state == PLACE_BUSY)
 		pthread_cond_wait(&p->ended, &p->lock);
-	if (place == NULL || place->state == PLACE_FREE) {
-		first = claim(p, base, repo, blob);
-	} else {
+	if (place != NULL && place->state != PLACE_FREE) {
 		const char *name = p->repository[place->repository].name;
 
 		if (strcmp(name, repo) != 0)
 			*from = name;
 	}
+	if (place == NULL || place->state != PLACE_THERE)
+		first = claim(p, base, repo, blob);
 	pthread_mutex_unlock(&p->lock);
 	return first;
 }
@@ -241,6 +242,45 @@ blob_places_lost(struct blob_places *p, const char *base, const char *repo,
 	    strcmp(p->repository[place->repository].name, repo) == 0)
 		place->state = PLACE_FREE;
 	pthread_mutex_unlock(&p->lock);
+}
+
+bool
+blob_places_hint(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob)
+{
+	bool taken = true;
+
+	pthread_mutex_lock(&p->lock);
+	if (find(p, base, blob) == NULL) {
+		taken = claim(p, base, repo, blob);
+		if (taken)
+			find(p, base, blob)->state = PLACE_HINT;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return taken;
+}
+
+size_t
+blob_places_all(struct blob_places *p, bool hints, size_t most,
+    void (*each)(void *arg, const char *base, const char *repo,
+	const struct digest *blob),
+    void *arg)
+{
+	enum place_state want = hints ? PLACE_HINT : PLACE_THERE;
+	size_t n = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (size_t i = p->n; i > 0 && n < most; i--) {
+		const struct blob_place *place = &p->place[i - 1];
+		const struct repository *r = &p->repository[place->repository];
+
+		if (place->state != want)
+			continue;
+		each(arg, r->base, r->name, &place->blob);
+		n++;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return n;
 }
 
 const char *
@@ -303,7 +343,7 @@ blob_places_note(struct blob_places *p, const char *base, const char *repo,
 		return;
 	pthread_mutex_lock(&p->lock);
 	place = find(p, base, blob);
-	if ((place == NULL || place->state == PLACE_FREE) &&
+	if ((place == NULL || place->state < PLACE_BUSY) &&
 	    claim(p, base, repo, blob))
 		find(p, base, blob)->state = PLACE_THERE;
 	if (way != REGISTRY_THERE &&

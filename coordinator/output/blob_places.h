@@ -7,6 +7,7 @@
 #define BLOB_PLACES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "registry.h"
@@ -28,6 +29,22 @@ void blob_places_free(struct blob_places *p);
  */
 bool blob_places_begin(struct blob_places *p, const char *base,
     const char *repo, const struct digest *blob, const char **from);
+
+/*
+ * It was in that repository when another run looked: begin says so to the first
+ * who asks, who does not rely on it.  False: no memory.
+ */
+bool blob_places_hint(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob);
+
+/*
+ * Calls each, with p locked, for blobs that are in a repository, or for hints
+ * of which nothing was seen, the last ones first; how many.
+ */
+size_t blob_places_all(struct blob_places *p, bool hints, size_t most,
+    void (*each)(void *arg, const char *base, const char *repo,
+	const struct digest *blob),
+    void *arg);
 
 /* A repository that has it, or NULL; valid as long as p. */
 const char *blob_places_find(

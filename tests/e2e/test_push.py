@@ -217,6 +217,27 @@ class TestHere(Pushes):
         self.assertEqual(other.uploads_done, self.layers() + 1)
         self.assertEqual(self.uploaded(got.errors), self.layers() + 1)
 
+    def test_what_an_earlier_run_has_seen(self):
+        """Another repository's layers are mounted, in a run of its own."""
+        self.cache = True
+        r = self.registry()
+        self.push(r)
+        done = r.uploads_done
+        got = self.push(r, repo="c/d")
+        # The root layer is made anew, and its worker sends it.
+        self.assertEqual(r.uploads_done, done + 1, got.errors)
+        self.assertIn("%d mounted" % self.layers(), got.errors)
+        done = r.uploads_done
+        self.assertIn("from=a%2Fb", " ".join(
+            q["path"] for q in r.requests).replace("from=a/b", "from=a%2Fb"))
+        # A registry that has lost it all, or does not mount, gets it again.
+        for repo in ("e/f", "g/h"):
+            r.repos.clear()
+            r.blobs.clear()
+            self.push(r, repo=repo)
+            self.assertEqual(r.uploads_done, done + self.layers() + 1)
+            done = r.uploads_done
+
     def test_worker_dies(self):
         r = self.registry()
         r.rule("PUT blob", fake.hang(600, after=1), times=1)

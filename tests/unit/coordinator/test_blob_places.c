@@ -6,12 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "output/blob_places.h"
+#include "output/blob_places_file.h"
 #include "digest.h"
 #include "err.h"
 
@@ -222,6 +225,119 @@ without_any_nothing_is_known(void **state)
 	blob_places_free(NULL);
 }
 
+/* A hint is for the first who asks; what he has seen then counts. */
+static void
+hints(void **state)
+{
+	struct blob_places *p;
+	struct digest a;
+	const char *from;
+
+	(void)state;
+	digest_of("a", 1, &a);
+	assert_int_equal(blob_places_new(&p, &e), 0);
+	assert_true(blob_places_hint(p, HERE, "old", &a));
+	assert_null(blob_places_find(p, HERE, &a));
+	assert_true(blob_places_begin(p, HERE, "x", &a, &from));
+	assert_string_equal(from, "old");
+	blob_places_end(p, HERE, &a, true);
+	assert_string_equal(begin(p, HERE, "y", &a), "x");
+	/* Too late. */
+	assert_true(blob_places_hint(p, HERE, "old", &a));
+	assert_string_equal(begin(p, HERE, "y", &a), "x");
+	blob_places_free(p);
+}
+
+static char folder[] = "/tmp/test-places-XXXXXX", file[64];
+
+static void
+write_file(const char *text)
+{
+	FILE *f = fopen(file, "w");
+
+	assert_non_null(f);
+	fputs(text, f);
+	fclose(f);
+}
+
+/* Repositories as they are hinted at by the file, of "a" and "b". */
+static void
+load(const char *a_in, const char *b_in)
+{
+	const char *const in[] = {a_in, b_in};
+	struct blob_places *p;
+
+	assert_int_equal(blob_places_new(&p, &e), 0);
+	blob_places_load(p, folder);
+	for (size_t i = 0; i < 2; i++) {
+		struct digest blob;
+		const char *from;
+
+		digest_of(&"ab"[i], 1, &blob);
+		assert_true(blob_places_begin(p, HERE, "-", &blob, &from));
+		if (in[i] == NULL)
+			assert_null(from);
+		else
+			assert_string_equal(from, in[i]);
+		blob_places_end(p, HERE, &blob, false);
+	}
+	blob_places_free(p);
+}
+
+static void
+from_run_to_run(void **state)
+{
+	struct blob_places *p;
+	struct digest a, b;
+
+	(void)state;
+	digest_of("a", 1, &a);
+	digest_of("b", 1, &b);
+	load(NULL, NULL);
+	assert_int_equal(blob_places_new(&p, &e), 0);
+	/* Nothing was seen: nothing is written. */
+	assert_true(blob_places_hint(p, HERE, "old/b", &b));
+	blob_places_save(p, folder);
+	assert_int_not_equal(access(file, F_OK), 0);
+	assert_string_equal(begin(p, HERE, "x", &a), "");
+	blob_places_end(p, HERE, &a, true);
+	blob_places_save(p, folder);
+	blob_places_free(p);
+	load("x", "old/b");
+}
+
+static void
+damaged(void **state)
+{
+	/* After the digest. */
+	static const char *const rest[] = {"", " ", " https://here.example",
+	    " here.example x", " https:// x", " https://here.example ../x",
+	    " https://here.example/v2 x", " https://here.example X",
+	    "0 https://here.example x", "  https://here.example x"};
+	char hex[DIGEST_HEX_LEN + 1], line[256], text[1024];
+	struct digest a, b;
+
+	(void)state;
+	digest_of("a", 1, &a);
+	digest_hex(&a, hex);
+	for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++) {
+		snprintf(text, sizeof(text), "quarry-registry-places 1\n%s%s\n",
+		    hex, rest[i]);
+		write_file(text);
+		load(NULL, NULL);
+	}
+	/* What was whole before the damage counts. */
+	digest_of("b", 1, &b);
+	digest_hex(&b, line);
+	snprintf(text, sizeof(text),
+	    "quarry-registry-places 1\n%s " HERE " x\n%s " HERE " y", hex,
+	    line);
+	write_file(text);
+	load("x", NULL);
+	write_file("quarry-registry-places 2\n");
+	load(NULL, NULL);
+}
+
 int
 main(void)
 {
@@ -233,7 +349,22 @@ main(void)
 	    cmocka_unit_test(one_that_is_noted),
 	    cmocka_unit_test(many_blobs),
 	    cmocka_unit_test(without_any_nothing_is_known),
+	    cmocka_unit_test(hints),
+	    cmocka_unit_test(from_run_to_run),
+	    cmocka_unit_test(damaged),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	char trash[64];
+	int rc;
+
+	if (mkdtemp(folder) == NULL)
+		return 1;
+	snprintf(file, sizeof(file), "%s/" BLOB_PLACES_FILE, folder);
+	snprintf(trash, sizeof(trash), "%s/trash", folder);
+	mkdir(trash, 0700);
+	rc = cmocka_run_group_tests(tests, NULL, NULL);
+	unlink(file);
+	rmdir(trash);
+	rmdir(folder);
+	return rc;
 }
