@@ -402,11 +402,6 @@ check_no_cache(const struct options *o, struct err *e)
 static int
 check_effect(const struct options *o, struct err *e)
 {
-	if (o->encoding.kind != ENCODING_NONE && o->n_outputs > 0 &&
-	    count_kind(o, OUTPUT_DOCKER_ARCHIVE) == o->n_outputs)
-		return err_set(e, ERR_USAGE, 0,
-		    "--encoding: a docker-archive has plain layers; oci, "
-		    "oci-archive and docker:// may have others");
 	/* A batch's requests may have outputs of their own. */
 	if (o->push_from_here && o->command != COMMAND_BATCH &&
 	    count_kind(o, OUTPUT_REGISTRY) == 0)

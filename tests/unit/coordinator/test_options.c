@@ -293,8 +293,6 @@ without_effect(void **state)
 	static const struct {
 		const char *line, *text;
 	} cases[] = {
-	    {"build --to docker-archive:a --encoding zstd " S "a",
-		"--encoding: a docker-archive has plain layers"},
 	    {"build --to oci:a --push-from coordinator " S "a",
 		"--push-from goes with --to docker://"},
 	    {"build --to oci:a --cache c --no-cache " S "a",
