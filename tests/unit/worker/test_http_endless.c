@@ -99,10 +99,10 @@ get_fails(bool unpack, const char *why)
 }
 
 static int
-ask(struct http_answer *a, struct err *e)
+ask(long stall_s, struct http_answer *a, struct err *e)
 {
 	struct http_request r = {.method = "GET", .url = url, .fd = -1};
-	struct http_options options = {.stall_s = 1};
+	struct http_options options = {.stall_s = stall_s};
 	struct http_tls *tls = NULL;
 	struct http *h = NULL;
 	int rc;
@@ -129,7 +129,7 @@ test_trailers(void **state)
 	(void)state;
 	start(TRAILER, "X-And: so on\r\nX-And: on\r\nX-And: on\r\n", 0);
 	get_fails(false, "its headers do not end");
-	assert_int_equal(ask(&a, &e), -1);
+	assert_int_equal(ask(60, &a, &e), -1);
 	assert_int_equal(a.fault, HTTP_REFUSED);
 	assert_non_null(strstr(e.text, "too large"));
 	http_answer_clear(&a);
@@ -146,7 +146,7 @@ test_no_body(void **state)
 	start("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;x=", "x",
 	    20);
 	get_fails(false, "sent only 0 bytes in 20 s");
-	assert_int_equal(ask(&a, &e), -1);
+	assert_int_equal(ask(1, &a, &e), -1);
 	assert_int_equal(a.fault, HTTP_BROKEN);
 	http_answer_clear(&a);
 }
@@ -162,7 +162,7 @@ test_refusal(void **state)
 	(void)state;
 	memset(much, 'x', sizeof(much) - 1);
 	start("HTTP/1.1 403 Forbidden\r\n\r\n", much, 0);
-	assert_int_equal(ask(&a, &e), 0);
+	assert_int_equal(ask(60, &a, &e), 0);
 	assert_int_equal(a.status, 403);
 	assert_int_equal(a.len, HTTP_REFUSAL_MAX);
 	http_answer_clear(&a);
