@@ -364,15 +364,10 @@ dispatch_locality_start(struct dispatch *d, struct err *e)
 	return 0;
 }
 
-/*
- * A question of an earlier connection, or one that was answered: messages may
- * be doubled.  What is said of it is ignored.
- */
-static bool
-is_over(const struct peer_stock *k, uint64_t number)
+bool
+dispatch_question_over(uint64_t asked, bool on, uint64_t number)
 {
-	return number > 0 &&
-	    (number < k->asked || (number == k->asked && !k->on));
+	return number > 0 && (number < asked || (number == asked && !on));
 }
 
 const char *
@@ -387,7 +382,7 @@ dispatch_locality_want(
 
 	if (d->paths != NULL)
 		return dispatch_paths_want(d, p, m);
-	if (is_over(k, m->ask))
+	if (dispatch_question_over(k->asked, k->on, m->ask))
 		return NULL;
 	if (m->ask != k->asked)
 		return "wants a list of store paths that nobody offered";
@@ -451,7 +446,7 @@ dispatch_locality_have(struct dispatch *d, struct peer *p,
 	*bad = NULL;
 	if (d->paths != NULL)
 		return dispatch_paths_have(d, p, m, bad, e);
-	if (is_over(k, m->ask))
+	if (dispatch_question_over(k->asked, k->on, m->ask))
 		return 0;
 	if (m->ask != k->asked) {
 		*bad = "tells of store paths that nobody asked for";

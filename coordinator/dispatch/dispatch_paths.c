@@ -216,14 +216,6 @@ dispatch_paths_tick(struct dispatch *d)
 	}
 }
 
-/* Of another connection, or one that was answered: messages may be doubled. */
-static bool
-is_over(const struct peer_paths *k, uint64_t number)
-{
-	return number > 0 &&
-	    (number < k->asked || (number == k->asked && !k->on));
-}
-
 const char *
 dispatch_paths_want(
     struct dispatch *d, struct peer *p, const struct msg_want *m)
@@ -234,7 +226,7 @@ dispatch_paths_want(
 	struct msg out = {.type = MSG_PATHS};
 	uint64_t key[PATH_PAGE];
 
-	if (is_over(k, m->ask))
+	if (dispatch_question_over(k->asked, k->on, m->ask))
 		return NULL;
 	if (m->ask != k->asked)
 		return "wants a list of store paths that nobody offered";
@@ -321,7 +313,7 @@ dispatch_paths_have(struct dispatch *d, struct peer *p,
 	size_t n = k->list.to - k->list.from;
 
 	*bad = NULL;
-	if (is_over(k, m->ask))
+	if (dispatch_question_over(k->asked, k->on, m->ask))
 		return 0;
 	if (m->ask != k->asked) {
 		*bad = "tells of store paths that nobody asked for";
