@@ -375,16 +375,6 @@ check_work(const struct options *o, struct err *e)
 	return options_check_listen(o, e);
 }
 
-static size_t
-count_kind(const struct options *o, enum output_kind kind)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < o->n_outputs; i++)
-		n += o->outputs[i].kind == kind;
-	return n;
-}
-
 static int
 check_no_cache(const struct options *o, struct err *e)
 {
@@ -396,18 +386,6 @@ check_no_cache(const struct options *o, struct err *e)
 		return err_set(e, ERR_USAGE, 0,
 		    "--cache-size means nothing with --no-cache");
 	return 0;
-}
-
-/* Who asks for what cannot be has to know. */
-static int
-check_effect(const struct options *o, struct err *e)
-{
-	/* A batch's requests may have outputs of their own. */
-	if (o->push_from_here && o->command != COMMAND_BATCH &&
-	    count_kind(o, OUTPUT_REGISTRY) == 0)
-		return err_set(
-		    e, ERR_USAGE, 0, "--push-from goes with --to docker://...");
-	return check_no_cache(o, e);
 }
 
 /* What can only be seen once all arguments are known. */
@@ -437,8 +415,9 @@ options_check_together(const struct options *o, struct err *e)
 		    LAYER_OUTPUTS_MAX - 1);
 	if (check_places(o, e) < 0 || check_work(o, e) < 0 ||
 	    cache_list_check(&o->caches, e) < 0 ||
-	    options_check_format(o, e) < 0 || check_effect(o, e) < 0 ||
-	    options_check_stream(o, e) < 0)
+	    options_check_format(o, e) < 0 ||
+	    options_check_push_from(o, e) < 0 ||
+	    options_check_stream(o, e) < 0 || check_no_cache(o, e) < 0)
 		return -1;
 	if (o->metrics != NULL && metrics_check(o->metrics, e) < 0)
 		return -1;

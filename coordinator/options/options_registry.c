@@ -145,22 +145,36 @@ options_take_index(struct options *o, struct err *e)
 	return 0;
 }
 
+static bool
+has_registry(const struct options *o)
+{
+	for (size_t i = 0; i < o->n_outputs; i++)
+		if (o->outputs[i].kind == OUTPUT_REGISTRY)
+			return true;
+	return false;
+}
+
+int
+options_check_push_from(const struct options *o, struct err *e)
+{
+	if (o->push_from_here && !has_registry(o))
+		return err_set(
+		    e, ERR_USAGE, 0, "--push-from goes with --to docker://...");
+	return 0;
+}
+
 int
 options_check_format(const struct options *o, struct err *e)
 {
-	bool registry = false;
-
 	if (o->format == IMAGE_OCI)
 		return 0;
-	for (size_t i = 0; i < o->n_outputs; i++) {
-		registry |= o->outputs[i].kind == OUTPUT_REGISTRY;
+	for (size_t i = 0; i < o->n_outputs; i++)
 		if (o->outputs[i].kind == OUTPUT_OCI ||
 		    o->outputs[i].kind == OUTPUT_OCI_ARCHIVE)
 			return err_set(e, ERR_USAGE, 0,
 			    "--format docker is for registries: readers of OCI "
 			    "layouts take OCI's manifests only");
-	}
-	if (!registry)
+	if (!has_registry(o))
 		return err_set(e, ERR_USAGE, 0,
 		    "--format docker goes with --to docker://...");
 	if (o->encoding.kind == ENCODING_ZSTD)

@@ -18,6 +18,9 @@ int options_add_manifest(struct options *o, const char *arg, struct err *e);
 /* index has one positional, and manifests.  ERR_USAGE. */
 int options_take_index(struct options *o, struct err *e);
 
+/* Whether there is anything that --push-from speaks of.  ERR_USAGE. */
+int options_check_push_from(const struct options *o, struct err *e);
+
 /* Whether --format suits the outputs and --encoding.  ERR_USAGE. */
 int options_check_format(const struct options *o, struct err *e);
 
