@@ -276,7 +276,8 @@ blob_places_all(struct blob_places *p, bool hints, size_t most,
 
 		if (place->state != want)
 			continue;
-		each(arg, r->base, r->name, &place->blob);
+		if (each != NULL)
+			each(arg, r->base, r->name, &place->blob);
 		n++;
 	}
 	pthread_mutex_unlock(&p->lock);

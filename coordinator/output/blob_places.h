@@ -39,7 +39,7 @@ bool blob_places_hint(struct blob_places *p, const char *base, const char *repo,
 
 /*
  * Calls each, with p locked, for blobs that are in a repository, or for hints
- * of which nothing was seen, the last ones first; how many.
+ * of which nothing was seen, the last ones first; how many.  each may be NULL.
  */
 size_t blob_places_all(struct blob_places *p, bool hints, size_t most,
     void (*each)(void *arg, const char *base, const char *repo,

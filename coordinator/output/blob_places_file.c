@@ -14,7 +14,7 @@
 #include "registry_name.h"
 
 #define HEAD "quarry-registry-places 1\n"
-#define LINE_MAX_ 1024
+#define LINE_SIZE 1024
 
 static char *
 join(const char *folder, const char *name)
@@ -63,7 +63,7 @@ blob_places_load(struct blob_places *p, const char *folder)
 {
 	AUTO(own_freep) char *path = join(folder, BLOB_PLACES_FILE);
 	AUTO(own_fclosep) FILE *f = path != NULL ? fopen(path, "re") : NULL;
-	char line[LINE_MAX_];
+	char line[LINE_SIZE];
 
 	if (f == NULL || fgets(line, sizeof(line), f) == NULL ||
 	    strcmp(line, HEAD) != 0)
@@ -103,22 +103,13 @@ write_all(struct blob_places *p, const char *path)
 	return fflush(f) == 0 && ferror(f) == 0;
 }
 
-static void
-see(void *arg, const char *base, const char *repo, const struct digest *blob)
-{
-	(void)arg;
-	(void)base;
-	(void)repo;
-	(void)blob;
-}
-
 void
 blob_places_save(struct blob_places *p, const char *folder)
 {
 	AUTO(own_freep) char *path = join(folder, BLOB_PLACES_FILE);
 	AUTO(own_freep) char *name = NULL;
 
-	if (blob_places_all(p, false, 1, see, NULL) == 0 || path == NULL)
+	if (blob_places_all(p, false, 1, NULL, NULL) == 0 || path == NULL)
 		return;
 	/* What is left there is removed with the next prune. */
 	if (asprintf(&name, "%s/trash/places-%ld", folder, (long)getpid()) <
