@@ -190,6 +190,9 @@ send_thread(void *arg)
 		if (rc < 0) {
 			b->err = e;
 			b->err.kind = ERR_RETRY;
+			/* Whatever it was waiting for. */
+			if (atomic_load(&b->cancel))
+				b->err.sys = ECANCELED;
 		}
 		pthread_cond_broadcast(&b->change);
 	}
@@ -222,7 +225,6 @@ await(struct blob_stream *b, struct err *e)
 		struct timespec until = soon();
 
 		atomic_store(b->sending, true);
-
 		pthread_cond_timedwait(&b->change, &b->lock, &until);
 		if (atomic_load_explicit(b->cancelled, memory_order_relaxed))
 			atomic_store(&b->cancel, true);
