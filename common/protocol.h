@@ -3,16 +3,20 @@
  * coordinator, one DEALER a worker, one message a frame: a msgpack array
  * [type, field, ...] of exact arity.  W a worker, C the coordinator:
  *
- *	worker = W:HELLO ( C:REFUSE / C:WELCOME *( job / probe / ask / push /
- *W:BEAT ) [ W:BYE(1) ] ( W:BYE(0) / C:BYE ) ) worker =/ C:WHO in between; the
- *worker begins again with HELLO job    = C:JOB *( C:ITEMS / C:ENTRIES ) *(
- *W:BEAT ) ( W:SIZED / W:DONE / W:FAIL / W:POSTPONE ) job   =/ C:CANCEL in
- *between; the worker answers FAIL or is too late probe  = C:PROBE W:PROBED ask
- *= C:ASK *( W:WANT C:PATHS ) *W:HAVE push   = C:TOKEN C:PUSH *( W:EXPIRED
- *C:TOKEN ) W:PUSHED W:BYE  = 1: no new jobs, please; 0: it has left and holds
- *nothing C:BYE  = the build is over: workers that it started end.  It is
- *answered by W:BYE(0), for which C waits a little: a socket that is closed with
- *unread messages takes what it has sent with it
+ *	worker  = W:HELLO ( C:REFUSE / session )
+ *	session = C:WELCOME *( job / probe / ask / push / W:BEAT )
+ *		  [ W:BYE(1) ] ( W:BYE(0) / C:BYE )
+ *	job     = C:JOB *( C:ITEMS / C:ENTRIES ) *W:BEAT
+ *		  ( W:SIZED / W:DONE / W:FAIL / W:POSTPONE )
+ *	probe   = C:PROBE W:PROBED
+ *	ask     = C:ASK *( W:WANT C:PATHS ) *W:HAVE
+ *	push    = C:TOKEN C:PUSH *( W:EXPIRED C:TOKEN ) W:PUSHED
+ *
+ * C:WHO in between: the worker begins again with HELLO.  C:CANCEL within a
+ * job: the worker answers FAIL, or is too late.  W:BYE(1): no new jobs, please;
+ * W:BYE(0): it has left and holds nothing.  C:BYE: the build is over, workers
+ * that it started end; W:BYE(0) answers it, for which C waits a little: a
+ * socket that is closed with unread messages takes what it has sent with it.
  *
  * A connection that breaks and comes back is a new peer to the coordinator:
  * it answers whatever it hears with WHO.  HELLO's instance tells that it is
@@ -42,7 +46,7 @@
  * - 1; a number that no push is open for may come to mean another one.  A JOB
  * may want its blob to go to a place while it is made (TOKEN comes first), and
  * not to its outputs, which have it where that came to nothing: DONE says
- *which. What was asked of a connection ends with it; WELCOME begins anew.
+ * which.  What was asked of a connection ends with it; WELCOME begins anew.
  *
  * Clients of a coordinator that stays up speak to a ROUTER of its own, with
  * other keys.  To client K the server S is one worker that takes all jobs:

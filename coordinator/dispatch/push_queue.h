@@ -13,7 +13,7 @@
  * lost PUSH_TRIES times is left to the coordinator, which has the blob or gets
  * it, and pushes at the end.  A place where PUSH_FAILURES_MAX in a row have
  * failed is left to it as a whole.  What was streamed there while it was made
- *is looked for alone: if it is not there, nobody has it.
+ * is looked for alone: if it is not there, nobody has it.
  *
  * What happens to one costs the same however many there are, and however many
  * workers: but for those that see the files, of whom one with little to do is

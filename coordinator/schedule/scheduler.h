@@ -70,7 +70,7 @@
  * jobs are at once that 32,768 workers are looked at for them, at least 64.
  * A worker that can never have what a job needs (SCHED_UNABLE) gets the job
  * only if nobody else could (in turn: never), and no audit; rather one that was
- *set aside is used again.
+ * set aside is used again.
  *
  * Audits.  An audited job is open until another worker's result has agreed.
  * Once only such jobs are left and nobody else is there to do one, or it

@@ -18,7 +18,7 @@
  * CPU time is the coordinator's process: its loop, libzmq's thread, and those
  * that check keys and pull layers.  A turn is what the loop does between two
  * waits, in CPU time of its thread: what has come waits for the rest of the
- *turn that is on, and for its own.
+ * turn that is on, and for its own.
  */
 #include <getopt.h>
 #include <poll.h>
