@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -417,7 +416,8 @@ test_least(void **state)
 static void
 test_tries(void **state)
 {
-	struct step steps[2 * REGISTRY_TRIES + 1] = {OPEN};
+	/* The fixture looks at it when this is over. */
+	static struct step steps[2 * REGISTRY_TRIES + 1] = {OPEN};
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < REGISTRY_TRIES; i++) {
@@ -554,7 +554,5 @@ main(void)
 	    TEST(test_ranges),
 	};
 
-	/* The server may answer who has gone. */
-	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
