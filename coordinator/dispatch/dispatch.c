@@ -73,6 +73,7 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	d->hooks = config->hooks;
 	take_encoders(d, config);
 	d->audit = config->audit;
+	d->n_local = config->workers;
 	d->no_local = config->slots == 0;
 	if (getentropy(&d->session, sizeof(d->session)) < 0 ||
 	    getentropy(&d->hash_seed, sizeof(d->hash_seed)) < 0)
@@ -457,6 +458,7 @@ run_start(struct dispatch *d, bool open, struct err *e)
 	    .poison = POISON,
 	    .copy_percent = d->remote != NULL ? COPY_PERCENT_REMOTE : 0,
 	    .in_turn = open,
+	    .awaits_second = d->remote != NULL || d->n_local > 1,
 	};
 
 	d->open = open;

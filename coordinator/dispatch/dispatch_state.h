@@ -152,6 +152,7 @@ struct dispatch {
 	struct dispatch_hooks hooks;
 	uint64_t session;
 	size_t min_workers;
+	size_t n_local;	    /* processes of this machine */
 	unsigned audit;	    /* percent */
 	bool no_local;	    /* none of this machine is to come */
 	bool begun;	    /* so many have been there */

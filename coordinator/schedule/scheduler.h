@@ -75,14 +75,17 @@
  * Audits.  An audited job is open until another worker's result has agreed.
  * Once only such jobs are left and nobody else is there to do one, or it
  * failed as poison does or was postponed 3 times, it is done without:
- * SCHED_AUDIT_SKIPPED.
+ * SCHED_AUDIT_SKIPPED.  If awaits_second, and less than two workers are to be
+ * used, not before SCHED_ABLE_MS after one came or went: another may be on its
+ * way.
  *
  * In turn.  For jobs of many that come for ever: they go in the order in which
  * they were added, not largest first, so that none is overtaken for ever;
- * audits go before all others, and one that nobody can do is done without at
- * once.  A job that is to be fetched for waits for those behind it no longer
- * than it is held back.  One that nobody can do waits for who can, for
- * SCHED_ABLE_MS, and then fails without an attempt, and so without a reason.
+ * audits go before all others, and one that nobody can do is done without
+ * though others are left.  A job that is to be fetched for waits for those
+ *behind it no longer than it is held back.  One that nobody can do waits for
+ *who can, for SCHED_ABLE_MS, and then fails without an attempt, and so without
+ *a reason.
  *
  * Results.  An answer names job and attempt; whichever attempt answers first
  * counts, once.  Of attempts that hold no lease the last four of a job are
@@ -123,6 +126,7 @@ struct sched_config {
 	unsigned poison; /* workers that a job fails before it fails, 1 to 8 */
 	unsigned copy_percent; /* of all slots, for stragglers; 0: no copies */
 	bool in_turn;	       /* jobs go as they were added */
+	bool awaits_second;    /* for audits: see there */
 };
 
 #define SCHED_POISON_MAX 8

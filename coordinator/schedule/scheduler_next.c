@@ -140,6 +140,19 @@ can_audit(const struct scheduler *s, const struct job *j)
 	return false;
 }
 
+/* A second worker may be on its way. */
+static bool
+second_awaited(struct scheduler *s, int64_t now)
+{
+	int64_t until = s->met_at + SCHED_ABLE_MS;
+
+	if (!s->config.awaits_second || s->usable > 1 || now >= until)
+		return false;
+	if (until < s->place_at)
+		s->place_at = until;
+	return true;
+}
+
 /* Only audits are left (or each has its turn), and one that nobody can do. */
 static bool
 next_skipped(struct scheduler *s, int64_t now, struct sched_action *out)
@@ -148,7 +161,8 @@ next_skipped(struct scheduler *s, int64_t now, struct sched_action *out)
 
 	bool left = s->config.in_turn || s->open == s->audits.n;
 
-	if (id == JOB_QUEUE_NONE || !left || (s->usable > 1 && !s->unable))
+	if (id == JOB_QUEUE_NONE || !left || (s->usable > 1 && !s->unable) ||
+	    second_awaited(s, now))
 		return false;
 	while (can_audit(s, job_at(s, id)))
 		if ((id = job_queue_after(&s->audits,

@@ -142,6 +142,7 @@ struct scheduler {
 	uint64_t listed;      /* so often any was put into a list: at its end */
 	uint64_t losses;      /* so often one went, or was not to be used */
 	uint64_t gains;	      /* so often one came, or was used again */
+	int64_t met_at;	      /* when one came or went */
 	size_t slots, leases; /* of all workers: slots, and slots + 1 */
 	size_t extra;	      /* leases that are second copies */
 	int64_t check_at;     /* no lease or silence ends earlier */

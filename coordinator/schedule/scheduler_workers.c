@@ -95,6 +95,7 @@ sched_worker_up(struct scheduler *s, int64_t now, struct worker_id worker,
 	s->slots += slots;
 	s->usable++;
 	s->gains++;
+	s->met_at = now;
 	w->silent_at = lease_deadline(s, now + s->config.silent_ms);
 	TAILQ_INSERT_TAIL(&s->all, w, all);
 	worker_list(s, w);
@@ -176,6 +177,7 @@ void
 worker_end(struct scheduler *s, int64_t now, struct worker *w, const char *why)
 {
 	s->usable -= worker_usable(w);
+	s->met_at = now;
 	s->slots -= w->slots;
 	s->leases -= w->slots + 1;
 	/* What waits now will not start here. */

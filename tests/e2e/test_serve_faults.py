@@ -161,7 +161,7 @@ class TestFaults(Slow):
     @need_root()
     def test_audit_that_differs(self):
         """The first worker sees another store: it says what is not the same
-        there, and goes on with the rest."""
+        there, and goes on with the rest.  It comes late: that is waited for."""
         self.slots = "2"
         other, program = self.path("other"), self.path("worker")
         shutil.copytree(self.store.root, other, symlinks=True,
@@ -175,6 +175,7 @@ class TestFaults(Slow):
         os.chmod(other + name + "/f", 0o444)
         quarrytest.write(program, """#!/bin/sh
 mkdir %s 2>/dev/null || exec %s "$@"
+sleep 2
 exec unshare --mount sh -ec 'mount --bind %s %s; exec "$@"' sh %s "$@"
 """ % (self.path("first"), quarrytest.WORKER, other, self.store.root,
             quarrytest.WORKER))

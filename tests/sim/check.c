@@ -114,6 +114,7 @@ check_up(struct check *c, uint64_t id, size_t slots)
 	check_trace(c, "worker %d up, %zu slots", (int)id, slots);
 	c->worker[id] =
 	    (struct check_worker){.up = true, .slots = slots, .heard = c->now};
+	c->met_at = c->now;
 	c->n_ids = (size_t)id + 1;
 }
 
@@ -126,6 +127,7 @@ check_gone(struct check *c, uint64_t id)
 		return;
 	check_trace(c, "worker %d gone", (int)id);
 	w->up = false;
+	c->met_at = c->now;
 	for (size_t i = 0; i < c->n_jobs; i++) {
 		struct check_job *j = &c->job[i];
 
@@ -394,6 +396,10 @@ on_skipped(struct check *c, const struct sched_action *a)
 	for (size_t i = 0; i < c->n_jobs; i++)
 		if (c->job[i].state == OPEN)
 			check_breach(c, "an audit is skipped before the end");
+	if (c->config->awaits_second && count_usable(c) < 2 &&
+	    c->now < c->met_at + SCHED_ABLE_MS)
+		check_breach(
+		    c, "an audit is skipped before anybody could come");
 	for (size_t id = 0; id < c->n_ids; id++)
 		if (usable(&c->worker[id]) && id != j->by && !j->unable[id])
 			check_breach(c,

@@ -69,6 +69,7 @@ struct check {
 	bool trace;
 	const struct sched_config *config;
 	int64_t now;
+	int64_t met_at;		    /* when a worker came or went */
 	struct sched_action before; /* the last action */
 	struct check_job job[CHECK_JOBS];
 	size_t n_jobs;

@@ -573,6 +573,7 @@ world_run(uint64_t seed, bool trace, struct world_sums *sums)
 	    .poison = 3,
 	    .copy_percent = (unsigned)below(&w, 3) * 10,
 	};
+	w.config.awaits_second = seed % 2 == 0;
 	w.c.seed = seed;
 	w.c.trace = trace;
 	w.c.config = &w.config;

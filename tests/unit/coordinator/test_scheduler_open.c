@@ -196,6 +196,44 @@ audits_go_first(void **state)
 	sched_free(s);
 }
 
+/* And what goes by weight likewise. */
+static void
+audits_wait_for_a_second_worker(void **state)
+{
+	(void)state;
+	for (int in_turn = 0; in_turn < 2; in_turn++) {
+		struct sched_config c = config;
+		struct scheduler *s;
+
+		c.in_turn = in_turn;
+		c.awaits_second = true;
+		assert_int_equal(sched_new(&c, &s, &e), 0);
+		for (int i = 0; i < 3; i++)
+			assert_int_equal(sched_audit(s, add(s, 1), &e), 0);
+		up(s, 5, 0, 1);
+		expect(s, 5, SCHED_SEND, 0, 0);
+		expect(s, 5, SCHED_SEND, 1, 0);
+		assert_int_equal(done(s, 0, 0, 1, &one), SCHED_ACCEPTED);
+		expect(s, 5, SCHED_SEND, 2, 0);
+		assert_int_equal(done(s, 0, 1, 1, &one), SCHED_ACCEPTED);
+		assert_int_equal(done(s, 0, 2, 1, &one), SCHED_ACCEPTED);
+		expect_nothing(s, 5);
+		assert_int_equal(sched_deadline(s), 5 + SCHED_ABLE_MS);
+		up(s, 1000, 1, 2);
+		expect(s, 1000, SCHED_SEND, 0, 1);
+		expect(s, 1000, SCHED_SEND, 1, 1);
+		assert_int_equal(done(s, 1, 0, 2, &one), SCHED_CONFIRMED);
+		sched_worker_gone(s, 2000, (struct worker_id){1}, "left");
+		sched_beat(s, 2001, (struct worker_id){0}, 0);
+		expect_nothing(s, 1999 + SCHED_ABLE_MS);
+		assert_int_equal(sched_deadline(s), 2000 + SCHED_ABLE_MS);
+		expect(s, 2000 + SCHED_ABLE_MS, SCHED_AUDIT_SKIPPED, 1, 0);
+		expect(s, 2000 + SCHED_ABLE_MS, SCHED_AUDIT_SKIPPED, 2, 0);
+		assert_int_equal(sched_open(s), 0);
+		sched_free(s);
+	}
+}
+
 /* Others' jobs come for ever, and nothing is to be fetched for them. */
 static void
 test_fetched_for_at_last(void **state)
@@ -285,6 +323,7 @@ main(void)
 	    cmocka_unit_test(workers_come_and_go),
 	    cmocka_unit_test(first_come_first_served),
 	    cmocka_unit_test(audits_go_first),
+	    cmocka_unit_test(audits_wait_for_a_second_worker),
 	    cmocka_unit_test(test_fetched_for_at_last),
 	    cmocka_unit_test(test_nobody_can),
 	};
