@@ -176,7 +176,7 @@ write_beside(const char *file, const char *data, size_t len,
 		goto failed;
 	}
 	scratch_keep(scratch, path);
-	return file_place_sync(folder, e);
+	return file_place_settle(place, folder, e);
 failed:
 	scratch_remove(scratch, path);
 	return -1;

@@ -26,6 +26,7 @@ struct oci_folder {
 	char *staging; /* the whole layout, beside its place */
 	char *blobs;
 	bool replaces; /* a layout is there already */
+	char *old;     /* where it is until the new one is durable */
 	mode_t mode;
 };
 
@@ -102,7 +103,10 @@ oci_folder_free(struct oci_folder *f)
 		return;
 	if (f->staging != NULL)
 		scratch_remove(f->scratch, f->staging);
+	if (f->old != NULL)
+		scratch_remove(f->scratch, f->old);
 	free(f->staging);
+	free(f->old);
 	free(f->place);
 	free(f->parent);
 	free(f->blobs);
@@ -175,7 +179,6 @@ oci_folder_copy(struct oci_folder *f, const char *file,
 	return 0;
 }
 
-/* Workers' temp files are private; a layout is as public as other files. */
 bool
 oci_folder_link(
     struct oci_folder *f, const char *file, const struct digest *digest)
@@ -187,6 +190,7 @@ oci_folder_link(
 	    (link(file, path) == 0 || errno == EEXIST);
 }
 
+/* Workers' temp files are private; a layout is as public as other files. */
 int
 oci_folder_open_up(
     struct oci_folder *f, const struct digest *digest, struct err *e)
@@ -244,7 +248,7 @@ replace_in_steps(struct oci_folder *f, struct err *e)
 		    e, ERR_FATAL, sys, "rename %s to %s", f->staging, f->place);
 	}
 	scratch_keep(f->scratch, f->staging);
-	scratch_remove(f->scratch, old);
+	f->old = STEAL(&old);
 	return 0;
 }
 
@@ -264,9 +268,7 @@ try_in_place(struct oci_folder *f, struct err *e)
 	}
 	if (renameat2(AT_FDCWD, f->staging, AT_FDCWD, f->place,
 		RENAME_EXCHANGE) == 0) {
-		if (file_place_sync(f->parent, e) < 0)
-			return -1;
-		scratch_remove(f->scratch, f->staging); /* now the old one */
+		f->old = STEAL(&f->staging);
 		return 0;
 	}
 	if (errno == ENOENT)
@@ -294,13 +296,25 @@ put_in_place(struct oci_folder *f, struct err *e)
 	if (rc < 0)
 		return -1;
 	own_freep(&f->staging);
-	return file_place_sync(f->parent, e);
+	if (file_place_settle(f->place, f->parent, e) < 0)
+		return -1;
+	if (f->old != NULL)
+		scratch_remove(f->scratch, f->old);
+	own_freep(&f->old);
+	return 0;
 }
 
 int
 oci_folder_commit(
     struct oci_folder *f, const char *index, size_t len, struct err *e)
 {
+	AUTO(own_freep) char *blobs = NULL;
+
+	/* Nothing but the disk may fail once it is in its place. */
+	if (asprintf(&blobs, "%s/blobs/sha256", f->place) < 0) {
+		blobs = NULL;
+		return err_set(e, ERR_FATAL, errno, "oci");
+	}
 	if (put_file(f->staging, "oci-layout", OCI_LAYOUT_JSON,
 		strlen(OCI_LAYOUT_JSON), e) < 0 ||
 	    put_file(f->staging, "index.json", index, len, e) < 0 ||
@@ -311,9 +325,6 @@ oci_folder_commit(
 	if (put_in_place(f, e) < 0)
 		return -1;
 	free(f->blobs);
-	if (asprintf(&f->blobs, "%s/blobs/sha256", f->place) < 0) {
-		f->blobs = NULL;
-		return err_set(e, ERR_FATAL, errno, "oci");
-	}
+	f->blobs = STEAL(&blobs);
 	return 0;
 }

@@ -9,43 +9,13 @@
 #include "own.h"
 #include "registry_name.h"
 
-static int
-none_layout(struct output *o, const struct image *image, struct err *e)
-{
-	(void)o;
-	(void)image;
-	(void)e;
-	return 0;
-}
-
-static bool
-none_sink(struct output *o, size_t i, struct layer_output *out)
-{
-	(void)o;
-	(void)i;
-	(void)out;
-	return false;
-}
-
-static int
-none_commit(struct output *o, const struct image *image,
-    const struct output *blobs_of, struct err *e)
-{
-	(void)blobs_of;
-	return none_layout(o, image, e);
-}
-
 static void
 none_free(struct output *o)
 {
-	output_clear(o);
 	free(o);
 }
 
 static const struct output_ops none_ops = {
-    .layout = none_layout,
-    .sink = none_sink,
-    .commit = none_commit,
     .free = none_free,
 };
 
@@ -223,19 +193,21 @@ output_share(struct output *o)
 int
 output_layout(struct output *o, const struct image *image, struct err *e)
 {
-	return o->ops->layout(o, image, e);
+	return o->ops->layout != NULL ? o->ops->layout(o, image, e) : 0;
 }
 
 bool
 output_sink(struct output *o, size_t i, struct layer_output *out)
 {
-	return !o->shares && o->ops->sink(o, i, out);
+	return !o->shares && o->ops->sink != NULL && o->ops->sink(o, i, out);
 }
 
 int
 output_commit(struct output *o, const struct image *image,
     const struct output *blobs_of, struct err *e)
 {
+	if (o->ops->commit == NULL)
+		return 0;
 	return o->ops->commit(o, image, o->shares ? blobs_of : NULL, e);
 }
 
@@ -249,12 +221,6 @@ const struct push_counts *
 output_pushed(const struct output *o)
 {
 	return &o->pushed;
-}
-
-void
-output_clear(struct output *o)
-{
-	free(o->blobs);
 }
 
 void

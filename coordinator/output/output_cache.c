@@ -2,28 +2,17 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "err.h"
 #include "cache/layer_cache.h"
 #include "layer_spec.h"
 #include "output/output.h"
-#include "own.h"
 
 /* Has workers write blobs into the layer cache, from which others copy. */
 struct to_cache {
 	struct output output;
 	const struct layer_cache *cache;
 };
-
-static int
-cache_layout(struct output *o, const struct image *image, struct err *e)
-{
-	(void)o;
-	(void)image;
-	(void)e;
-	return 0;
-}
 
 static bool
 cache_sink(struct output *o, size_t i, struct layer_output *out)
@@ -37,18 +26,9 @@ cache_sink(struct output *o, size_t i, struct layer_output *out)
 	return true;
 }
 
-static int
-cache_commit(struct output *o, const struct image *image,
-    const struct output *blobs_of, struct err *e)
-{
-	(void)blobs_of;
-	return cache_layout(o, image, e);
-}
-
 static void
 cache_free(struct output *o)
 {
-	output_clear(o);
 	free(o);
 }
 
@@ -59,9 +39,7 @@ output_cache_open(
 	struct to_cache *c = calloc(1, sizeof(*c));
 	static const struct output_ops ops = {
 	    .takes_blobs = true,
-	    .layout = cache_layout,
 	    .sink = cache_sink,
-	    .commit = cache_commit,
 	    .free = cache_free,
 	};
 
@@ -69,10 +47,7 @@ output_cache_open(
 		return err_set(e, ERR_FATAL, errno, "layer cache");
 	c->output.ops = &ops;
 	c->cache = cache;
+	c->output.blobs = layer_cache_pins(cache);
 	*out = &c->output;
-	if ((c->output.blobs = strdup(layer_cache_pins(cache))) == NULL) {
-		output_freep(out);
-		return err_set(e, ERR_FATAL, errno, "layer cache");
-	}
 	return 0;
 }

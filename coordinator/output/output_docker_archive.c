@@ -277,7 +277,6 @@ docker_free(struct output *o)
 	if (d->folder != NULL)
 		scratch_remove(o->scratch, d->folder);
 	free(d->folder);
-	output_clear(o);
 	free(d);
 }
 

@@ -60,19 +60,6 @@ put_layers(struct oci *o, const struct image *image,
 	return 0;
 }
 
-/* Outputs that share the blobs find them where they are now. */
-static int
-take_blobs(struct oci *o, struct err *e)
-{
-	char *blobs = strdup(oci_folder_blobs(o->folder));
-
-	if (blobs == NULL)
-		return err_set(e, ERR_FATAL, errno, "oci");
-	free(o->output.blobs);
-	o->output.blobs = blobs;
-	return 0;
-}
-
 static int
 oci_commit(struct output *output, const struct image *image,
     const struct output *blobs_of, struct err *e)
@@ -89,15 +76,8 @@ oci_commit(struct output *output, const struct image *image,
 		image->manifest_json, image->manifest_len, e) < 0 ||
 	    oci_folder_commit(o->folder, index, len, e) < 0)
 		return -1;
-	return take_blobs(o, e);
-}
-
-static int
-oci_layout(struct output *output, const struct image *image, struct err *e)
-{
-	(void)output;
-	(void)image;
-	(void)e;
+	/* Outputs that share the blobs find them where they are now. */
+	output->blobs = oci_folder_blobs(o->folder);
 	return 0;
 }
 
@@ -117,7 +97,6 @@ oci_free(struct output *output)
 	struct oci *o = self(output);
 
 	oci_folder_free(o->folder);
-	output_clear(output);
 	free(o);
 }
 
@@ -135,7 +114,6 @@ output_oci_open(const struct output_target *target, struct scratch *scratch,
 	AUTO(oci_freep) struct oci *o = calloc(1, sizeof(*o));
 	static const struct output_ops ops = {
 	    .takes_blobs = true,
-	    .layout = oci_layout,
 	    .sink = oci_sink,
 	    .commit = oci_commit,
 	    .free = oci_free,
@@ -146,9 +124,9 @@ output_oci_open(const struct output_target *target, struct scratch *scratch,
 	o->output.ops = &ops;
 	o->output.scratch = scratch;
 	o->links = target->links;
-	if (oci_folder_open(target->path, scratch, &o->folder, e) < 0 ||
-	    take_blobs(o, e) < 0)
+	if (oci_folder_open(target->path, scratch, &o->folder, e) < 0)
 		return -1;
+	o->output.blobs = oci_folder_blobs(o->folder);
 	*out = &STEAL(&o)->output;
 	return 0;
 }

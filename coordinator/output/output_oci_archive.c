@@ -23,6 +23,7 @@ struct oci_archive {
 	struct output output;
 	struct tar_out *tar;
 	char *staging; /* holds the blobs that workers write, or NULL */
+	char *blobs;   /* there */
 };
 
 static struct oci_archive *
@@ -49,7 +50,10 @@ archive_layout(struct output *o, const struct image *image, struct err *e)
 	if (scratch_folder(o->scratch, tar_out_near(a->tar), &a->staging, e) <
 	    0)
 		return -1;
-	return oci_blobs_make(a->staging, &o->blobs, e);
+	if (oci_blobs_make(a->staging, &a->blobs, e) < 0)
+		return -1;
+	o->blobs = a->blobs;
+	return 0;
 }
 
 static bool
@@ -192,7 +196,7 @@ archive_free(struct output *o)
 	if (a->staging != NULL)
 		scratch_remove(o->scratch, a->staging);
 	free(a->staging);
-	output_clear(o);
+	free(a->blobs);
 	free(a);
 }
 

@@ -16,6 +16,7 @@ struct output;
 struct output_target;
 struct scratch;
 
+/* layout, sink and commit: NULL where there is nothing to do. */
 struct output_ops {
 	bool takes_blobs;
 	int (*layout)(struct output *, const struct image *, struct err *);
@@ -28,9 +29,9 @@ struct output_ops {
 struct output {
 	const struct output_ops *ops;
 	struct scratch *scratch;
-	bool needs_sizes; /* else layers that need them go to own files */
-	bool shares;	  /* takes its blobs from another output */
-	char *blobs;	  /* the folder of its blobs, where it has one */
+	bool needs_sizes;  /* else layers that need them go to own files */
+	bool shares;	   /* takes its blobs from another output */
+	const char *blobs; /* the folder of its blobs, where it has one */
 	/* Where it goes, of a registry: "https://HOST"; or NULL. */
 	const char *registry, *repository;
 	struct push *push;
@@ -46,8 +47,5 @@ int output_oci_archive_open(const struct output_target *target,
     struct scratch *scratch, struct output **out, struct err *e);
 int output_registry_open(const struct output_target *target,
     struct scratch *scratch, struct output **out, struct err *e);
-
-/* Frees the part that all have, but for o itself. */
-void output_clear(struct output *o);
 
 #endif

@@ -18,22 +18,13 @@
 /* Blobs lie in a scratch folder until the image is whole, then go. */
 struct to_registry {
 	struct output output;
-	char *staging;
+	char *staging, *blobs;
 };
 
 static struct to_registry *
 self(struct output *o)
 {
 	return (struct to_registry *)o;
-}
-
-static int
-registry_layout(struct output *o, const struct image *image, struct err *e)
-{
-	(void)o;
-	(void)image;
-	(void)e;
-	return 0;
 }
 
 static bool
@@ -143,8 +134,8 @@ output_registry_free(struct output *output)
 	if (o->staging != NULL)
 		scratch_remove(output->scratch, o->staging);
 	free(o->staging);
+	free(o->blobs);
 	push_free(o->output.push);
-	output_clear(output);
 	free(o);
 }
 
@@ -162,7 +153,6 @@ output_registry_open(const struct output_target *target,
 	AUTO(freep) struct to_registry *o = calloc(1, sizeof(*o));
 	static const struct output_ops ops = {
 	    .takes_blobs = true,
-	    .layout = registry_layout,
 	    .sink = registry_sink,
 	    .commit = registry_commit,
 	    .free = output_registry_free,
@@ -178,8 +168,9 @@ output_registry_open(const struct output_target *target,
 	o->output.registry = push_base(o->output.push);
 	o->output.repository = push_repo(o->output.push);
 	if (scratch_folder(scratch, scratch_temp(), &o->staging, e) < 0 ||
-	    oci_blobs_make(o->staging, &o->output.blobs, e) < 0)
+	    oci_blobs_make(o->staging, &o->blobs, e) < 0)
 		return -1;
+	o->output.blobs = o->blobs;
 	*out = &STEAL(&o)->output;
 	return 0;
 }

@@ -211,26 +211,25 @@ tar_out_skip(struct tar_out *t, const char *name, uint64_t size, struct err *e)
 int
 tar_out_commit(struct tar_out *t, struct err *e)
 {
+	int closed;
+
 	if (put_zeros(t, tar_end(t->size), e) < 0)
 		return -1;
-	if (t->temp != NULL) {
-		if (fchmod(t->fd, t->mode) < 0 || fsync(t->fd) < 0)
-			return err_set(e, ERR_FATAL, errno, "sync %s", t->temp);
-		if (rename(t->temp, t->place) < 0)
-			return err_set(e, ERR_FATAL, errno, "rename %s to %s",
-			    t->temp, t->place);
-		scratch_keep(t->scratch, t->temp);
-		own_freep(&t->temp);
-		if (file_place_sync(t->folder, e) < 0)
-			return -1;
-	}
+	if (t->temp != NULL && (fchmod(t->fd, t->mode) < 0 || fsync(t->fd) < 0))
+		return err_set(e, ERR_FATAL, errno, "sync %s", t->temp);
 	/* Some file systems say only now that they had no room. */
-	if (close(t->fd) < 0) {
-		t->fd = -1;
-		return err_set(e, ERR_FATAL, errno, "close %s", t->place);
-	}
+	closed = close(t->fd);
 	t->fd = -1;
-	return 0;
+	if (closed < 0)
+		return err_set(e, ERR_FATAL, errno, "close %s", t->place);
+	if (t->temp == NULL)
+		return 0;
+	if (rename(t->temp, t->place) < 0)
+		return err_set(
+		    e, ERR_FATAL, errno, "rename %s to %s", t->temp, t->place);
+	scratch_keep(t->scratch, t->temp);
+	own_freep(&t->temp);
+	return file_place_settle(t->place, t->folder, e);
 }
 
 void

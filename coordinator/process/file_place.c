@@ -184,3 +184,14 @@ file_place_sync(const char *folder, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "sync folder %s", folder);
 	return 0;
 }
+
+int
+file_place_settle(const char *place, const char *folder, struct err *e)
+{
+	if (file_place_sync(folder, e) < 0)
+		return err_ctx(e,
+		    "%.200s is whole and in its place, but a crash of the "
+		    "machine may undo that",
+		    place);
+	return 0;
+}

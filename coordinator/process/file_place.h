@@ -38,4 +38,10 @@ mode_t file_place_mode(const char *path, mode_t wanted);
 /* Makes the names in folder durable.  ERR_FATAL. */
 int file_place_sync(const char *folder, struct err *e);
 
+/*
+ * The same for place, which has just got its name in folder, and is whole: if
+ * that fails the error says that it is there.
+ */
+int file_place_settle(const char *place, const char *folder, struct err *e);
+
 #endif

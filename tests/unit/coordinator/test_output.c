@@ -88,6 +88,21 @@ sendfile(int out, int in, off_t *at, size_t len)
 
 static const char *python;
 static char *folder; /* each test's own */
+static bool folder_fails;
+
+int
+fsync(int fd)
+{
+	struct stat st, its;
+
+	if (folder_fails && fstat(fd, &st) == 0 && stat(folder, &its) == 0 &&
+	    st.st_ino == its.st_ino) {
+		errno = EIO;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
+
 static struct scratch *scratch;
 #define N_LAYERS 5
 static const char *base_names[] = {"b0/layer.tar", "b1/layer.tar"};
@@ -638,6 +653,39 @@ test_poor_kernel(void **state)
 	poor_kernel = false;
 }
 
+/*
+ * The disk fails when the output has its name: that is said, the old one is
+ * gone, and what is there is whole.
+ */
+static void
+test_late_fault(void **state)
+{
+	static const struct {
+		enum output_kind kind;
+		const char *name, *look;
+	} cases[] = {{OUTPUT_OCI, "out", PYTHON_OCI},
+	    {OUTPUT_OCI, "out", PYTHON_OCI},
+	    {OUTPUT_DOCKER_ARCHIVE, "out.tar", PYTHON_DOCKER}};
+
+	(void)state;
+	umask(022);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		AUTO(own_freep) char *path = in_folder(cases[i].name);
+		struct output *o = open_output(cases[i].kind, path);
+		struct err e = ERR_INIT;
+
+		assert_int_equal(output_layout(o, &image, &e), 0);
+		work(o);
+		folder_fails = true;
+		assert_int_equal(output_commit(o, &image, NULL, &e), -1);
+		folder_fails = false;
+		assert_non_null(strstr(e.text, path));
+		assert_non_null(strstr(e.text, "is whole and in its place"));
+		output_free(o);
+		assert_int_equal(run_python(cases[i].look), 0);
+	}
+}
+
 int
 main(void)
 {
@@ -657,6 +705,7 @@ main(void)
 	    TEST(test_shared),
 	    TEST(test_blob_checked),
 	    TEST(test_poor_kernel),
+	    TEST(test_late_fault),
 	};
 
 	python = getenv("PYTHON") != NULL ? getenv("PYTHON") : "python3";
