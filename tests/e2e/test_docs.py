@@ -134,6 +134,13 @@ class Docs(unittest.TestCase):
                 re.sub(r"\S*(?:NAME|FOLDER)\S*", "", readme)):
             self.assertTrue(os.path.exists(os.path.join(TOP, name)), name)
 
+    def test_lines_of_text_fit(self):
+        """Tables' rows and what is to be copied may be longer."""
+        for name in ("README.md", "CHANGELOG.md", "tests/FAULTS.md"):
+            long = [line for line in text(name).split("\n")
+                    if len(line) > 132 and not line.startswith(("|", "    "))]
+            self.assertEqual(long, [], name)
+
 
 if __name__ == "__main__":
     program = unittest.main(exit=False, verbosity=2)
