@@ -230,12 +230,6 @@ class Caches(Base):
         self.nowhere = self.path("nowhere")
         self.servers = []
 
-    def tearDown(self):
-        for server in self.servers:
-            server.shutdown()
-            server.server_close()
-        super().tearDown()
-
     def cache(self, name="zstd"):
         return "%s/cache-%s" % (self.shared, name)
 
@@ -243,6 +237,8 @@ class Caches(Base):
         server = Server(folder or self.cache(name), context)
         server.faults.update(faults or {})
         self.servers.append(server)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
         return server
 
     def options(self, *caches, root=None, closure=None):

@@ -28,7 +28,8 @@ BIN = os.environ.get(
 QUARRY = os.path.join(BIN, "quarry")
 WORKER = os.path.join(BIN, "quarry-worker")
 PYTHON = sys.executable
-TIMEOUT = 120
+# Nobody is held to a time: this is for what would never end.
+TIMEOUT = 600
 
 sys.path.insert(0, os.path.join(TESTS, "oracle"))
 sys.path.insert(0, HERE)
@@ -98,7 +99,7 @@ def write(path, data, mode=None):
     return path
 
 
-def wait_for(what, seconds=20, step=0.01):
+def wait_for(what, seconds=TIMEOUT, step=0.01):
     """What what() gives once that is true, or None when time is up."""
     end = time.monotonic() + seconds
     while True:
@@ -169,8 +170,23 @@ class Base(unittest.TestCase):
         self.running = []
         self.addCleanup(self.end_all)
 
+    def run(self, result=None):
+        self.result, self.seen = result, self.faults(result)
+        return super().run(result)
+
+    @staticmethod
+    def faults(result):
+        return len(result.errors) + len(result.failures)
+
     def tearDown(self):
-        self.check_nothing_left()
+        """What a test that has failed leaves is ended, see setUp, and is no
+        second failure."""
+        if self.faults(self.result) == self.seen:
+            self.close_down()
+            self.check_nothing_left()
+
+    def close_down(self):
+        """Ends in good order what each test of a class has started."""
 
     def path(self, *names):
         return os.path.join(self.top, *names)
@@ -257,7 +273,7 @@ class Base(unittest.TestCase):
         return [pid for pid, name in self.processes().items()
                 if name.startswith("quarry-worker")]
 
-    def wait_workers(self, n=1, seconds=20):
+    def wait_workers(self, n=1, seconds=TIMEOUT):
         """Pids of workers once n of them run."""
         found = wait_for(lambda: len(self.workers()) >= n and self.workers(),
                          seconds)
@@ -290,8 +306,10 @@ class Base(unittest.TestCase):
                       if x.startswith(".quarry")]
         return found
 
-    def check_nothing_left(self, seconds=3):
-        """No process, no temporary file, no sanitizer's report."""
+    def check_nothing_left(self, seconds=8):
+        """No process, no temporary file, no sanitizer's report.
+
+        Sooner than a worker gives up by itself who hears of nobody."""
         wait_for(lambda: not self.processes(), seconds)
         alive = {pid: name for pid, name in self.processes().items()}
         self.assertEqual(alive, {}, "processes live on")

@@ -1,33 +1,11 @@
 """What tests of workers on other machines share: a coordinator's key, workers
-with keys of their own, on TCP ports that are free on this machine."""
+with keys of their own."""
 
 import os
 import re
-import socket
 
+from ports import free_ports
 from quarrytest import QUARRY, WORKER, Base, read, wait_for
-
-
-def free_ports(n, host="127.0.0.1"):
-    """The first of n ports in a row that nobody has at the moment."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while True:
-        held = []
-        try:
-            first = socket.socket(family)
-            held.append(first)
-            first.bind((host, 0))
-            port = first.getsockname()[1]
-            for i in range(1, n):
-                s = socket.socket(family)
-                held.append(s)
-                s.bind((host, port + i))
-            return port
-        except (OSError, OverflowError):
-            continue
-        finally:
-            for s in held:
-                s.close()
 
 
 class Remote(Base):

@@ -10,8 +10,9 @@ import time
 
 import quarrytest
 import zmtp
+from ports import free_ports
 from quarrytest import make_store, tree_bytes
-from remote import Remote, free_ports
+from remote import Remote
 from zmtp import BEAT, CHUNK, COMMITTED, DATA_HELLO, DROP, ITEMS, JOB, PULL, \
     REFUSE, RELEASED, WELCOME
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import quarrytest
+from ports import free_ports
 from quarrytest import wait_for
 
 NODES = 3
@@ -45,16 +46,6 @@ NODE = ("NodeName=w{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} "
         "CPUs=2 RealMemory=100\n")
 
 
-def free_ports(n):
-    sockets = [socket.socket() for _ in range(n)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
 class Slurm:
     def __init__(self, top):
         self.top = top
@@ -71,7 +62,8 @@ class Slurm:
     def start(self):
         """Everything up and the nodes idle, or an error that says why not."""
         self.munge()
-        ports = free_ports(1 + NODES)
+        first = free_ports(1 + NODES)
+        ports = range(first, first + 1 + NODES)
         host = socket.gethostname()
         quarrytest.write(self.path("slurm.conf"), CONFIG.format(
             host=host, top=self.top, ports=ports) + "".join(

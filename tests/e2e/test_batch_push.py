@@ -8,8 +8,8 @@ import threading
 import fake_registry as fake
 import quarrytest
 import test_status
+from ports import free_ports
 from quarrytest import need, wait_for
-from remote import free_ports
 from test_batch import BatchBase
 from test_push import DONE, PASSWORD, Pushes
 

@@ -8,8 +8,8 @@ import fake_registry
 import quarrytest
 import test_base_registry
 import test_status
+from ports import free_ports
 from quarrytest import make_store, wait_for, write
-from remote import free_ports
 from test_batch import BatchBase
 from test_registry import RegistryBase
 

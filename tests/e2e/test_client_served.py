@@ -5,8 +5,9 @@ import os
 import signal
 
 import quarrytest
+from ports import free_ports
 from quarrytest import read, wait_for
-from remote import Remote, free_ports
+from remote import Remote
 from test_client import WithStore
 
 

@@ -8,6 +8,7 @@ import socket
 
 import quarrytest
 import workers
+from ports import free_ports
 from quarrytest import make_store, need, need_root, read, write
 
 NAME = "deploy/systemd/quarry-worker@.service.in"
@@ -235,7 +236,7 @@ class TestServe(Systemd):
         for name in "key", "client", "worker":
             self.quarry("keygen", self.path(name))
         clients, listen = [
-            "tcp://127.0.0.1:%d" % workers.free_ports(2) for _ in range(2)]
+            "tcp://127.0.0.1:%d" % free_ports(2) for _ in range(2)]
         words = self.command_line(
             {"QUARRY_CLIENTS": clients, "QUARRY_LISTEN": listen,
              "QUARRY_OPTIONS": "--slots 2 --store-root " + store.root},
@@ -286,7 +287,7 @@ class TestNotify(Systemd):
                 return lines
 
     def serve(self, env, *more):
-        port = workers.free_ports(2)
+        port = free_ports(2)
         self.clients = "tcp://127.0.0.1:%d" % port
         return self.start("serve", "--clients", self.clients, "--cache",
                           self.path("cache"), *more, env=env)

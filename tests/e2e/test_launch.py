@@ -11,6 +11,7 @@ import time
 import unittest
 
 import quarrytest
+from ports import free_ports
 from quarrytest import TESTS, WORKER, Base, make_store, need, wait_for
 
 SSH_LAUNCH = os.path.join(os.path.dirname(TESTS), "deploy", "ssh", "launch")
@@ -261,13 +262,8 @@ class TestSsh(Launch):
         # As root it wants this folder; in a bare system it is not there.
         if os.geteuid() == 0:
             os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
-        for _ in range(5):
-            with socket.socket() as s:
-                s.bind(("127.0.0.1", 0))
-                port = s.getsockname()[1]
-            if self.sshd_answers(port):
-                break
-        else:
+        port = free_ports(1)
+        if not self.sshd_answers(port):
             self.fail("no sshd:\n%s" % quarrytest.read(
                 self.path("sshd.log")).decode(errors="replace"))
         quarrytest.write(self.path("known"), "* %s" % quarrytest.read(
@@ -302,7 +298,7 @@ class TestSsh(Launch):
                 s.settimeout(5)
                 return s.connect_ex(("127.0.0.1", port)) == 0
 
-        return wait_for(answers, 20) and sshd.poll() is None
+        return wait_for(answers, 60) and sshd.poll() is None
 
     def test_two_hosts(self):
         who, r = self.same_image(self.launch(("host1", "host2")),

@@ -14,8 +14,9 @@ import time
 
 import quarrytest
 import zmtp
+from ports import free_ports
 from quarrytest import QUARRY, WORKER, Base, make_store, read, wait_for
-from remote import Remote, free_ports
+from remote import Remote
 
 N = 8
 SIZE = 32 << 20  # longer to fetch, as far as anybody knows, than to make
@@ -241,14 +242,13 @@ class TestQuestions(Stores):
                 "tcp://127.0.0.1:%d" % self.port, "--min-workers", "2",
                 program=[QUARRY], stderr=log, cwd=self.path("empty"))
 
-    def tearDown(self):
+    def close_down(self):
         """Whatever was said, the build goes on with honest ones."""
         workers = [self.honest() for _ in range(2)]
         self.assertEqual(self.finish(self.build_).status, 0, self.log())
         for p in workers:
             p.terminate()
             self.assertEqual(self.finish(p).status, 0)
-        super().tearDown()
 
     def leftovers(self):
         spools = self.path("t", "quarry-worker-%d" % os.geteuid())

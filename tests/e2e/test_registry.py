@@ -11,13 +11,8 @@ import threading
 import time
 
 import quarrytest
+from ports import free_ports
 from quarrytest import Base, make_store, need, need_root, sha256
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @need("docker-registry", "skopeo", "htpasswd", "openssl")
@@ -30,7 +25,7 @@ class RegistryBase(Base):
 
     def serve(self, tls=False, auth=False, port=None, token=None):
         """Starts a registry; its HOST:PORT.  token: its settings."""
-        port = port or free_port()
+        port = port or free_ports(1)
         config = {
             "version": "0.1", "log": {"level": "info"},
             "storage": {"filesystem": {"rootdirectory": self.path("r")}},
@@ -63,9 +58,8 @@ class RegistryBase(Base):
                 self.assertIsNone(self.server.poll())
                 time.sleep(0.05)
 
-    def tearDown(self):
+    def close_down(self):
         self.stop_server()
-        super().tearDown()
 
     def stop_server(self):
         if getattr(self, "server", None) is not None:

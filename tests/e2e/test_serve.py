@@ -9,8 +9,8 @@ import time
 
 import quarrytest
 import zmtp
+from ports import free_ports
 from quarrytest import read, tree_bytes, wait_for
-from remote import free_ports
 from serving import MADE, NO_JOB, STATUS, Client, Serve
 from zmtp import BEAT, BYE, CANCEL, DATA_HELLO, DONE, FAIL, ITEMS, JOB, \
     POSTPONE, PULL, PULL_FAIL, REFUSE, WELCOME, WHO
@@ -214,10 +214,9 @@ class TestProtocol(Serve):
         super().setUp()
         self.p = self.serve()
 
-    def tearDown(self):
+    def close_down(self):
         if self.p.poll() is None:
             self.stop(self.p)
-        super().tearDown()
 
     def client(self, name="scripted", **kw):
         c = Client(self.clients_port, name, **kw)
@@ -522,9 +521,8 @@ class TestOtherWorkers(Serve):
         self.endpoint = "tcp://127.0.0.1:%d" % port
         self.p = self.serve("--listen", self.endpoint)
 
-    def tearDown(self):
+    def close_down(self):
         self.stop(self.p)
-        super().tearDown()
 
     def client(self, name="scripted", **kw):
         c = Client(self.clients_port, name, **kw)

@@ -10,8 +10,8 @@ import time
 import urllib.request
 
 import quarrytest
+from ports import free_ports
 from quarrytest import make_store, need_root, wait_for
-from remote import free_ports
 from serving import Client, Serve
 from zmtp import CANCEL, DONE, FAIL
 

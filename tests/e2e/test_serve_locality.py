@@ -11,8 +11,8 @@ import shutil
 import signal
 
 import quarrytest
+from ports import free_ports
 from quarrytest import WORKER, make_store, read, wait_for
-from remote import free_ports
 from serving import MADE, Client, Serve
 
 N = 8

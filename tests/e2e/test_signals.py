@@ -193,7 +193,7 @@ class TestKills(Slow):
                 time.sleep(delay)
                 p.kill()
                 self.finish(p)
-                self.check_nothing_left(5)
+                self.check_nothing_left()
                 self.assertEqual(os.listdir(self.out), [])
 
     def test_coordinator_while_workers_read(self):
@@ -202,7 +202,7 @@ class TestKills(Slow):
         self.wait_reading()
         p.kill()
         self.finish(p)
-        self.check_nothing_left(5)
+        self.check_nothing_left()
         self.assertEqual(os.listdir(self.out), ["i.tar"])
         self.assertEqual(quarrytest.read(tar), b"was here")
 
@@ -216,7 +216,7 @@ class TestKills(Slow):
         wait_for(lambda: not self.workers(), 1)
         if self.workers():
             os.kill(pid, signal.SIGCONT)
-        self.check_nothing_left(5)
+        self.check_nothing_left()
 
     def test_every_child_in_turn(self):
         """Kill any one process other than the first: the image comes out."""

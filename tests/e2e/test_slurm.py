@@ -30,9 +30,8 @@ class TestSlurm(test_launch.Launch):
                         QUARRY_WORKER=WORKER)
         self.addCleanup(self.slurm.say, "scancel", "-u", "root")
 
-    def tearDown(self):
+    def close_down(self):
         self.assert_given_back()
-        super().tearDown()
 
     def launch(self, *options):
         return " ".join((LAUNCH, *options, "--", "--slots 1", "--spool",

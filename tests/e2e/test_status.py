@@ -11,8 +11,9 @@ import threading
 import time
 
 import quarrytest
+from ports import free_ports
 from quarrytest import Base, make_store, need, wait_for
-from remote import Remote, free_ports
+from remote import Remote
 from scripted_server import Accepted
 from serving import Client, Serve
 

@@ -5,7 +5,7 @@ import re
 import subprocess
 
 import quarrytest
-from remote import free_ports
+from ports import free_ports
 
 TOP = os.path.dirname(quarrytest.TESTS)
 
