@@ -10,8 +10,8 @@
  * command start them; dispatch_locality.c asks who has which store paths, and
  * dispatch_paths.c the same where jobs come for ever, whose needs
  * dispatch_needs.c holds against that;
- * dispatch_push.c (and _places.c, _token.c, _homes.c) has them put layers into
- * registries, and dispatch_stream.c while they make them; dispatch_status.c
+ * dispatch_push.c (and _token.c) has them put layers into registries, as
+ * pushes.h says, and dispatch_stream.c while they make them; dispatch_status.c
  * says how things are, dispatch_postponed.c what is waited for,
  * dispatch_audit.c what differs where two results do.  For these alone.
  */
@@ -26,6 +26,7 @@
 #include "encoding.h"
 #include "closure/hash_index.h"
 #include "dispatch/push_queue.h"
+#include "dispatch/push_told.h"
 #include "dispatch/dispatch.h"
 #include "layer_spec.h"
 #include "link.h"
@@ -48,14 +49,6 @@ struct peer_stock;
 struct shared_probe;
 struct zap;
 
-/* What a worker was told of one place of pushes, under this one's index. */
-struct peer_told {
-	size_t place;	 /* that it stands for */
-	uint64_t serial; /* of the token; 0: none was told */
-	uint64_t used;	 /* when, by told_now */
-	size_t open;	 /* pushes that it has */
-};
-
 /* A worker that said HELLO and was welcomed. */
 struct peer {
 	struct link *via; /* d->link or d->remote */
@@ -75,12 +68,11 @@ struct peer {
 	struct worker_id worker;  /* also its index in the progress display */
 	char name[64];		  /* "HOST/PID" or "HOST/PID#N" */
 	size_t slots;
-	size_t room; /* for jobs: 0 while it drains */
-	bool near;   /* on this machine, by its own word */
-	struct peer_told told[MSG_PUSH_PLACES];
-	uint64_t told_now; /* counts what it was given to push */
-	pid_t local;	   /* its process if it is a local one, else 0 */
-	bool left;	   /* it said so */
+	size_t room;		/* for jobs: 0 while it drains */
+	bool near;		/* on this machine, by its own word */
+	struct push_tolds told; /* of places of pushes */
+	pid_t local;		/* its process if it is a local one, else 0 */
+	bool left;		/* it said so */
 	uint64_t rate; /* bytes/s, in a run before, or by its word; 0: none */
 	int64_t postponed;	 /* when it was said why it did, ms; or 0 */
 	uint64_t done, failures; /* in runs before */

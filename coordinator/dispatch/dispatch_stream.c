@@ -3,10 +3,11 @@
 #include "dispatch/dispatch.h"
 #include "dispatch/dispatch_push_state.h"
 #include "dispatch/push_queue.h"
+#include "dispatch/push_told.h"
+#include "dispatch/pushes.h"
 #include "err.h"
 #include "log.h"
 #include "output/push.h"
-#include "output/push_look.h"
 #include "progress/progress.h"
 #include "protocol.h"
 
@@ -16,34 +17,34 @@
 int
 dispatch_stream_open(struct dispatch *d, struct err *e)
 {
-	struct dispatch_pushes *ps = d->pushes;
+	struct dispatch_pushes *all = d->pushes;
 
-	if (ps->place[PLACE].barred)
+	if (all->ps->place[PLACE].barred)
 		return 0;
 	/* A token is known once anything was asked there. */
-	ps->stream = ps->unasked = true;
-	return push_look_renew(ps->look, PLACE, RENEWED, 0, e);
+	all->stream = all->unasked = true;
+	return pushes_ask(all->ps, PLACE, e);
 }
 
 int
 dispatch_stream_asked(struct dispatch *d, size_t i, bool failed, struct err *e)
 {
-	struct dispatch_pushes *ps = d->pushes;
+	struct dispatch_pushes *all = d->pushes;
 	bool token;
 
-	if (i != PLACE || !ps->unasked)
+	if (i != PLACE || !all->unasked)
 		return 0;
-	ps->unasked = false;
+	all->unasked = false;
 	if (failed) {
-		ps->stream = false;
+		all->stream = false;
 		log_line(LOG_WARNING,
 		    "%s does not answer: layers are not streamed",
-		    push_base(ps->place[PLACE].push));
+		    push_base(all->ps->place[PLACE].push));
 		return 0;
 	}
-	if (dispatch_push_lendable(ps, PLACE, &token, e) < 0)
+	if (pushes_lendable(all->ps, PLACE, &token, e) < 0)
 		return -1;
-	push_queue_token(ps->queue, PLACE, token);
+	push_queue_token(all->ps->queue, PLACE, token);
 	return 0;
 }
 
@@ -57,19 +58,19 @@ dispatch_stream_hold(const struct dispatch *d)
 static bool
 may(struct dispatch *d, const struct peer *p, const struct task *t)
 {
-	struct dispatch_pushes *ps = d->pushes;
+	struct dispatch_pushes *all = d->pushes;
 
-	if (ps == NULL || !ps->stream || t->no_stream || t->done ||
-	    t->job->spec->measure || ps->place[PLACE].barred)
+	if (all == NULL || !all->stream || t->no_stream || t->done ||
+	    t->job->spec->measure || all->ps->place[PLACE].barred)
 		return false;
-	if (push_queue_may_at(ps->queue, PLACE, p->worker))
+	if (push_queue_may_at(all->ps->queue, PLACE, p->worker))
 		return true;
-	if (!ps->unfit)
+	if (!all->unfit)
 		log_line(LOG_INFO,
 		    "worker %s is told no token for %s, or does not see it: "
 		    "its layers are not streamed",
-		    p->name, push_base(ps->place[PLACE].push));
-	ps->unfit = true;
+		    p->name, push_base(all->ps->place[PLACE].push));
+	all->unfit = true;
 	return false;
 }
 
@@ -78,7 +79,7 @@ dispatch_stream_order(struct dispatch *d, struct peer *p, struct task *t,
     uint64_t attempt, uint64_t *stream, struct err *e)
 {
 	unsigned char *known = &t->stream[attempt % SCHED_ATTEMPTS_KNOWN];
-	struct peer_told *told;
+	struct push_told *told;
 	int rc;
 
 	*known = TASK_STREAM_NONE;
@@ -86,13 +87,13 @@ dispatch_stream_order(struct dispatch *d, struct peer *p, struct task *t,
 	if (!may(d, p, t))
 		return 0;
 	/* Which no other one takes the number of: there are few. */
-	told = dispatch_push_told(p, PLACE);
+	told = push_told_take(&p->told, PLACE);
 	if ((rc = dispatch_push_tell(d, p, told, e)) < 0)
 		return -1;
 	if (rc > 0)
 		return 0; /* nor will it get the job */
 	*known = TASK_STREAM_ASKED;
-	*stream = (uint64_t)(told - p->told) + 1;
+	*stream = (uint64_t)(told - p->told.at) + 1;
 	return 0;
 }
 
@@ -112,13 +113,13 @@ dispatch_stream_goes_on(
 static void
 came_to_nothing(struct dispatch *d, const struct peer *p, enum layer_stream how)
 {
-	struct dispatch_pushes *ps = d->pushes;
-	const char *base = push_base(ps->place[PLACE].push);
+	struct dispatch_pushes *all = d->pushes;
+	const char *base = push_base(all->ps->place[PLACE].push);
 
-	if (!ps->stream)
+	if (!all->stream)
 		return;
 	if (how == LAYER_STREAM_REFUSED) {
-		ps->stream = false;
+		all->stream = false;
 		log_line(LOG_INFO,
 		    "%s takes no layers in parts: they are sent as a whole",
 		    base);
@@ -126,9 +127,9 @@ came_to_nothing(struct dispatch *d, const struct peer *p, enum layer_stream how)
 	}
 	log_line(LOG_DEBUG, "worker=%s: a layer's way to %s broke off", p->name,
 	    base);
-	if (++ps->broken < PUSH_FAILURES_MAX)
+	if (++all->broken < PUSH_FAILURES_MAX)
 		return;
-	ps->stream = false;
+	all->stream = false;
 	log_line(LOG_WARNING,
 	    "%s: layers' way there has broken off again and again: they are "
 	    "sent as a whole",
@@ -184,7 +185,7 @@ dispatch_stream_lost(
 {
 	log_line(LOG_WARNING,
 	    "%s: %s does not have it, or cannot be asked: it is made again",
-	    t->job->label, push_base(d->pushes->place[PLACE].push));
+	    t->job->label, push_base(d->pushes->ps->place[PLACE].push));
 	t->no_stream = true;
 	progress_job_end(d->progress, dispatch_worker_index(p->worker),
 	    (size_t)t->id.v, t->job->label, 0, 0, false);

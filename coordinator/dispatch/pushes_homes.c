@@ -1,4 +1,4 @@
-#include "dispatch/dispatch_push_state.h"
+#include "dispatch/pushes.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -16,8 +16,8 @@ hash_of(size_t registry, const struct digest *blob)
 	return hash + registry;
 }
 
-static struct first *
-find(struct dispatch_pushes *ps, size_t registry, const struct digest *blob)
+static struct pushes_first *
+find(struct pushes *ps, size_t registry, const struct digest *blob)
 {
 	uint64_t hash = hash_of(registry, blob);
 	size_t at;
@@ -32,11 +32,11 @@ find(struct dispatch_pushes *ps, size_t registry, const struct digest *blob)
 }
 
 static int
-take(struct dispatch_pushes *ps, size_t registry, const struct digest *blob,
-    struct first **out, struct err *e)
+take(struct pushes *ps, size_t registry, const struct digest *blob,
+    struct pushes_first **out, struct err *e)
 {
 	size_t room = ps->room_first == 0 ? 256 : 2 * ps->room_first;
-	struct first *grown;
+	struct pushes_first *grown;
 
 	if ((*out = find(ps, registry, blob)) != NULL)
 		return 0;
@@ -50,7 +50,7 @@ take(struct dispatch_pushes *ps, size_t registry, const struct digest *blob,
 		ps->room_first = room;
 	}
 	*out = &ps->first[ps->n_first];
-	**out = (struct first){.blob = *blob, .registry = registry};
+	**out = (struct pushes_first){.blob = *blob, .registry = registry};
 	hash_index_put(
 	    &ps->by_blob, hash_of(registry, blob), (uint32_t)ps->n_first++);
 	return 0;
@@ -58,9 +58,9 @@ take(struct dispatch_pushes *ps, size_t registry, const struct digest *blob,
 
 /* It leads, or follows, or is mounted from where the first one put it. */
 static int
-begin(struct dispatch_pushes *ps, struct dispatch_pushing *p, struct err *e)
+begin(struct pushes *ps, struct pushing *p, struct err *e)
 {
-	struct first *f;
+	struct pushes_first *f;
 	const char *from;
 
 	if (take(ps, ps->place[p->place].registry, &p->item->digest, &f, e) < 0)
@@ -74,27 +74,27 @@ begin(struct dispatch_pushes *ps, struct dispatch_pushing *p, struct err *e)
 	    : NULL;
 	if (!f->there)
 		f->leader = p;
-	return dispatch_pushing_begin(ps, p, from, e);
+	return pushing_begin(ps, p, from, e);
 }
 
 int
-dispatch_push_home(
-    struct dispatch_pushes *ps, size_t place, struct item *item, struct err *e)
+pushes_home(
+    struct pushes *ps, size_t place, struct pushes_item *item, struct err *e)
 {
-	struct dispatch_pushing *p;
+	struct pushing *p;
 
-	if (dispatch_pushing_new(ps, place, item, &p, e) < 0)
+	if (pushing_new(ps, place, item, &p, e) < 0)
 		return -1;
 	return begin(ps, p, e);
 }
 
 int
-dispatch_push_home_over(struct dispatch_pushes *ps, struct dispatch_pushing *p,
-    bool there, struct err *e)
+pushes_home_over(
+    struct pushes *ps, struct pushing *p, bool there, struct err *e)
 {
-	struct first *f =
+	struct pushes_first *f =
 	    find(ps, ps->place[p->place].registry, &p->item->digest);
-	struct dispatch_pushing *next;
+	struct pushing *next;
 
 	if (f->leader == p) {
 		f->leader = NULL;
@@ -110,7 +110,7 @@ dispatch_push_home_over(struct dispatch_pushes *ps, struct dispatch_pushing *p,
 }
 
 void
-dispatch_push_homes_free(struct dispatch_pushes *ps)
+pushes_homes_free(struct pushes *ps)
 {
 	free(ps->first);
 	hash_index_free(&ps->by_blob);

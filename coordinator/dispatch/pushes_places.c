@@ -1,24 +1,23 @@
-#include "dispatch/dispatch_state.h"
+#include "dispatch/pushes.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "dispatch/dispatch.h"
-#include "dispatch/dispatch_push_state.h"
-#include "dispatch/push_queue.h"
+#include "dispatch/push_told.h"
 #include "err.h"
 #include "log.h"
 #include "output/push.h"
 #include "output/push_look.h"
+#include "own.h"
 #include "protocol.h"
-#include "registry/registry_place.h"
-#include "wake_fd.h"
+#include "secret.h"
 
 void
-dispatch_push_bar(struct dispatch_pushes *ps, size_t i, const char *why)
+pushes_bar(struct pushes *ps, size_t i, const char *why)
 {
-	struct place *place = &ps->place[i];
+	struct pushes_place *place = &ps->place[i];
 
 	if (place->barred)
 		return;
@@ -29,12 +28,11 @@ dispatch_push_bar(struct dispatch_pushes *ps, size_t i, const char *why)
 }
 
 void
-dispatch_push_bar_registry(
-    struct dispatch_pushes *ps, size_t place, const char *why)
+pushes_bar_registry(struct pushes *ps, size_t place, const char *why)
 {
 	const char *base = push_base(ps->place[place].push);
 
-	dispatch_push_bar(ps, place, why);
+	pushes_bar(ps, place, why);
 	for (size_t i = 0; i < ps->n_places; i++)
 		if (!ps->place[i].barred &&
 		    strcmp(push_base(ps->place[i].push), base) == 0) {
@@ -45,7 +43,7 @@ dispatch_push_bar_registry(
 
 /* The first place of the same registry, of which there are few. */
 static int
-find_registry(struct dispatch_pushes *ps, size_t place, struct err *e)
+find_registry(struct pushes *ps, size_t place, struct err *e)
 {
 	const char *base = push_base(ps->place[place].push);
 	size_t *grown;
@@ -68,10 +66,10 @@ find_registry(struct dispatch_pushes *ps, size_t place, struct err *e)
 	return 0;
 }
 
-static int
-add_place(struct dispatch_pushes *ps, struct push *push, struct err *e)
+int
+pushes_place(struct pushes *ps, struct push *push, struct err *e)
 {
-	struct place *place = &ps->place[ps->n_places];
+	struct pushes_place *place = &ps->place[ps->n_places];
 	struct err why = ERR_INIT;
 
 	place->push = push;
@@ -88,31 +86,52 @@ add_place(struct dispatch_pushes *ps, struct push *push, struct err *e)
 	if (push_queue_place(ps->queue, place->lent.near, e) < 0)
 		return -1;
 	if (why.kind != ERR_NONE)
-		dispatch_push_bar(ps, ps->n_places - 1, why.text);
+		pushes_bar(ps, ps->n_places - 1, why.text);
 	return 0;
 }
 
 int
-dispatch_push_open(
-    struct dispatch *d, const struct dispatch_config *c, struct err *e)
+pushes_lendable(struct pushes *ps, size_t i, bool *token, struct err *e)
 {
-	struct dispatch_pushes *ps;
+	struct push_lent lent;
+	char why[400];
 
-	if (c->n_pushes == 0)
-		return 0;
-	if ((ps = d->pushes = calloc(1, sizeof(*ps))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "pushes");
-	TAILQ_INIT(&ps->list);
-	ps->only = c->only_pushed;
-	if ((ps->wake_fd = wake_fd_new()) < 0)
-		return err_set(e, ERR_FATAL, errno, "pushes");
-	if (push_queue_new(&ps->queue, e) < 0 ||
-	    push_look_new(ps->wake_fd, &ps->look, e) < 0)
+	if (push_look_lend(ps->look, i, &lent, e) < 0)
 		return -1;
-	if ((ps->place = calloc(c->n_pushes, sizeof(*ps->place))) == NULL)
-		return err_set(e, ERR_FATAL, errno, "pushes");
-	for (size_t i = 0; i < c->n_pushes; i++)
-		if (add_place(ps, c->pushes[i], e) < 0)
-			return -1;
-	return c->stream ? dispatch_stream_open(d, e) : 0;
+	*token = *lent.token != '\0';
+	secret_wipep(&lent.token);
+	if (lent.how == REGISTRY_LEND_NOTHING_BUT_SECRETS &&
+	    !ps->place[i].barred) {
+		snprintf(why, sizeof(why),
+		    "%s wants a password, which workers are not given",
+		    push_base(ps->place[i].push));
+		pushes_bar_registry(ps, i, why);
+	}
+	return 0;
+}
+
+int
+pushes_token(struct pushes *ps, const struct push_told *told,
+    struct msg_token *out, char **token, struct err *e)
+{
+	const struct pushes_place *place = &ps->place[told->place];
+	struct push_lent lent;
+
+	if (push_look_lend(ps->look, told->place, &lent, e) < 0)
+		return -1;
+	if (told->serial >= lent.serial) {
+		secret_wipep(&lent.token);
+		return 0;
+	}
+	*token = lent.token;
+	*out = (struct msg_token){
+	    .serial = lent.serial,
+	    .base = push_base(place->push),
+	    .repo = push_repo(place->push),
+	    .token = *token,
+	    .authorities = place->lent.authorities,
+	    .insecure = place->lent.insecure,
+	    .stall_s = (uint64_t)place->lent.stall_s,
+	};
+	return 1;
 }
