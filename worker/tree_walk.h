@@ -70,9 +70,10 @@ int tree_err(struct err *e, int sys, const char *what);
 
 /*
  * "root" and name as a message may show them: shortened in the middle, control
- * characters replaced.
+ * characters replaced.  What is said after it has room, too: the coordinator
+ * keeps 512 bytes of a reason.
  */
-#define TREE_SHOWN_MAX 640
+#define TREE_SHOWN_MAX 320
 void tree_show(
     const char *root, const char *name, char out[static TREE_SHOWN_MAX]);
 

@@ -472,6 +472,18 @@ class TestStore(Bad):
             os.chdir(here)
         self.bad(store, path + "/d/sock")
 
+    def test_too_deep(self):
+        store, _, real = self.make({"d": {}})
+        here = os.getcwd()
+        os.chdir(real + "/d")
+        try:
+            for _ in range(40):
+                os.mkdir("d" * 250)
+                os.chdir("d" * 250)
+        finally:
+            os.chdir(here)
+        self.bad(store, "/d/ddd.*more than [0-9]+ bytes$")
+
     @need_root()
     def test_device(self):
         store, path, real = self.make({"d": {}})
