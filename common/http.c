@@ -269,7 +269,8 @@ set_tls(struct http *h)
 		blob.data = t->authorities;
 		blob.len = t->len;
 		SET(CURLOPT_CAINFO_BLOB, &blob);
-	}
+	} else
+		SET(CURLOPT_CAINFO, NULL); /* one that is lost is an error */
 	if (t->client_cert != NULL) {
 		SET(CURLOPT_SSLCERT, t->client_cert);
 		SET(CURLOPT_SSLKEY, t->client_key);
@@ -457,8 +458,12 @@ no_answer(struct http *h, CURLcode code, struct err *e)
 		    "%s: it sends another part than was asked for", host);
 	if (code == CURLE_OPERATION_TIMEDOUT)
 		return err_set(e, ERR_RETRY, ETIMEDOUT, "%s", host);
-	return err_set(e, ERR_RETRY, 0, "%s: %.200s", host,
-	    h->why[0] != '\0' ? h->why : curl_easy_strerror(code));
+	return err_set(e, ERR_RETRY, 0, "%s: %.200s%s", host,
+	    h->why[0] != '\0' ? h->why : curl_easy_strerror(code),
+	    code == CURLE_PEER_FAILED_VERIFICATION &&
+		    h->options.tls->authorities == NULL
+		? ": no authorities are known here: install ca-certificates"
+		: "");
 }
 
 int

@@ -222,8 +222,10 @@ transfer_failed(const struct http_get *h, struct err *e)
 {
 	if (h->headers > HEADERS_MAX)
 		return err_set(e, ERR_RETRY, 0, "its headers do not end");
-	return err_set(e, ERR_RETRY, 0, "%.150s",
-	    h->why[0] != '\0' ? h->why : curl_easy_strerror(h->code));
+	return err_set(e, ERR_RETRY, 0, "%.150s%s",
+	    h->why[0] != '\0' ? h->why : curl_easy_strerror(h->code),
+	    h->code == CURLE_SSL_CACERT_BADFILE ? ": install ca-certificates"
+						: "");
 }
 
 /* A time-out was waiting enough: others are there to be asked. */

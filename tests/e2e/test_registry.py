@@ -350,6 +350,30 @@ class TestTls(RegistryBase):
         r = self.push(name, "--tls-verify", "false", *self.logged_in(host))
         self.assertIn(b"may be anybody", r.stderr)
 
+    @quarrytest.need_root()
+    @quarrytest.need("unshare", "mount")
+    def test_no_authorities_here(self):
+        """A machine without ca-certificates: only TLS needs them."""
+        for name in "NIX_SSL_CERT_FILE", "SSL_CERT_FILE":
+            self.env.pop(name, None)
+
+        def push(to, *more):
+            return self.finish(self.start(
+                "--mount", "sh", "-c",
+                'mount -t tmpfs none /etc/ssl/certs && exec "$0" "$@"',
+                quarrytest.QUARRY, "build", *self.args(), "--to",
+                "docker://" + to, *more, program=["unshare"]))
+
+        host = self.serve(tls=True)
+        r = push(host + "/t/x:1")
+        self.assertEqual(r.status, 1, r.errors)
+        self.assertIn("install ca-certificates", r.errors)
+        r = push(host + "/t/x:1", "--cert-dir", self.path("certs"))
+        self.assertEqual(r.status, 0, r.errors)
+        self.stop_server()
+        r = push(self.serve() + "/t/x:1")
+        self.assertEqual(r.status, 0, r.errors)
+
 
 class ProxyHandler(http.server.BaseHTTPRequestHandler):
     """A proxy that knows where registry.test is."""
