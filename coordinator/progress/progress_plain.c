@@ -105,6 +105,8 @@ progress_plain_summary(
 	    "layers   %zu of %zu store paths, %s of tar, %s as "
 	    "blobs",
 	    s->image->n_layers, n.paths, tar, blobs);
+	if (n.known > 0)
+		log_line(LOG_INFO, "known    %zu of them from before", n.known);
 	tell_events(p);
 	log_line(LOG_INFO, "time     %s, %s/s", time, rate);
 	for (size_t i = 0; i < s->n_targets; i++) {

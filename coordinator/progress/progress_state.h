@@ -106,7 +106,7 @@ void progress_text_target(
 /* Of all layers. */
 struct progress_sums {
 	uint64_t tar_size, size;
-	size_t paths;
+	size_t paths, known;
 };
 void progress_text_sums(const struct image *image, struct progress_sums *out);
 

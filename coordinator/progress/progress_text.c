@@ -158,5 +158,6 @@ progress_text_sums(const struct image *image, struct progress_sums *out)
 		out->tar_size += l->result.tar_size;
 		out->size += l->result.size;
 		out->paths += l->kind == IMAGE_STORE ? l->n_paths : 0;
+		out->known += l->cached;
 	}
 }

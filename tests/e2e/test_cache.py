@@ -67,6 +67,15 @@ class TestKnown(CacheBase):
         self.assertEqual(again["image_id"], meta["image_id"])
         self.assertEqual(self.names("pins"), [])
 
+    def test_the_summary_says_so(self):
+        args = ["build", "--name", "x", "--closure",
+                self.closure_file(self.store), "--store-root",
+                self.store.root, "--to", "oci:out/said", "--encoding", "gzip"]
+        self.assertNotIn("known ", self.quarry(*args).errors)
+        _, made = self.made("--no-cache")
+        self.assertIn("quarry: known    %d of them from before\n" % len(made),
+                      self.quarry(*args).errors)
+
     def test_same_bytes_as_without(self):
         self.made()
         self.made(to="oci:out/known")
