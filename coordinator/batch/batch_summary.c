@@ -9,6 +9,8 @@
 #include <jansson.h>
 
 #include "text/human.h"
+#include "text/json_text.h"
+#include "text/stream_end.h"
 #include "text/json_file.h"
 #include "log.h"
 #include "image/metadata.h"
@@ -111,11 +113,12 @@ image_value(const struct batch *b, size_t i)
 	struct tally t;
 
 	tally(b, i, &t);
-	return json_pack("{s:s, s:s, s:s?, s:s?, s:s, s:o, s:o, s:I, s:I, s:I, "
-			 "s:I, s:I, s:I, s:I, s:o, s:o, s:s?}",
-	    "title", image->title, "request", image->where, "name", image->name,
-	    "tag", image->tag, "status", image->done ? "done" : "failed",
-	    "image_id", digest_value(image, &image->id), "manifest_digest",
+	return json_pack("{s:o, s:o, s:s?, s:s?, s:s, s:o, s:o, s:I, s:I, s:I, "
+			 "s:I, s:I, s:I, s:I, s:o, s:o, s:o}",
+	    "title", json_text(image->title), "request",
+	    json_text(image->where), "name", image->name, "tag", image->tag,
+	    "status", image->done ? "done" : "failed", "image_id",
+	    digest_value(image, &image->id), "manifest_digest",
 	    digest_value(image, &image->manifest_digest), "layers",
 	    (json_int_t)image->n_layers, "made_layers", (json_int_t)t.made,
 	    "shared_layers", (json_int_t)t.shared, "cached_layers",
@@ -124,7 +127,7 @@ image_value(const struct batch *b, size_t i)
 	    (json_int_t)image->size, "pushed", pushed_value(&image->pushed),
 	    "seconds",
 	    image->done ? seconds_value(image->seconds) : json_null(), "error",
-	    image->error);
+	    json_text_or_null(image->error));
 }
 
 static json_t *
@@ -166,7 +169,7 @@ make_json(const struct batch *b, const struct totals *t, char **out,
 		return err_set(e, ERR_FATAL, ENOMEM, "summary");
 	python_json_put(f, doc);
 	fputc('\n', f);
-	if (ferror(f) | fclose(f))
+	if (stream_close(f) < 0)
 		return err_set(e, ERR_FATAL, ENOMEM, "summary");
 	*out = STEAL(&text);
 	*out_len = len;
@@ -285,12 +288,11 @@ batch_summary(const struct batch *b, struct err *e)
 static void
 tell_json(const struct batch_image *image)
 {
-	json_t *error =
-	    image->error == NULL ? json_null() : json_line_text(image->error);
-
-	json_line(json_pack("{s:s, s:s, s:s, s:o, s:o}", "event", "image",
-	    "image", image->title, "status", image->done ? "done" : "failed",
-	    "image_id", digest_value(image, &image->id), "error", error));
+	json_line(json_pack("{s:s, s:o, s:s, s:o, s:o}", "event", "image",
+	    "image", json_text(image->title), "status",
+	    image->done ? "done" : "failed", "image_id",
+	    digest_value(image, &image->id), "error",
+	    json_text_or_null(image->error)));
 }
 
 void

@@ -6,6 +6,7 @@
 
 #include "err.h"
 #include "own.h"
+#include "text/stream_end.h"
 
 #define NAME "{name}"
 #define TAG "{tag}"
@@ -42,7 +43,7 @@ batch_target_expand(const char *template, const char *name, const char *tag,
 			fputc(*at++, f);
 		}
 	}
-	if (ferror(f) | fclose(f))
+	if (stream_close(f) < 0)
 		return err_set(e, ERR_FATAL, ENOMEM, "output");
 	*out = STEAL(&text);
 	return 0;

@@ -11,6 +11,7 @@
 #include "digest.h"
 #include "err.h"
 #include "text/human.h"
+#include "text/json_text.h"
 #include "cache/layer_cache_list.h"
 #include "log.h"
 #include "options/options.h"
@@ -57,9 +58,9 @@ print_json(
 			(json_int_t)l->result.size, "tar_size",
 			(json_int_t)l->result.tar_size));
 	}
-	root = json_pack("{s:s, s:I, s:I, s:o}", "folder", where, "blobs",
-	    (json_int_t)list->blobs, "bytes", (json_int_t)list->bytes, "layers",
-	    layers);
+	root = json_pack("{s:o, s:I, s:I, s:o}", "folder", json_text(where),
+	    "blobs", (json_int_t)list->blobs, "bytes", (json_int_t)list->bytes,
+	    "layers", layers);
 	if (root == NULL)
 		return err_set(e, ERR_FATAL, ENOMEM, "layer cache");
 	rc = json_dumpf(root, stdout, JSON_INDENT(2));

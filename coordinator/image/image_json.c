@@ -12,6 +12,7 @@
 #include "text/json_file.h"
 #include "own.h"
 #include "text/python_json.h"
+#include "text/stream_end.h"
 
 /* HOST/library/NAME:TAG */
 #define REFERENCE_SIZE (IMAGE_NAME_MAX + IMAGE_TAG_MAX + 32)
@@ -104,7 +105,7 @@ comment_value(const struct image_layer *layer)
 		return NULL;
 	fputs("store paths: ", f);
 	python_json_put_repr(f, layer->paths, layer->n_paths);
-	if (ferror(f) | fclose(f))
+	if (stream_close(f) < 0)
 		return NULL;
 	return json_stringn_nocheck(text, len);
 }
@@ -136,7 +137,7 @@ dump(const json_t *doc, char **out, size_t *out_len, struct err *e)
 	if (f == NULL)
 		return no_memory(e);
 	python_json_put(f, doc);
-	if (ferror(f) | fclose(f))
+	if (stream_close(f) < 0)
 		return no_memory(e);
 	*out = STEAL(&text);
 	*out_len = len;

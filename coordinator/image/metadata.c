@@ -16,6 +16,7 @@
 #include "text/json_file.h"
 #include "own.h"
 #include "text/python_json.h"
+#include "text/stream_end.h"
 #include "process/scratch.h"
 
 static int
@@ -110,7 +111,7 @@ metadata_make(const struct image *image, double seconds, char **out,
 		return no_memory(e);
 	python_json_put(f, doc);
 	fputc('\n', f);
-	if (ferror(f) | fclose(f))
+	if (stream_close(f) < 0)
 		return no_memory(e);
 	*out = STEAL(&text);
 	*out_len = len;

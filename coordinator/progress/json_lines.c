@@ -13,6 +13,7 @@
 #include "log.h"
 #include "own.h"
 #include "quiet_thread.h"
+#include "text/json_text.h"
 #include "wake_fd.h"
 
 /* A longer line of somebody else's is several events. */
@@ -26,18 +27,6 @@ static struct {
 	char line[LINE_MAX_LEN + 1];
 	size_t len;
 } state = {.out = -1, .from = -1, .stop = -1};
-
-json_t *
-json_line_text(const char *text)
-{
-	AUTO(own_freep) char *clean = NULL;
-	json_t *value = json_string(text);
-
-	if (value != NULL || (clean = strdup(text)) == NULL)
-		return value;
-	log_clean(clean);
-	return json_string(clean);
-}
 
 void
 json_line(json_t *event)
@@ -94,7 +83,7 @@ on_log(void *arg, enum log_level level, const char *line)
 {
 	(void)arg;
 	json_line(json_pack("{s:s,s:s,s:o}", "event", "log", "level",
-	    level_name(level), "text", json_line_text(text_of(level, line))));
+	    level_name(level), "text", json_text(text_of(level, line))));
 }
 
 /* What others write: nobody knows how much it matters. */
@@ -104,7 +93,7 @@ tell_line(void)
 	state.line[state.len] = '\0';
 	if (state.len > 0)
 		json_line(json_pack("{s:s,s:o}", "event", "log", "text",
-		    json_line_text(state.line)));
+		    json_text(state.line)));
 	state.len = 0;
 }
 

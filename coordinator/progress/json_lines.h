@@ -23,7 +23,4 @@ void json_lines_end(void);
  */
 void json_line(json_t *event);
 
-/* The text; what is not UTF-8, as names of files may be, with '?' in it. */
-json_t *json_line_text(const char *text);
-
 #endif

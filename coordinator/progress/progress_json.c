@@ -7,6 +7,7 @@
 #include "output/output.h"
 #include "progress/json_lines.h"
 #include "progress/progress.h"
+#include "text/json_text.h"
 
 /* Of a list in a line. */
 #define LIST_MAX 64
@@ -53,9 +54,9 @@ void
 progress_json_again(const struct progress *p, size_t worker, const char *label,
     uint64_t attempt, const char *why)
 {
-	json_line(json_pack("{s:s,s:s,s:s,s:o,s:s}", "event", "again", "layer",
+	json_line(json_pack("{s:s,s:s,s:s,s:o,s:o}", "event", "again", "layer",
 	    label, "worker", progress_worker_name(p, worker), "attempt",
-	    count(attempt), "reason", why));
+	    count(attempt), "reason", json_text(why)));
 }
 
 void
@@ -147,7 +148,7 @@ progress_json_summary(
 	digest_text(&s->image->id, id);
 	for (size_t i = 0; i < s->n_targets; i++) {
 		progress_text_target(&s->targets[i], text, sizeof(text));
-		json_array_append_new(to, json_string(text));
+		json_array_append_new(to, json_text(text));
 	}
 	json_line(json_pack("{s:s,s:s,s:s,s:s,s:I,s:o,s:o,s:f,s:o,s:o}",
 	    "event", "summary", "image_id", id, "name", s->image->name, "tag",

@@ -8,6 +8,7 @@
 
 #include "err.h"
 #include "progress/status_fields.h"
+#include "text/stream_end.h"
 
 static void
 put_head(FILE *f, const char *metric, bool gauge, const char *help)
@@ -145,15 +146,13 @@ status_prometheus(const struct status *s, char **out, struct err *e)
 	char *text = NULL;
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
-	int bad;
 
 	if (f == NULL)
 		return err_set(e, ERR_FATAL, errno, "metrics");
 	put_all(f, s);
 	put_fields(f, s);
 	put_workers(f, s);
-	bad = ferror(f);
-	if (fclose(f) != 0 || bad) {
+	if (stream_close(f) < 0) {
 		free(text);
 		return err_set(e, ERR_FATAL, ENOMEM, "metrics");
 	}

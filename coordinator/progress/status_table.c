@@ -7,6 +7,7 @@
 
 #include "err.h"
 #include "text/human.h"
+#include "text/stream_end.h"
 
 static void
 put_jobs(FILE *f, const char *title, const struct sched_counts *c)
@@ -143,15 +144,13 @@ status_table(const struct status *s, char **out, struct err *e)
 	char *text = NULL;
 	size_t len;
 	FILE *f = open_memstream(&text, &len);
-	int bad;
 
 	if (f == NULL)
 		return err_set(e, ERR_FATAL, errno, "status");
 	put_totals(f, s);
 	put_workers(f, s);
 	put_clients(f, s);
-	bad = ferror(f);
-	if (fclose(f) != 0 || bad) {
+	if (stream_close(f) < 0) {
 		free(text);
 		return err_set(e, ERR_FATAL, ENOMEM, "status");
 	}

@@ -1,6 +1,7 @@
 #include "text/stream_end.h"
 
 #include <errno.h>
+#include <stdbool.h>
 
 #include "err.h"
 
@@ -13,4 +14,12 @@ stream_end(FILE *f, const char *what, struct err *e)
 	if (ferror(f))
 		return err_set(e, ERR_FATAL, EIO, "write %s", what);
 	return 0;
+}
+
+int
+stream_close(FILE *f)
+{
+	bool failed = ferror(f) != 0;
+
+	return fclose(f) != 0 || failed ? -1 : 0;
 }

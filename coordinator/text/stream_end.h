@@ -9,4 +9,7 @@ struct err;
 /* Flushes f, which errors call what.  ERR_FATAL, also for earlier failures. */
 int stream_end(FILE *f, const char *what, struct err *e);
 
+/* Closes what was written in memory; -1: not all of it is there. */
+int stream_close(FILE *f);
+
 #endif

@@ -319,6 +319,29 @@ class TestSame(BatchBase):
 
 
 class TestFaults(BatchBase):
+    def test_names_that_are_no_utf8(self):
+        """Of the file of requests, and in what went wrong: all is told."""
+        odd = os.fsdecode(b"\xff")
+        file = self.requests(self.many(2), "requests-" + odd)
+        write(self.path("in-the-way-" + odd), "")
+        to = "oci:in-the-way-" + odd + "/{name}"
+        summary, events = self.batch(file, "--to", to, status=1)
+        for image in summary["images"]:
+            self.assertIn("requests-?", image["request"])
+            self.assertIn("in-the-way-?", image["error"])
+        self.assertEqual([e["status"] for e in events
+                          if e["event"] == "image"], ["failed"] * 2)
+        r = self.quarry(*self.batch_args(file, "--to", to, "--json"),
+                        status=1)
+        self.assertEqual(json.loads(r.stdout)["totals"]["failed"], 2)
+        self.assertIn(b"2 failed", self.quarry(
+            *self.batch_args(file, "--to", to), status=1).stdout)
+        cache = self.path("cache-" + odd)
+        self.quarry("batch", file, *self.graph(), "--cache", cache, "--to",
+                    "none")
+        r = self.quarry("cache", "list", "--cache", cache, "--json")
+        self.assertIn("cache-?", json.loads(r.stdout)["folder"])
+
     def test_one_is_wrong(self):
         docs = self.many(6)
         docs[2] = dict(docs[2], nosuchkey=1)
