@@ -171,17 +171,17 @@ class Base(unittest.TestCase):
         self.addCleanup(self.end_all)
 
     def run(self, result=None):
-        self.result, self.seen = result, self.faults(result)
+        self.result, self.seen = result, self.n_faults(result)
         return super().run(result)
 
     @staticmethod
-    def faults(result):
+    def n_faults(result):
         return len(result.errors) + len(result.failures)
 
     def tearDown(self):
         """What a test that has failed leaves is ended, see setUp, and is no
         second failure."""
-        if self.faults(self.result) == self.seen:
+        if self.n_faults(self.result) == self.seen:
             self.close_down()
             self.check_nothing_left()
 
