@@ -101,7 +101,6 @@ add_record(struct cache_scan *s, const char *name, struct err *e)
 	struct layer_cache_entry *more, *entry;
 	size_t room = s->room_entries * 2 + 64;
 	char data[LAYER_CACHE_RECORD_MAX];
-	const struct cached_blob *blob;
 	struct digest key;
 	struct stat st;
 	bool verified;
@@ -109,6 +108,9 @@ add_record(struct cache_scan *s, const char *name, struct err *e)
 
 	if (!digest_from_hex(name, strlen(name), &key) ||
 	    fstatat(s->at.layers, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return 0;
+	n = layer_cache_read(s->at.layers, name, data, sizeof(data));
+	if (n < 0 && errno == ENOENT) /* by now */
 		return 0;
 	if (s->list.n == s->room_entries) {
 		more = realloc(s->list.entry, room * sizeof(*more));
@@ -119,12 +121,8 @@ add_record(struct cache_scan *s, const char *name, struct err *e)
 	}
 	entry = &s->list.entry[s->list.n++];
 	*entry = (struct layer_cache_entry){.key = key, .used = st.st_mtime};
-	n = layer_cache_read(s->at.layers, name, data, sizeof(data));
-	if (n >= 0 &&
-	    layer_record_parse(data, (size_t)n, &verified, &entry->result)) {
-		blob = cache_scan_blob(s, &entry->result.digest);
-		entry->good = blob != NULL && blob->size == entry->result.size;
-	}
+	entry->good = n >= 0 &&
+	    layer_record_parse(data, (size_t)n, &verified, &entry->result);
 	return 0;
 }
 
@@ -150,10 +148,41 @@ scan_records(struct cache_scan *s, struct err *e)
 	while ((entry = readdir(d)) != NULL)
 		if (add_record(s, entry->d_name, e) < 0)
 			return -1;
-	if (s->list.n > 0)
-		qsort(
-		    s->list.entry, s->list.n, sizeof(*s->list.entry), used_cmp);
+	return 0;
+}
+
+bool
+cache_scan_has_record(const struct cache_scan *s, const struct digest *key)
+{
+	char name[DIGEST_HEX_LEN + 1];
+	struct stat st;
+
+	digest_hex(key, name);
+	return fstatat(s->at.layers, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* Which records have their blobs. */
+static void
+match(struct cache_scan *s)
+{
+	size_t kept = 0;
+
 	for (size_t i = 0; i < s->list.n; i++) {
+		struct layer_cache_entry *l = &s->list.entry[i];
+		const struct cached_blob *blob =
+		    l->good ? cache_scan_blob(s, &l->result.digest) : NULL;
+
+		/* One that others have pruned meanwhile, blob and all. */
+		if (l->good && blob == NULL &&
+		    !cache_scan_has_record(s, &l->key))
+			continue;
+		l->good = blob != NULL && blob->size == l->result.size;
+		s->list.entry[kept++] = *l;
+	}
+	s->list.n = kept;
+	if (kept > 0)
+		qsort(s->list.entry, kept, sizeof(*s->list.entry), used_cmp);
+	for (size_t i = 0; i < kept; i++) {
 		struct layer_cache_entry *l = &s->list.entry[i];
 		struct cached_blob *blob =
 		    l->good ? cache_scan_blob(s, &l->result.digest) : NULL;
@@ -162,7 +191,6 @@ scan_records(struct cache_scan *s, struct err *e)
 		if (blob != NULL)
 			blob->known = true;
 	}
-	return 0;
 }
 
 int
@@ -171,10 +199,15 @@ cache_scan_new(const char *folder, struct cache_scan *s, struct err *e)
 	*s = (struct cache_scan){.n_blobs = 0};
 	if (layer_cache_folders_open(folder, &s->at, e) < 0)
 		return -1;
-	if (scan_blobs(s, e) < 0 || scan_records(s, e) < 0) {
+	/*
+	 * Blobs come before their records, and go after them: what is made
+	 * meanwhile is at most a blob that has no record yet.
+	 */
+	if (scan_records(s, e) < 0 || scan_blobs(s, e) < 0) {
 		cache_scan_clear(s);
 		return -1;
 	}
+	match(s);
 	for (size_t i = 0; i < s->n_blobs; i++)
 		s->list.bytes += s->blob[i].size;
 	s->list.blobs = s->n_blobs;

@@ -138,27 +138,53 @@ layer_cache_prune(const char *folder, const struct layer_cache_bounds *bounds,
 	return 0;
 }
 
-/* NULL: the blob is what its name says. */
-static const char *
-damage(int folder, const char *name, const struct digest *want)
+/* What it is read with. */
+struct reading {
+	struct sha256 *hash;
+	char *buffer;
+};
+
+static void
+reading_clear(struct reading *r)
 {
-	AUTO(own_closep)
-	int fd = openat(
-	    folder, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	AUTO(sha256_freep) struct sha256 *h = NULL;
-	AUTO(own_freep) char *buffer = malloc(READ_SIZE);
-	struct err e = ERR_INIT;
+	sha256_free(r->hash);
+	free(r->buffer);
+}
+
+/*
+ * *what is wrong with the blob; NULL: it is what its name says, or gone.  An
+ * error is one of this process, and says nothing of the blob.
+ */
+static int
+examine(const struct cache_scan *s, struct cached_blob *b, struct reading *r,
+    const char **what, struct err *e)
+{
+	char name[DIGEST_HEX_LEN + 1];
+	AUTO(own_closep) int fd = -1;
 	struct digest got;
 	ssize_t n;
 
-	if (fd < 0 || buffer == NULL || sha256_new(&h, &e) < 0)
-		return strerror(errno);
-	while ((n = read(fd, buffer, READ_SIZE)) > 0)
-		sha256_update(h, buffer, (size_t)n);
-	if (n < 0)
-		return strerror(errno);
-	sha256_final(h, &got);
-	return digest_equal(&got, want) ? NULL : "its bytes have changed";
+	digest_hex(&b->digest, name);
+	fd = openat(
+	    s->at.blobs, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
+		return err_set(e, ERR_FATAL, errno, "layer cache: open %s/%s",
+		    s->at.folder, name);
+	b->gone = fd < 0 && errno == ENOENT;
+	*what = fd < 0 && !b->gone ? strerror(errno) : NULL;
+	if (fd < 0)
+		return 0;
+	sha256_init(r->hash);
+	while ((n = read(fd, r->buffer, READ_SIZE)) > 0)
+		sha256_update(r->hash, r->buffer, (size_t)n);
+	if (n < 0) {
+		*what = strerror(errno);
+		return 0;
+	}
+	sha256_final(r->hash, &got);
+	if (!digest_equal(&got, &b->digest))
+		*what = "its bytes have changed";
+	return 0;
 }
 
 /* Takes a blob away so that nobody is given it; builds keep what they have. */
@@ -175,45 +201,76 @@ condemn(const struct cache_scan *s, struct cached_blob *b,
 	b->size = UINT64_MAX; /* no record has that */
 }
 
+/* Reads and hashes all blobs; *bad: those that no record counts. */
+static int
+verify_blobs(struct cache_scan *s,
+    void (*told)(const char *path, const char *what), size_t *bad,
+    struct err *e)
+{
+	AUTO(reading_clear)
+	struct reading r = {.buffer = malloc(READ_SIZE)};
+	const char *what = NULL;
+
+	if (r.buffer == NULL)
+		return err_set(e, ERR_FATAL, errno, "layer cache");
+	if (sha256_new(&r.hash, e) < 0)
+		return -1;
+	for (size_t i = 0; i < s->n_blobs; i++) {
+		struct cached_blob *b = &s->blob[i];
+
+		if (examine(s, b, &r, &what, e) < 0)
+			return -1;
+		if (what == NULL)
+			continue;
+		condemn(s, b, told, what);
+		*bad += !b->known;
+	}
+	return 0;
+}
+
+/* Those that others have pruned meanwhile are neither good nor bad. */
+static void
+verify_records(struct cache_scan *s,
+    void (*told)(const char *path, const char *what), size_t *good, size_t *bad)
+{
+	for (size_t i = 0; i < s->list.n; i++) {
+		const struct layer_cache_entry *l = &s->list.entry[i];
+		struct cached_blob *b = cache_scan_blob(s, &l->result.digest);
+		char name[DIGEST_HEX_LEN + 1], path[8192];
+
+		if (b != NULL && b->gone && !cache_scan_has_record(s, &l->key))
+			continue;
+		if (b != NULL && !b->gone && b->size == l->result.size) {
+			(*good)++;
+			continue;
+		}
+		digest_hex(&l->key, name);
+		snprintf(
+		    path, sizeof(path), "%s/layers/%s", s->at.folder, name);
+		if (b == NULL || b->gone)
+			told(path, "it is damaged, or its blob is gone");
+		else if (b->size != UINT64_MAX)
+			condemn(s, b, told, "it has another size");
+		remove_record(s, &l->key);
+		(*bad)++;
+	}
+}
+
 int
 layer_cache_verify(const char *folder, bool deep,
     void (*told)(const char *path, const char *what), size_t *good, size_t *bad,
     struct err *e)
 {
 	struct cache_scan s;
+	int rc = 0;
 
 	*good = *bad = 0;
 	if (cache_scan_new(folder, &s, e) < 0)
 		return -1;
-	for (size_t i = 0; deep && i < s.n_blobs; i++) {
-		char name[DIGEST_HEX_LEN + 1];
-		const char *what;
-
-		digest_hex(&s.blob[i].digest, name);
-		what = damage(s.at.blobs, name, &s.blob[i].digest);
-		if (what == NULL)
-			continue;
-		condemn(&s, &s.blob[i], told, what);
-		*bad += !s.blob[i].known; /* else its records count */
-	}
-	for (size_t i = 0; i < s.list.n; i++) {
-		const struct layer_cache_entry *l = &s.list.entry[i];
-		struct cached_blob *b = cache_scan_blob(&s, &l->result.digest);
-		char name[DIGEST_HEX_LEN + 1], path[8192];
-
-		if (b != NULL && b->size == l->result.size) {
-			(*good)++;
-			continue;
-		}
-		digest_hex(&l->key, name);
-		snprintf(path, sizeof(path), "%s/layers/%s", s.at.folder, name);
-		if (b == NULL)
-			told(path, "it is damaged, or its blob is gone");
-		else if (b->size != UINT64_MAX)
-			condemn(&s, b, told, "it has another size");
-		remove_record(&s, &l->key);
-		(*bad)++;
-	}
+	if (deep)
+		rc = verify_blobs(&s, told, bad, e);
+	if (rc == 0)
+		verify_records(&s, told, good, bad);
 	cache_scan_clear(&s);
-	return 0;
+	return rc;
 }

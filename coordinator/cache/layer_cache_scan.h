@@ -14,6 +14,7 @@ struct cached_blob {
 	int64_t changed; /* seconds since 1970 */
 	bool pinned;	 /* a build relies on it */
 	bool known;	 /* a record has it */
+	bool gone;	 /* by now: somebody has pruned it */
 };
 
 struct cache_scan {
@@ -29,5 +30,8 @@ void cache_scan_clear(struct cache_scan *s);
 /* NULL: it is not there. */
 struct cached_blob *cache_scan_blob(
     const struct cache_scan *s, const struct digest *digest);
+/* Whether it still has it. */
+bool cache_scan_has_record(
+    const struct cache_scan *s, const struct digest *key);
 
 #endif

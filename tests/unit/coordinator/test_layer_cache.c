@@ -1,3 +1,5 @@
+#include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +15,10 @@
 #include <cmocka.h>
 
 #include "cache/layer_cache.h"
+#include "cache/layer_cache_list.h"
+#include "digest.h"
 #include "err.h"
+#include "layer_spec.h"
 
 /* Link seam: what some file systems do not offer. */
 static bool no_links;
@@ -26,6 +31,24 @@ linkat(int from_dir, const char *from, int to_dir, const char *to, int flags)
 		return -1;
 	}
 	return (int)syscall(SYS_linkat, from_dir, from, to_dir, to, flags);
+}
+
+/* What happens between two folders of the cache that are listed. */
+static void (*between)(void);
+
+DIR *
+fdopendir(int fd)
+{
+	static unsigned calls;
+	DIR *(*real)(int) = (DIR * (*)(int)) dlsym(RTLD_NEXT, "fdopendir");
+
+	if (between != NULL && ++calls % 2 == 0) {
+		void (*what)(void) = between;
+
+		between = NULL;
+		what();
+	}
+	return real(fd);
 }
 
 static char folder[] = "/tmp/test_layer_cache-XXXXXX";
@@ -93,12 +116,115 @@ test_without_links(void **state)
 	assert_true(is_clean());
 }
 
+/* A blob of these bytes, and its record, as a build leaves them. */
+static void
+add_layer(const char *bytes, uint8_t key_byte)
+{
+	const struct digest key = {{key_byte}};
+	struct layer_result r = {.size = strlen(bytes), .tar_size = 512};
+	const struct layer_record record = {&r, false};
+	char path[300], hex[DIGEST_HEX_LEN + 1];
+	struct layer_cache *c = NULL;
+	struct err e = ERR_INIT;
+	FILE *f;
+
+	digest_of(bytes, strlen(bytes), &r.digest);
+	r.diff_id = r.digest;
+	digest_hex(&r.digest, hex);
+	snprintf(path, sizeof(path), "%s/blobs/sha256/%s", folder, hex);
+	assert_int_equal(layer_cache_open(folder, &c, &e), 0);
+	assert_non_null(f = fopen(path, "w"));
+	fputs(bytes, f);
+	assert_int_equal(fclose(f), 0);
+	assert_int_equal(layer_cache_put(c, &key, &record, &e), 0);
+	layer_cache_free(c);
+}
+
+/* As a prune does it: first the record, then the blob. */
+static void
+prune_layer(const char *bytes, uint8_t key_byte)
+{
+	const struct digest key = {{key_byte}};
+	char path[300], hex[DIGEST_HEX_LEN + 1];
+	struct digest digest;
+
+	digest_hex(&key, hex);
+	snprintf(path, sizeof(path), "%s/layers/%s", folder, hex);
+	assert_int_equal(unlink(path), 0);
+	digest_of(bytes, strlen(bytes), &digest);
+	digest_hex(&digest, hex);
+	snprintf(path, sizeof(path), "%s/blobs/sha256/%s", folder, hex);
+	assert_int_equal(unlink(path), 0);
+}
+
+static unsigned told;
+
+static void
+tell(const char *path, const char *what)
+{
+	(void)path;
+	(void)what;
+	if (told++ == 0)
+		prune_layer("one", 1);
+}
+
+static void
+verify(bool deep, size_t want_good, size_t want_bad)
+{
+	struct err e = ERR_INIT;
+	size_t good, bad;
+
+	told = 0;
+	assert_int_equal(
+	    layer_cache_verify(folder, deep, tell, &good, &bad, &e), 0);
+	assert_int_equal(good, want_good);
+	assert_int_equal(bad, want_bad);
+	assert_int_equal(told, want_bad);
+}
+
+static void
+make_two(void)
+{
+	add_layer("two", 2);
+}
+
+static void
+prune_one(void)
+{
+	prune_layer("one", 1);
+}
+
+/* What others make, or prune, while it is looked at is not damaged. */
+static void
+test_verify_beside_others(void **state)
+{
+	char path[300];
+	FILE *f;
+
+	(void)state;
+	add_layer("one", 1);
+	verify(true, 1, 0);
+	between = make_two;
+	verify(true, 1, 0);
+	verify(false, 2, 0);
+	between = prune_one;
+	verify(false, 1, 0);
+	add_layer("one", 1);
+	/* Is told first, and then "one" goes. */
+	snprintf(path, sizeof(path), "%s/blobs/sha256/%064d", folder, 0);
+	assert_non_null(f = fopen(path, "w"));
+	assert_int_equal(fclose(f), 0);
+	verify(true, 1, 1);
+	verify(true, 1, 0);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_pins),
 	    cmocka_unit_test(test_without_links),
+	    cmocka_unit_test(test_verify_beside_others),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
