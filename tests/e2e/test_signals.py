@@ -1,12 +1,16 @@
 """Signals, kills and strangers on the socket: nothing lives on, nothing is
 left, and the image is right or it is not there."""
 
+import contextlib
+import fcntl
 import glob
 import json
 import os
 import signal
 import stat
 import subprocess
+import sys
+import termios
 import threading
 import time
 
@@ -14,15 +18,14 @@ import quarrytest
 import zmtp
 from quarrytest import Base, make_store, wait_for
 
-SLOW = 3 if quarrytest.sanitized() else 1
 
 
 class Slow(Base):
-    """Builds that take some seconds."""
+    """Builds that would take an hour: what ends them is the test."""
 
     @classmethod
     def setUpClass(cls):
-        cls.store = make_store.slow_store(cls.folder(), n=3, size=3 << 30)
+        cls.store = make_store.slow_store(cls.folder(), n=3, size=1 << 42)
 
     def args(self, *more, to=("none",), store=None):
         store = store or self.store
@@ -43,19 +46,16 @@ class Slow(Base):
                             return pid
                     except OSError:
                         pass
-        pid = wait_for(reads, 30)
+        pid = wait_for(reads)
         self.assertTrue(pid, "no worker ever read")
         return pid
 
 
 class TestSignals(Slow):
-    def end_by(self, p, number, seconds=SLOW, group=False):
-        begin = time.monotonic()
+    def end_by(self, p, number, group=False):
         (os.killpg if group else os.kill)(p.pid, number)
-        r = self.finish(p, timeout=30)
-        took = time.monotonic() - begin
+        r = self.finish(p, timeout=60)
         self.assertIn(r.status, (128 + number, -number), r.errors)
-        self.assertLess(took, seconds, "slow to end")
         self.check_nothing_left()
         return r
 
@@ -96,10 +96,17 @@ class TestSignals(Slow):
                        "none", stdin=subprocess.PIPE)
         p.stdin.write(b'[{"path": "/nix/store/')
         p.stdin.flush()
-        time.sleep(0.3 * SLOW)
+        # It has read all that there is, and waits for more.
+        self.assertTrue(wait_for(lambda: self.unread(p.stdin) == 0))
         stdin, p.stdin = p.stdin, None
         self.end_by(p, signal.SIGINT)
         stdin.close()
+
+    @staticmethod
+    def unread(pipe):
+        n = bytearray(4)
+        fcntl.ioctl(pipe, termios.FIONREAD, n)
+        return int.from_bytes(n, sys.byteorder)
 
     def test_while_nix_is_asked(self):
         """The children of children end too."""
@@ -111,13 +118,11 @@ class TestSignals(Slow):
         p = self.start("build", "--name", "x", "--to", "none",
                        self.store.infos[0]["path"], env=env)
         self.assertTrue(wait_for(lambda: "sleep" in self.processes().values()))
-        begin = time.monotonic()
         p.send_signal(signal.SIGTERM)
-        r = self.finish(p, timeout=30)
+        r = self.finish(p, timeout=60)
         self.assertIn(r.status, (143, -15))
-        self.assertLess(time.monotonic() - begin, SLOW)
         # What quarry started is gone; what that started is not ours.
-        wait_for(lambda: set(self.processes().values()) <= {"sleep"}, 3)
+        wait_for(lambda: set(self.processes().values()) <= {"sleep"}, 8)
         self.assertLessEqual(set(self.processes().values()), {"sleep"})
         self.end_all()
 
@@ -133,7 +138,7 @@ class TestSignals(Slow):
         self.assertTrue(wait_for(lambda: "sleep" in self.processes().values()))
         p.kill()
         self.finish(p)
-        wait_for(lambda: set(self.processes().values()) <= {"sleep"}, 3)
+        wait_for(lambda: set(self.processes().values()) <= {"sleep"}, 8)
         self.assertLessEqual(set(self.processes().values()), {"sleep"})
         self.end_all()
 
@@ -141,7 +146,8 @@ class TestSignals(Slow):
         """Nobody reads standard output."""
         store = make_store.small_store(self.path("s"), n=3, size=1 << 20)
         p = self.start(*self.args(to=("docker-archive:-",), store=store))
-        time.sleep(0.7 * SLOW)
+        # More than a pipe holds is to come.
+        self.assertTrue(wait_for(lambda: self.unread(p.stdout)))
         self.assertIsNone(p.poll(), "was not stuck")
         self.end_by(p, signal.SIGTERM)
 
@@ -152,7 +158,7 @@ class TestSignals(Slow):
         p.send_signal(signal.SIGINT)
         p.send_signal(signal.SIGTERM)
         p.send_signal(signal.SIGINT)
-        r = self.finish(p, timeout=30)
+        r = self.finish(p, timeout=60)
         self.assertIn(r.status, (130, 143, -2, -15), r.errors)
 
     def test_ignored_signals_stay_ignored(self):
@@ -172,11 +178,11 @@ class TestSignals(Slow):
         p = self.start(*self.args(), preexec_fn=lambda:
                        signal.signal(signal.SIGHUP, signal.SIG_IGN))
         self.wait_reading()
-        names = self.processes()
-        for pid in names:
+        for pid, name in self.processes().items():
+            with open("/proc/%d/status" % pid) as f:
+                mask, = [l.split()[1] for l in f if l.startswith("SigIgn:")]
+            self.assertTrue(int(mask, 16) >> (signal.SIGHUP - 1) & 1, name)
             os.kill(pid, signal.SIGHUP)
-        time.sleep(0.3 * SLOW)
-        self.assertEqual(self.processes(), names)
         self.assertIsNone(p.poll())
         self.end_by(p, signal.SIGTERM)
 
@@ -219,14 +225,13 @@ class TestKills(Slow):
         self.check_nothing_left()
 
     def test_every_child_in_turn(self):
-        """Kill any one process other than the first: the image comes out."""
+        """Kill any one process other than the first: the image comes out.
+        Nobody reads it before that, so it is not done too soon."""
         store = make_store.small_store(self.path("s"), n=5, size=8 << 20)
         args = self.args(to=("docker-archive:-",), store=store)
         want = quarrytest.sha256(self.quarry(*args).stdout)
         for turn in range(3):
-            tar = self.path("out/%d.tar" % turn)
-            p = self.start(*self.args(to=("docker-archive:" + tar,),
-                                      store=store))
+            p = self.start(*args)
             self.wait_workers()
             others = sorted(set(self.processes()) - {p.pid})
             victim = others[turn % len(others)]
@@ -236,14 +241,14 @@ class TestKills(Slow):
                 pass
             r = self.finish(p)
             self.assertEqual(r.status, 0, r.errors)
-            self.assertEqual(quarrytest.file_sha256(tar), want)
+            self.assertEqual(quarrytest.sha256(r.stdout), want)
             self.check_nothing_left()
 
 
 class TestBadWorkers(Slow):
     @classmethod
     def setUpClass(cls):
-        cls.store = make_store.slow_store(cls.folder(), n=1, size=4 << 30)
+        cls.store = make_store.slow_store(cls.folder(), n=1, size=1 << 42)
 
     def fake(self, mode):
         return quarrytest.write(
@@ -275,7 +280,7 @@ class TestBadWorkers(Slow):
                     os.kill(pid, signal.SIGKILL)
                     killed += 1
                     # Until it is gone it must not be counted again.
-                    wait_for(lambda: pid not in self.workers(), 5)
+                    wait_for(lambda: pid not in self.workers())
             time.sleep(0.01)
         r = self.finish(p)
         self.assertEqual(killed, 3, r.errors)
@@ -321,7 +326,6 @@ class TestBadWorkers(Slow):
         r = self.quarry(*self.args("--worker-program", self.fake("silent")),
                         status=None)
         self.one_line(r, "worker", "silent")
-        self.assertLess(r.seconds, 60)
 
     def test_worker_alone(self):
         """quarry-worker by hand: help, version, wrong use, a dead socket."""
@@ -377,17 +381,21 @@ class TestStrangers(Slow):
         return peer
 
     def during(self, *talks):
-        """Each talk gets the socket's path while a build runs."""
+        """Each talk gets the socket's path while a build runs, whose worker
+        waits for the last one to be over."""
         want = self.wanted()
         p = self.start_build()
         path = self.socket_path()
-        self.wait_workers()
+        worker = self.wait_reading()
+        os.kill(worker, signal.SIGSTOP)
         for talk in talks:
             try:
                 talk(path)
             except (OSError, EOFError):
                 pass  # being cut off is a fine answer
         self.assertIsNone(p.poll(), "the build ended too soon to be tried")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGCONT)
         self.assertEqual(self.id_of(p), want)
 
     def test_folder_is_private(self):
