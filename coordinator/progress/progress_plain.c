@@ -102,7 +102,7 @@ progress_plain_summary(
 	log_line(LOG_INFO, "image    %s:%s", s->image->name, s->image->tag);
 	log_line(LOG_INFO, "%s", id);
 	log_line(LOG_INFO,
-	    "layers   %zu of %zu store paths, %s of tar, %s as "
+	    "layers   %zu from %zu store paths, %s of tar, %s as "
 	    "blobs",
 	    s->image->n_layers, n.paths, tar, blobs);
 	if (n.known > 0)
