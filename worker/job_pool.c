@@ -4,12 +4,14 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "encode_crew.h"
 #include "err.h"
 #include "job.h"
+#include "look_ahead.h"
 #include "memory_gate.h"
 #include "monotime.h"
 #include "own.h"
@@ -18,6 +20,8 @@
 
 /* Idle threads end at once. */
 #define STOP_MS 10000
+/* Of a thread's part of what may be open: all but files that wait. */
+#define FILES_OTHER 40
 
 struct job_queue {
 	struct job *head, **tail;
@@ -33,6 +37,7 @@ struct job_pool {
 	size_t alive;
 	int fd;
 	struct encode_crew *crew; /* works while threads are idle */
+	size_t files_ahead;	  /* each thread's part */
 	size_t n_threads;
 	pthread_t thread[];
 };
@@ -97,6 +102,7 @@ run_job(struct job *job, struct job_pool *pool, struct write_behind *behind)
 	}
 	job->layer.behind = behind;
 	job->layer.crew = pool->crew;
+	job->layer.files_ahead = pool->files_ahead;
 	encode_crew_join(pool->crew);
 	begun = monotime_us();
 	layer_run(&job->layer, &job->progress, &job->result, &job->err);
@@ -155,6 +161,18 @@ pool_free(struct job_pool *pool)
 	free(pool);
 }
 
+/* What may be open in all is shared: none takes what another one needs. */
+static size_t
+files_ahead(size_t n_threads)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1;
+	limit.rlim_cur /= n_threads;
+	return limit.rlim_cur > FILES_OTHER ? limit.rlim_cur - FILES_OTHER : 1;
+}
+
 int
 job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 {
@@ -177,6 +195,7 @@ job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 		free(pool);
 		return -1;
 	}
+	pool->files_ahead = files_ahead(n_threads);
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->work, NULL);
 	pthread_condattr_init(&monotonic);

@@ -26,6 +26,7 @@ struct layer_job {
 	size_t n;			 /* items or entries */
 	struct write_behind *behind;	 /* of the thread that runs it */
 	struct encode_crew *crew;	 /* borrowed, or NULL */
+	size_t files_ahead; /* so many are opened before they are read */
 	/* Where the blob goes in place of all outputs; borrowed, or NULL. */
 	struct upload_place *stream;
 };

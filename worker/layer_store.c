@@ -152,7 +152,7 @@ put_local(struct store *r, size_t first, size_t n, struct err *e)
 
 	if (tree_walk_new(r->spec->store_dir, r->spec->store_root,
 		r->job->item + first, n, !r->spec->measure, &walk, e) < 0 ||
-	    look_ahead_new(walk, &la, e) < 0)
+	    look_ahead_new(walk, r->job->files_ahead, &la, e) < 0)
 		return -1;
 	r->la = la;
 	while ((rc = look_ahead_next(la, &found, e)) > 0) {

@@ -11,7 +11,6 @@
 #include "own.h"
 #include "tree_walk.h"
 
-#define FILES_MAX 256
 #define BYTES_MAX ((uint64_t)64 << 20)
 /* Of one large file: what is asked for before its reader gets there. */
 #define INSIDE ((uint64_t)8 << 20)
@@ -31,7 +30,9 @@ struct slot {
 
 struct look_ahead {
 	struct tree_walk *walk;
-	struct slot slot[FILES_MAX + 1]; /* a ring; one is the reader's */
+	struct slot
+	    slot[LOOK_AHEAD_FILES + 1]; /* a ring; one is the reader's */
+	size_t files;			/* open at most */
 	size_t first, n;
 	uint64_t bytes; /* asked for and not yet handed out */
 	bool ended;	/* the walk has, or has failed with: */
@@ -73,13 +74,17 @@ look_at_disk(struct look_ahead *la)
 }
 
 int
-look_ahead_new(struct tree_walk *walk, struct look_ahead **out, struct err *e)
+look_ahead_new(struct tree_walk *walk, size_t files, struct look_ahead **out,
+    struct err *e)
 {
 	struct look_ahead *la;
 
 	if ((la = calloc(1, sizeof(*la))) == NULL)
 		return err_set(e, ERR_RETRY, errno, "look ahead");
 	la->walk = walk;
+	la->files = files == 0 ? 1 : files;
+	if (la->files > LOOK_AHEAD_FILES)
+		la->files = LOOK_AHEAD_FILES;
 	la->fd = -1;
 	la->looks_left = LOOKS_FIRST;
 	count_disk(la);
@@ -94,10 +99,10 @@ look_ahead_free(struct look_ahead *la)
 		return;
 	for (; la->n > 0; la->n--) {
 		own_closep(&la->slot[la->first].entry.fd);
-		la->first = (la->first + 1) % (FILES_MAX + 1);
+		la->first = (la->first + 1) % (LOOK_AHEAD_FILES + 1);
 	}
 	own_closep(&la->fd);
-	for (size_t i = 0; i <= FILES_MAX; i++)
+	for (size_t i = 0; i <= LOOK_AHEAD_FILES; i++)
 		free(la->slot[i].text);
 	free(la);
 }
@@ -144,7 +149,8 @@ keep(struct slot *slot, const struct tree_entry *entry, struct err *e)
 static bool
 fill_one(struct look_ahead *la)
 {
-	struct slot *slot = &la->slot[(la->first + la->n) % (FILES_MAX + 1)];
+	struct slot *slot =
+	    &la->slot[(la->first + la->n) % (LOOK_AHEAD_FILES + 1)];
 	struct tree_entry entry;
 	int rc;
 
@@ -176,7 +182,7 @@ fill_one(struct look_ahead *la)
 static void
 fill(struct look_ahead *la)
 {
-	size_t files = la->looks_left > 0 ? FILES_MAX : 1;
+	size_t files = la->looks_left > 0 ? la->files : 1;
 
 	if (la->n > 0 && la->n >= files / 2)
 		return;
@@ -199,7 +205,7 @@ look_ahead_next(struct look_ahead *la, struct tree_entry *out, struct err *e)
 		return -1;
 	}
 	*out = la->slot[la->first].entry;
-	la->first = (la->first + 1) % (FILES_MAX + 1);
+	la->first = (la->first + 1) % (LOOK_AHEAD_FILES + 1);
 	la->n--;
 	la->bytes -= asked(out);
 	la->fd = out->fd;

@@ -7,6 +7,7 @@
 #ifndef LOOK_AHEAD_H
 #define LOOK_AHEAD_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 struct err;
@@ -14,9 +15,13 @@ struct look_ahead;
 struct tree_entry;
 struct tree_walk;
 
-/* walk is borrowed, and the look-ahead's alone from here on. */
-int look_ahead_new(
-    struct tree_walk *walk, struct look_ahead **out, struct err *e);
+/*
+ * walk is borrowed, and the look-ahead's alone from here on.  files, at most
+ * LOOK_AHEAD_FILES, are open at a time; one if it is 0.
+ */
+#define LOOK_AHEAD_FILES ((size_t)256)
+int look_ahead_new(struct tree_walk *walk, size_t files,
+    struct look_ahead **out, struct err *e);
 void look_ahead_free(struct look_ahead *la);
 void look_ahead_freep(struct look_ahead **la);
 

@@ -30,7 +30,7 @@ die_with(long parent, struct err *e)
 	return 0;
 }
 
-/* Each slot may hold some 300 files open while it reads ahead. */
+/* Each slot opens up to 256 files ahead; fewer where few may be open. */
 static void
 raise_file_limit(void)
 {

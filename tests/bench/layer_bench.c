@@ -15,6 +15,7 @@
 #include "err.h"
 #include "layer_inputs.h"
 #include "layer_run.h"
+#include "look_ahead.h"
 
 #define THREADS_MAX 64
 
@@ -204,6 +205,7 @@ start(const struct bench *b, struct thread *t, size_t which)
 	t->job.inputs = b->inputs;
 	t->job.item = item;
 	t->job.n = n;
+	t->job.files_ahead = LOOK_AHEAD_FILES;
 	if (pthread_create(&t->id, NULL, run, t) != 0)
 		die("pthread_create");
 }

@@ -15,6 +15,7 @@
 
 #include "err.h"
 #include "layer_run.h"
+#include "look_ahead.h"
 
 #define BASE "00000000000000000000000000000000-x"
 #define PATH "/nix/store/" BASE
@@ -104,7 +105,8 @@ case_job(const struct layer_item *items, size_t n)
 				      .gname = "root",
 				      .file = ""},
 	    .item = items,
-	    .n = n};
+	    .n = n,
+	    .files_ahead = LOOK_AHEAD_FILES};
 }
 
 /* Runs it; no file stays open, whatever happens. */

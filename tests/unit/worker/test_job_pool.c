@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -80,6 +81,32 @@ test_order(void **state)
 	assert_null(job_pool_take(pool));
 	assert_int_equal(poll(&p, 1, 0), 0);
 	assert_true(job_pool_stop(pool, 5000));
+}
+
+/* What may be open is shared by all threads; one file always may. */
+static void
+test_files(void **state)
+{
+	static const size_t may[][3] = {{1, 400, 360}, {2, 400, 160},
+	    {9, 400, 4}, {10, 400, 1}, {100, 400, 1}};
+	struct rlimit old, few;
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	few.rlim_max = old.rlim_max;
+	for (size_t i = 0; i < sizeof(may) / sizeof(may[0]); i++) {
+		struct job_pool *pool;
+		struct job job = {0};
+
+		few.rlim_cur = may[i][1];
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+		pool = new_pool(may[i][0]);
+		job_pool_put(pool, &job);
+		assert_ptr_equal(wait_take(pool), &job);
+		assert_int_equal(job.layer.files_ahead, may[i][2]);
+		assert_true(job_pool_stop(pool, 5000));
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 }
 
 static void
@@ -172,6 +199,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_order),
+	    cmocka_unit_test(test_files),
 	    cmocka_unit_test(test_withdraw),
 	    cmocka_unit_test(test_threads),
 	    cmocka_unit_test(test_cpu),

@@ -87,7 +87,7 @@ walk(const struct layer_item *items, size_t n, struct err *e)
 
 	if (tree_walk_new("/nix/store", root, items, n, true, &w, e) < 0)
 		return -1;
-	assert_int_equal(look_ahead_new(w, &la, e), 0);
+	assert_int_equal(look_ahead_new(w, LOOK_AHEAD_FILES, &la, e), 0);
 	while ((rc = look_ahead_next(la, &entry, e)) > 0) {
 		assert_true((entry.fd >= 0) == (entry.type == TAR_REGULAR));
 		count++;
@@ -164,6 +164,34 @@ test_deep(void **state)
 	   "for i in range(10):\n os.mkdir(\"d\"); os.chdir(\"d\")'");
 	fails(ERR_JOB, PATH, "more than 8192 bytes");
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+}
+
+/* No more files are open than there may be, and all are handed out. */
+static void
+test_files_ahead(void **state)
+{
+	static const size_t may[] = {0, 1, 4, 100};
+	struct look_ahead *la = NULL;
+	struct tree_walk *w = NULL;
+	struct tree_entry entry;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	sh("mkdir d && seq 1000 | sed s,^,d/, | xargs touch");
+	for (size_t i = 0; i < sizeof(may) / sizeof(may[0]); i++) {
+		/* The store's directory, the path's, d, the reader's file. */
+		size_t most = count_fds() + 4 + may[i], n = 0;
+
+		assert_int_equal(
+		    tree_walk_new("/nix/store", root, &item, 1, true, &w, &e),
+		    0);
+		assert_int_equal(look_ahead_new(w, may[i], &la, &e), 0);
+		for (; look_ahead_next(la, &entry, &e) > 0; n++)
+			assert_true(count_fds() <= most);
+		assert_int_equal(n, 1002);
+		look_ahead_freep(&la);
+		tree_walk_freep(&w);
+	}
 }
 
 /* Many files at once in flight, few allowed. */
@@ -317,6 +345,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_order, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_deep, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_files_ahead, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_few_files, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_scout, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_special, setup, teardown),
