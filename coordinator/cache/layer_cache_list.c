@@ -182,12 +182,12 @@ match(struct cache_scan *s)
 	s->list.n = kept;
 	if (kept > 0)
 		qsort(s->list.entry, kept, sizeof(*s->list.entry), used_cmp);
-	for (size_t i = 0; i < kept; i++) {
+	for (size_t i = kept; i-- > 0;) {
 		struct layer_cache_entry *l = &s->list.entry[i];
 		struct cached_blob *blob =
 		    l->good ? cache_scan_blob(s, &l->result.digest) : NULL;
 
-		l->first = blob != NULL && !blob->known;
+		l->last = blob != NULL && !blob->known;
 		if (blob != NULL)
 			blob->known = true;
 	}

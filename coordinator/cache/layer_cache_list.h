@@ -20,7 +20,7 @@ struct layer_cache_entry {
 	struct layer_result result;
 	int64_t used; /* seconds since 1970 */
 	bool good;    /* it can be read, and its blob is there, whole */
-	bool first;   /* no entry before it has the same blob */
+	bool last;    /* no entry after it has the same blob */
 };
 
 struct layer_cache_list {

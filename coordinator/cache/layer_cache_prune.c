@@ -48,8 +48,8 @@ choose_records(struct cache_scan *s, const struct layer_cache_bounds *b)
 			cache_scan_blob(s, &l->result.digest)->known = true;
 			continue;
 		}
-		/* A blob that a later record has, too, stays after all. */
-		if (l->first)
+		/* A blob that a later record has, too, is not gone yet. */
+		if (l->last)
 			left -= l->result.size;
 		remove_record(s, &l->key);
 		gone++;

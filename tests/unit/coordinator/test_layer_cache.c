@@ -1,6 +1,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -9,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -140,6 +143,18 @@ add_layer(const char *bytes, uint8_t key_byte)
 	layer_cache_free(c);
 }
 
+static void
+set_used(uint8_t key_byte, time_t when)
+{
+	const struct timespec times[2] = {{when, 0}, {when, 0}};
+	const struct digest key = {{key_byte}};
+	char path[300], hex[DIGEST_HEX_LEN + 1];
+
+	digest_hex(&key, hex);
+	snprintf(path, sizeof(path), "%s/layers/%s", folder, hex);
+	assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+}
+
 /* As a prune does it: first the record, then the blob. */
 static void
 prune_layer(const char *bytes, uint8_t key_byte)
@@ -218,6 +233,30 @@ test_verify_beside_others(void **state)
 	verify(true, 1, 0);
 }
 
+/* A blob that two records have goes with the later one, and counts until. */
+static void
+test_prune_shared_blob(void **state)
+{
+	const struct layer_cache_bounds bounds = {.bytes = 3, .unused = -1};
+	struct layer_cache_pruned gone;
+	struct err e = ERR_INIT;
+
+	(void)state;
+	assert_int_equal(layer_cache_prune(folder,
+			     &(struct layer_cache_bounds){0, -1}, &gone, &e),
+	    0);
+	add_layer("abc", 1);
+	add_layer("xyz", 2);
+	add_layer("abc", 3);
+	for (uint8_t i = 1; i <= 3; i++)
+		set_used(i, 1000 * i);
+	assert_int_equal(layer_cache_prune(folder, &bounds, &gone, &e), 0);
+	assert_int_equal(gone.records, 2);
+	assert_int_equal(gone.blobs, 1);
+	assert_int_equal(gone.left, 3);
+	verify(true, 1, 0);
+}
+
 int
 main(void)
 {
@@ -225,6 +264,7 @@ main(void)
 	    cmocka_unit_test(test_pins),
 	    cmocka_unit_test(test_without_links),
 	    cmocka_unit_test(test_verify_beside_others),
+	    cmocka_unit_test(test_prune_shared_blob),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
