@@ -1,23 +1,11 @@
 #include "data_protocol.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
-#include "own.h"
 #include "wire.h"
 
-#define TEXT_MAX (ERR_TEXT_MAX - 1)
-#define ERRNO_MAX 4095
-
 /* Shared pieces of bodies. */
-
-static void
-put_head(struct wire_out *out, enum data_msg_type type, size_t n_fields)
-{
-	wire_put_array(out, 1 + n_fields);
-	wire_put_uint(out, type);
-}
 
 static void
 get_id(struct wire_in *in, struct data_id *id)
@@ -54,7 +42,7 @@ get_data_hello(struct wire_in *in, struct data_msg_data_hello *m)
 static void
 put_data_hello(struct wire_out *out, const struct data_msg_data_hello *m)
 {
-	put_head(out, DATA_MSG_HELLO, 1);
+	wire_put_head(out, DATA_MSG_HELLO, 1);
 	wire_put_bytes(out, m->token, sizeof(m->token));
 }
 
@@ -73,7 +61,7 @@ get_pull(struct wire_in *in, struct data_msg_pull *m)
 static void
 put_pull(struct wire_out *out, const struct data_msg_pull *m)
 {
-	put_head(out, DATA_MSG_PULL, 6);
+	wire_put_head(out, DATA_MSG_PULL, 6);
 	put_id(out, &m->id);
 	wire_put_uint(out, m->form);
 	wire_put_uint(out, m->pull);
@@ -96,7 +84,7 @@ get_chunk(struct wire_in *in, struct data_msg_chunk *m)
 static void
 put_chunk(struct wire_out *out, const struct data_msg_chunk *m)
 {
-	put_head(out, DATA_MSG_CHUNK, 6);
+	wire_put_head(out, DATA_MSG_CHUNK, 6);
 	put_id(out, &m->id);
 	wire_put_uint(out, m->form);
 	wire_put_uint(out, m->pull);
@@ -107,23 +95,18 @@ put_chunk(struct wire_out *out, const struct data_msg_chunk *m)
 static void
 get_pull_fail(struct wire_in *in, struct data_msg_pull_fail *m)
 {
-	uint64_t kind;
-
 	get_id(in, &m->id);
 	m->form = (enum data_form)wire_get_uint(in, DATA_BLOB);
 	m->pull = wire_get_uint(in, UINT64_MAX);
-	kind = wire_get_uint(in, ERR_JOB);
-	if (!in->bad && kind < ERR_RETRY)
-		wire_fault(in, "is %" PRIu64 ", no kind of failure", kind);
-	m->kind = (enum err_kind)kind;
-	m->sys = (int)wire_get_uint(in, ERRNO_MAX);
-	m->text = wire_get_str(in, TEXT_MAX);
+	m->kind = (enum err_kind)wire_get_range(in, ERR_RETRY, ERR_JOB);
+	m->sys = (int)wire_get_uint(in, WIRE_ERRNO_MAX);
+	m->text = wire_get_str(in, WIRE_TEXT_MAX);
 }
 
 static void
 put_pull_fail(struct wire_out *out, const struct data_msg_pull_fail *m)
 {
-	put_head(out, DATA_MSG_PULL_FAIL, 7);
+	wire_put_head(out, DATA_MSG_PULL_FAIL, 7);
 	put_id(out, &m->id);
 	wire_put_uint(out, m->form);
 	wire_put_uint(out, m->pull);
@@ -141,7 +124,7 @@ get_committed(struct wire_in *in, struct data_msg_committed *m)
 static void
 put_committed(struct wire_out *out, const struct data_msg_committed *m)
 {
-	put_head(out, DATA_MSG_COMMITTED, 2);
+	wire_put_head(out, DATA_MSG_COMMITTED, 2);
 	put_id(out, &m->id);
 }
 
@@ -154,7 +137,7 @@ get_drop(struct wire_in *in, struct data_msg_drop *m)
 static void
 put_drop(struct wire_out *out, const struct data_msg_drop *m)
 {
-	put_head(out, DATA_MSG_DROP, 2);
+	wire_put_head(out, DATA_MSG_DROP, 2);
 	put_id(out, &m->id);
 }
 
@@ -167,59 +150,40 @@ get_released(struct wire_in *in, struct data_msg_released *m)
 static void
 put_released(struct wire_out *out, const struct data_msg_released *m)
 {
-	put_head(out, DATA_MSG_RELEASED, 2);
+	wire_put_head(out, DATA_MSG_RELEASED, 2);
 	put_id(out, &m->id);
 }
 
-/* Reads type and body from an unpacked message. */
-static int
-get_msg(const msgpack_object *object, struct data_msg *m, struct err *e)
+static void
+get_body(struct wire_in *in, uint64_t type, void *out)
 {
-	struct wire_in in;
-	uint64_t type;
+	struct data_msg *m = out;
 
-	wire_in_init(&in, "data message", object, m->zone);
-	type = wire_get_uint(&in, UINT64_MAX);
 	m->type = (enum data_msg_type)(type <= UINT8_MAX ? type : 0);
 	switch (m->type) {
 #define X(name, no, body)                                                      \
 	case name:                                                             \
-		in.message = #body;                                            \
-		get_##body(&in, &m->body);                                     \
+		in->message = #body;                                           \
+		get_##body(in, &m->body);                                      \
 		break;
 		DATA_MSG_TYPES(X)
 #undef X
 	default:
-		wire_fault(
-		    &in, "is %" PRIu64 ", no type of data message", type);
+		wire_fault(in, "is %" PRIu64 ", no type of data message", type);
 	}
-	wire_end(&in);
-	if (in.bad)
-		return err_set(
-		    e, in.nomem ? ERR_FATAL : ERR_PEER, 0, "%s", in.fault);
-	return 0;
 }
 
 int
 data_msg_decode(
     const void *data, size_t len, struct data_msg *out, struct err *e)
 {
-	/* The unpacked objects are not kept: they outweigh the message. */
-	AUTO(wire_zone_freep) msgpack_zone *objects = NULL;
+	static const struct wire_form form = {
+	    "data message", DATA_MSG_SIZE_MAX, get_body};
 	struct data_msg m = {0};
-	msgpack_object object;
 
 	memset(out, 0, sizeof(*out));
-	if (wire_unpack(data, len, DATA_MSG_SIZE_MAX, "data message", &objects,
-		&object, e) < 0)
+	if (wire_decode(&form, data, len, &m, &m.zone, e) < 0)
 		return -1;
-	if ((m.zone = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL)
-		return err_set(e, ERR_FATAL, 0,
-		    "data message of %zu bytes: out of memory", len);
-	if (get_msg(&object, &m, e) < 0) {
-		data_msg_clear(&m);
-		return -1;
-	}
 	*out = m;
 	return 0;
 }

@@ -1,27 +1,12 @@
 #include "protocol.h"
 
-#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
-#include "own.h"
 #include "protocol_bodies.h"
 #include "wire.h"
 
-#define TEXT_MAX (ERR_TEXT_MAX - 1)
-#define ERRNO_MAX 4095
-
 /* Shared pieces of bodies. */
-
-static uint64_t
-get_range(struct wire_in *in, uint64_t min, uint64_t max)
-{
-	uint64_t v = wire_get_uint(in, max);
-
-	if (!in->bad && v < min)
-		wire_fault(in, "is %" PRIu64 ", below %" PRIu64, v, min);
-	return in->bad ? min : v;
-}
 
 static const char *
 get_absolute(struct wire_in *in)
@@ -45,14 +30,6 @@ put_digest(struct wire_out *out, const struct digest *d)
 	wire_put_bytes(out, d->b, sizeof(d->b));
 }
 
-/* n_fields: without the type. */
-static void
-put_head(struct wire_out *out, enum msg_type type, size_t n_fields)
-{
-	wire_put_array(out, 1 + n_fields);
-	wire_put_uint(out, type);
-}
-
 /* One pair a message: get_, put_. */
 
 static void
@@ -62,7 +39,7 @@ get_hello(struct wire_in *in, struct msg_hello *m)
 	m->program = wire_get_str(in, MSG_NAME_MAX);
 	m->host = wire_get_str(in, MSG_NAME_MAX);
 	m->pid = wire_get_uint(in, INT32_MAX);
-	m->slots = get_range(in, 1, MSG_SLOTS_MAX);
+	m->slots = wire_get_range(in, 1, MSG_SLOTS_MAX);
 	m->gzip = wire_get_str(in, MSG_NAME_MAX);
 	m->zstd = wire_get_str(in, MSG_NAME_MAX);
 	wire_get_bytes(in, m->instance, sizeof(m->instance));
@@ -76,7 +53,7 @@ get_hello(struct wire_in *in, struct msg_hello *m)
 static void
 put_hello(struct wire_out *out, const struct msg_hello *m)
 {
-	put_head(out, MSG_HELLO, 11 + ENCODING_KINDS);
+	wire_put_head(out, MSG_HELLO, 11 + ENCODING_KINDS);
 	wire_put_uint(out, m->protocol);
 	wire_put_str(out, m->program);
 	wire_put_str(out, m->host);
@@ -96,7 +73,7 @@ static void
 get_welcome(struct wire_in *in, struct msg_welcome *m)
 {
 	m->protocol = wire_get_uint(in, UINT64_MAX);
-	m->beat_ms = get_range(in, 1, MSG_BEAT_MS_MAX);
+	m->beat_ms = wire_get_range(in, 1, MSG_BEAT_MS_MAX);
 	m->session = wire_get_uint(in, UINT64_MAX);
 	m->data = wire_get_str(in, MSG_PATH_MAX);
 	wire_get_bytes(in, m->token, sizeof(m->token));
@@ -105,7 +82,7 @@ get_welcome(struct wire_in *in, struct msg_welcome *m)
 static void
 put_welcome(struct wire_out *out, const struct msg_welcome *m)
 {
-	put_head(out, MSG_WELCOME, 5);
+	wire_put_head(out, MSG_WELCOME, 5);
 	wire_put_uint(out, m->protocol);
 	wire_put_uint(out, m->beat_ms);
 	wire_put_uint(out, m->session);
@@ -116,13 +93,13 @@ put_welcome(struct wire_out *out, const struct msg_welcome *m)
 static void
 get_refuse(struct wire_in *in, struct msg_refuse *m)
 {
-	m->text = wire_get_str(in, TEXT_MAX);
+	m->text = wire_get_str(in, WIRE_TEXT_MAX);
 }
 
 static void
 put_refuse(struct wire_out *out, const struct msg_refuse *m)
 {
-	put_head(out, MSG_REFUSE, 1);
+	wire_put_head(out, MSG_REFUSE, 1);
 	wire_put_str(out, m->text);
 }
 
@@ -205,7 +182,7 @@ put_job(struct wire_out *out, const struct msg_job *m)
 {
 	const struct layer_spec *s = &m->spec;
 
-	put_head(out, MSG_JOB, 19);
+	wire_put_head(out, MSG_JOB, 19);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_uint(out, m->n_items);
@@ -261,7 +238,7 @@ put_items(struct wire_out *out, const struct msg_items *m)
 {
 	static const struct digest none;
 
-	put_head(out, MSG_ITEMS, 3);
+	wire_put_head(out, MSG_ITEMS, 3);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_array(out, m->n);
@@ -321,7 +298,7 @@ get_entries(struct wire_in *in, struct msg_entries *m)
 static void
 put_entries(struct wire_out *out, const struct msg_entries *m)
 {
-	put_head(out, MSG_ENTRIES, 3);
+	wire_put_head(out, MSG_ENTRIES, 3);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_array(out, m->n);
@@ -348,7 +325,7 @@ get_cancel(struct wire_in *in, struct msg_cancel *m)
 static void
 put_cancel(struct wire_out *out, const struct msg_cancel *m)
 {
-	put_head(out, MSG_CANCEL, 2);
+	wire_put_head(out, MSG_CANCEL, 2);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 }
@@ -373,7 +350,7 @@ get_beat(struct wire_in *in, struct msg_beat *m)
 static void
 put_beat(struct wire_out *out, const struct msg_beat *m)
 {
-	put_head(out, MSG_BEAT, 1);
+	wire_put_head(out, MSG_BEAT, 1);
 	wire_put_array(out, m->n);
 	for (size_t i = 0; i < m->n; i++) {
 		wire_put_array(out, 3);
@@ -395,7 +372,7 @@ get_sized(struct wire_in *in, struct msg_sized *m)
 static void
 put_sized(struct wire_out *out, const struct msg_sized *m)
 {
-	put_head(out, MSG_SIZED, 4);
+	wire_put_head(out, MSG_SIZED, 4);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_uint(out, m->tar_size);
@@ -422,7 +399,7 @@ get_done(struct wire_in *in, struct msg_done *m)
 static void
 put_done(struct wire_out *out, const struct msg_done *m)
 {
-	put_head(out, MSG_DONE, 12);
+	wire_put_head(out, MSG_DONE, 12);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	put_digest(out, &m->result.diff_id);
@@ -442,15 +419,15 @@ get_fail(struct wire_in *in, struct msg_fail *m)
 {
 	m->job = wire_get_uint(in, UINT64_MAX);
 	m->attempt = wire_get_uint(in, UINT64_MAX);
-	m->kind = (enum err_kind)get_range(in, ERR_RETRY, ERR_JOB);
-	m->sys = (int)wire_get_uint(in, ERRNO_MAX);
-	m->text = wire_get_str(in, TEXT_MAX);
+	m->kind = (enum err_kind)wire_get_range(in, ERR_RETRY, ERR_JOB);
+	m->sys = (int)wire_get_uint(in, WIRE_ERRNO_MAX);
+	m->text = wire_get_str(in, WIRE_TEXT_MAX);
 }
 
 static void
 put_fail(struct wire_out *out, const struct msg_fail *m)
 {
-	put_head(out, MSG_FAIL, 5);
+	wire_put_head(out, MSG_FAIL, 5);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_uint(out, m->kind);
@@ -467,7 +444,7 @@ get_bye(struct wire_in *in, struct msg_bye *m)
 static void
 put_bye(struct wire_out *out, const struct msg_bye *m)
 {
-	put_head(out, MSG_BYE, 1);
+	wire_put_head(out, MSG_BYE, 1);
 	wire_put_uint(out, m->reason);
 }
 
@@ -482,56 +459,38 @@ static void
 put_who(struct wire_out *out, const struct msg_who *m)
 {
 	(void)m;
-	put_head(out, MSG_WHO, 0);
+	wire_put_head(out, MSG_WHO, 0);
 }
 
-/* Reads type and body from an unpacked message; strings go to m->zone. */
-static int
-get_msg(const msgpack_object *object, struct msg *m, struct err *e)
+static void
+get_body(struct wire_in *in, uint64_t type, void *out)
 {
-	struct wire_in in;
-	uint64_t type;
+	struct msg *m = out;
 
-	wire_in_init(&in, "message", object, m->zone);
-	type = wire_get_uint(&in, UINT64_MAX);
 	m->type = (enum msg_type)(type <= UINT8_MAX ? type : 0);
 	switch (m->type) {
 #define X(name, no, body)                                                      \
 	case name:                                                             \
-		in.message = #body;                                            \
-		get_##body(&in, &m->body);                                     \
+		in->message = #body;                                           \
+		get_##body(in, &m->body);                                      \
 		break;
 		MSG_TYPES(X)
 #undef X
 	default:
-		wire_fault(&in, "is %" PRIu64 ", no type of message", type);
+		wire_fault(in, "is %" PRIu64 ", no type of message", type);
 	}
-	wire_end(&in);
-	if (in.bad)
-		return err_set(
-		    e, in.nomem ? ERR_FATAL : ERR_PEER, 0, "%s", in.fault);
-	return 0;
 }
 
 int
 msg_decode(const void *data, size_t len, struct msg *out, struct err *e)
 {
-	/* The unpacked objects are not kept: they outweigh the message. */
-	AUTO(wire_zone_freep) msgpack_zone *objects = NULL;
+	static const struct wire_form form = {
+	    "message", MSG_SIZE_MAX, get_body};
 	struct msg m = {0};
-	msgpack_object object;
 
 	memset(out, 0, sizeof(*out));
-	if (wire_unpack(
-		data, len, MSG_SIZE_MAX, "message", &objects, &object, e) < 0)
+	if (wire_decode(&form, data, len, &m, &m.zone, e) < 0)
 		return -1;
-	if ((m.zone = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL)
-		return err_set(e, ERR_FATAL, 0,
-		    "message of %zu bytes: out of memory", len);
-	if (get_msg(&object, &m, e) < 0) {
-		msg_clear(&m);
-		return -1;
-	}
 	*out = m;
 	return 0;
 }

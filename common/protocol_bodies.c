@@ -7,9 +7,6 @@
 #include "store_path.h"
 #include "wire.h"
 
-#define TEXT_MAX (ERR_TEXT_MAX - 1)
-#define ERRNO_MAX 4095
-
 void
 get_held(struct wire_in *in, struct msg_hello *m)
 {
@@ -42,14 +39,13 @@ get_postpone(struct wire_in *in, struct msg_postpone *m)
 {
 	m->job = wire_get_uint(in, UINT64_MAX);
 	m->attempt = wire_get_uint(in, UINT64_MAX);
-	m->text = wire_get_str(in, TEXT_MAX);
+	m->text = wire_get_str(in, WIRE_TEXT_MAX);
 }
 
 void
 put_postpone(struct wire_out *out, const struct msg_postpone *m)
 {
-	wire_put_array(out, 4);
-	wire_put_uint(out, MSG_POSTPONE);
+	wire_put_head(out, MSG_POSTPONE, 3);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_str(out, m->text);
@@ -74,8 +70,7 @@ get_probe(struct wire_in *in, struct msg_probe *m)
 void
 put_probe(struct wire_out *out, const struct msg_probe *m)
 {
-	wire_put_array(out, 5);
-	wire_put_uint(out, MSG_PROBE);
+	wire_put_head(out, MSG_PROBE, 4);
 	wire_put_uint(out, m->probe);
 	wire_put_str(out, m->folder);
 	wire_put_str(out, m->name);
@@ -86,15 +81,14 @@ void
 get_probed(struct wire_in *in, struct msg_probed *m)
 {
 	m->probe = wire_get_uint(in, UINT64_MAX);
-	m->sys = wire_get_uint(in, ERRNO_MAX);
-	m->text = wire_get_str(in, TEXT_MAX);
+	m->sys = wire_get_uint(in, WIRE_ERRNO_MAX);
+	m->text = wire_get_str(in, WIRE_TEXT_MAX);
 }
 
 void
 put_probed(struct wire_out *out, const struct msg_probed *m)
 {
-	wire_put_array(out, 4);
-	wire_put_uint(out, MSG_PROBED);
+	wire_put_head(out, MSG_PROBED, 3);
 	wire_put_uint(out, m->probe);
 	wire_put_uint(out, m->sys);
 	wire_put_str(out, m->text);
@@ -117,8 +111,7 @@ get_ask(struct wire_in *in, struct msg_ask *m)
 void
 put_ask(struct wire_out *out, const struct msg_ask *m)
 {
-	wire_put_array(out, 6);
-	wire_put_uint(out, MSG_ASK);
+	wire_put_head(out, MSG_ASK, 5);
 	wire_put_uint(out, m->ask);
 	wire_put_bytes(out, m->list.b, sizeof(m->list.b));
 	wire_put_uint(out, m->n);
@@ -136,8 +129,7 @@ get_want(struct wire_in *in, struct msg_want *m)
 void
 put_want(struct wire_out *out, const struct msg_want *m)
 {
-	wire_put_array(out, 3);
-	wire_put_uint(out, MSG_WANT);
+	wire_put_head(out, MSG_WANT, 2);
 	wire_put_uint(out, m->ask);
 	wire_put_uint(out, m->first);
 }
@@ -166,8 +158,7 @@ put_paths(struct wire_out *out, const struct msg_paths *m)
 
 	assert(m->n <= MSG_PATHS_MAX);
 	store_path_keys_put(m->key, m->n, data);
-	wire_put_array(out, 4);
-	wire_put_uint(out, MSG_PATHS);
+	wire_put_head(out, MSG_PATHS, 3);
 	wire_put_uint(out, m->ask);
 	wire_put_uint(out, m->first);
 	wire_put_bytes(out, data, m->n * STORE_PATH_KEY_SIZE);
@@ -179,7 +170,7 @@ get_have(struct wire_in *in, struct msg_have *m)
 	const void *data;
 
 	m->ask = wire_get_uint(in, UINT64_MAX);
-	m->sys = wire_get_uint(in, ERRNO_MAX);
+	m->sys = wire_get_uint(in, WIRE_ERRNO_MAX);
 	m->first = wire_get_uint(in, MSG_LIST_MAX - 1);
 	if (!in->bad && m->first % 8 != 0)
 		wire_fault(in, "is no multiple of 8");
@@ -194,8 +185,7 @@ get_have(struct wire_in *in, struct msg_have *m)
 void
 put_have(struct wire_out *out, const struct msg_have *m)
 {
-	wire_put_array(out, 5);
-	wire_put_uint(out, MSG_HAVE);
+	wire_put_head(out, MSG_HAVE, 4);
 	wire_put_uint(out, m->ask);
 	wire_put_uint(out, m->sys);
 	wire_put_uint(out, m->first);
@@ -219,8 +209,7 @@ get_client(struct wire_in *in, struct msg_client *m)
 void
 put_client(struct wire_out *out, const struct msg_client *m)
 {
-	wire_put_array(out, 10);
-	wire_put_uint(out, MSG_CLIENT);
+	wire_put_head(out, MSG_CLIENT, 9);
 	wire_put_uint(out, m->protocol);
 	wire_put_str(out, m->program);
 	wire_put_str(out, m->host);
@@ -244,8 +233,7 @@ get_made(struct wire_in *in, struct msg_made *m)
 void
 put_made(struct wire_out *out, const struct msg_made *m)
 {
-	wire_put_array(out, 5);
-	wire_put_uint(out, MSG_MADE);
+	wire_put_head(out, MSG_MADE, 4);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_str(out, m->worker);
@@ -261,8 +249,7 @@ get_status(struct wire_in *in, struct msg_status *m)
 void
 put_status(struct wire_out *out, const struct msg_status *m)
 {
-	wire_put_array(out, 2);
-	wire_put_uint(out, MSG_STATUS);
+	wire_put_head(out, MSG_STATUS, 1);
 	wire_put_uint(out, m->request);
 }
 
@@ -276,8 +263,7 @@ get_state(struct wire_in *in, struct msg_state *m)
 void
 put_state(struct wire_out *out, const struct msg_state *m)
 {
-	wire_put_array(out, 3);
-	wire_put_uint(out, MSG_STATE);
+	wire_put_head(out, MSG_STATE, 2);
 	wire_put_uint(out, m->request);
 	wire_put_str(out, m->text);
 }
@@ -299,8 +285,7 @@ get_push(struct wire_in *in, struct msg_push *m)
 void
 put_push(struct wire_out *out, const struct msg_push *m)
 {
-	wire_put_array(out, 8);
-	wire_put_uint(out, MSG_PUSH);
+	wire_put_head(out, MSG_PUSH, 7);
 	wire_put_uint(out, m->push);
 	wire_put_uint(out, m->place);
 	wire_put_str(out, m->file);
@@ -316,14 +301,13 @@ get_pushed(struct wire_in *in, struct msg_pushed *m)
 	m->push = wire_get_uint(in, UINT64_MAX);
 	m->uploaded = wire_get_bool(in);
 	m->throttled = wire_get_uint(in, UINT32_MAX);
-	m->text = wire_get_str(in, TEXT_MAX);
+	m->text = wire_get_str(in, WIRE_TEXT_MAX);
 }
 
 void
 put_pushed(struct wire_out *out, const struct msg_pushed *m)
 {
-	wire_put_array(out, 5);
-	wire_put_uint(out, MSG_PUSHED);
+	wire_put_head(out, MSG_PUSHED, 4);
 	wire_put_uint(out, m->push);
 	wire_put_bool(out, m->uploaded);
 	wire_put_uint(out, m->throttled);
@@ -365,8 +349,7 @@ get_token(struct wire_in *in, struct msg_token *m)
 void
 put_token(struct wire_out *out, const struct msg_token *m)
 {
-	wire_put_array(out, 9);
-	wire_put_uint(out, MSG_TOKEN);
+	wire_put_head(out, MSG_TOKEN, 8);
 	wire_put_uint(out, m->place);
 	wire_put_uint(out, m->serial);
 	wire_put_str(out, m->base);
@@ -387,8 +370,7 @@ get_expired(struct wire_in *in, struct msg_expired *m)
 void
 put_expired(struct wire_out *out, const struct msg_expired *m)
 {
-	wire_put_array(out, 3);
-	wire_put_uint(out, MSG_EXPIRED);
+	wire_put_head(out, MSG_EXPIRED, 2);
 	wire_put_uint(out, m->place);
 	wire_put_uint(out, m->serial);
 }

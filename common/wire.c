@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "err.h"
+#include "own.h"
 
 /* What one msgpack header says. */
 struct header {
@@ -209,6 +210,16 @@ wire_get_uint(struct wire_in *in, uint64_t max)
 	return o->via.u64;
 }
 
+uint64_t
+wire_get_range(struct wire_in *in, uint64_t min, uint64_t max)
+{
+	uint64_t v = wire_get_uint(in, max);
+
+	if (!in->bad && v < min)
+		wire_fault(in, "is %" PRIu64 ", below %" PRIu64, v, min);
+	return in->bad ? min : v;
+}
+
 int64_t
 wire_get_int(struct wire_in *in)
 {
@@ -376,6 +387,13 @@ wire_put_array(struct wire_out *out, size_t n)
 }
 
 void
+wire_put_head(struct wire_out *out, uint64_t type, size_t n_fields)
+{
+	wire_put_array(out, 1 + n_fields);
+	wire_put_uint(out, type);
+}
+
+void
 wire_put_uint(struct wire_out *out, uint64_t v)
 {
 	if (msgpack_pack_uint64(&out->pk, v) != 0)
@@ -437,11 +455,11 @@ wire_zone_freep(msgpack_zone **zone)
 	*zone = NULL;
 }
 
-int
-wire_unpack(const void *data, size_t len, size_t max, const char *what,
+/* The object is held by *objects. */
+static int
+unpack(const void *data, size_t len, size_t max, const char *what,
     msgpack_zone **objects, msgpack_object *out, struct err *e)
 {
-	*objects = NULL;
 	if (len > max)
 		return err_set(e, ERR_PEER, 0, "%s of %zu bytes, more than %zu",
 		    what, len, max);
@@ -455,4 +473,41 @@ wire_unpack(const void *data, size_t len, size_t max, const char *what,
 	wire_zone_freep(objects);
 	return err_set(
 	    e, ERR_FATAL, 0, "%s of %zu bytes: out of memory", what, len);
+}
+
+static int
+get_message(const struct wire_form *form, const msgpack_object *object, void *m,
+    msgpack_zone *zone, struct err *e)
+{
+	struct wire_in in;
+	uint64_t type;
+
+	wire_in_init(&in, form->what, object, zone);
+	type = wire_get_uint(&in, UINT64_MAX);
+	form->get(&in, type, m);
+	wire_end(&in);
+	if (!in.bad)
+		return 0;
+	return err_set(e, in.nomem ? ERR_FATAL : ERR_PEER, 0, "%s", in.fault);
+}
+
+int
+wire_decode(const struct wire_form *form, const void *data, size_t len, void *m,
+    msgpack_zone **zone, struct err *e)
+{
+	/* The unpacked objects are not kept: they outweigh the message. */
+	AUTO(wire_zone_freep) msgpack_zone *objects = NULL;
+	AUTO(wire_zone_freep) msgpack_zone *mine = NULL;
+	msgpack_object object;
+
+	*zone = NULL;
+	if (unpack(data, len, form->max, form->what, &objects, &object, e) < 0)
+		return -1;
+	if ((mine = msgpack_zone_new(MSGPACK_ZONE_CHUNK_SIZE)) == NULL)
+		return err_set(e, ERR_FATAL, 0,
+		    "%s of %zu bytes: out of memory", form->what, len);
+	if (get_message(form, &object, m, mine, e) < 0)
+		return -1;
+	*zone = STEAL(&mine);
+	return 0;
 }

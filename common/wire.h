@@ -14,7 +14,11 @@
 
 #include <msgpack.h>
 
-struct err;
+#include "err.h"
+
+/* Of an error that is told: its text, and its errno. */
+#define WIRE_TEXT_MAX (ERR_TEXT_MAX - 1)
+#define WIRE_ERRNO_MAX 4095
 
 /* Nesting of a message: the array, a list in it, an item, its fields. */
 #define WIRE_DEPTH_MAX 4
@@ -26,15 +30,6 @@ struct err;
  * bytes that are left.  O(len), allocates nothing.  Error: ERR_PEER.
  */
 int wire_guard(const void *data, size_t len, struct err *e);
-
-/*
- * Guards and unpacks a message of at most max bytes, which errors call what.
- * The object is held by *objects (wire_zone_freep), which is NULL after a
- * failure.  ERR_PEER; ERR_FATAL: out of memory.
- */
-int wire_unpack(const void *data, size_t len, size_t max, const char *what,
-    msgpack_zone **objects, msgpack_object *out, struct err *e);
-void wire_zone_freep(msgpack_zone **zone);
 
 struct wire_in {
 	const char *message;	     /* what errors call it: "job" */
@@ -53,6 +48,8 @@ void wire_in_init(struct wire_in *in, const char *message,
 
 /* Each reads the next field; after a fault all give zeros. */
 uint64_t wire_get_uint(struct wire_in *in, uint64_t max);
+/* After a fault: min. */
+uint64_t wire_get_range(struct wire_in *in, uint64_t min, uint64_t max);
 int64_t wire_get_int(struct wire_in *in);
 bool wire_get_bool(struct wire_in *in);
 /* Exactly len bytes of bin. */
@@ -84,6 +81,26 @@ void wire_fault(struct wire_in *in, const char *fmt, ...)
 /* Zeroed memory of the message's zone; NULL after a fault. */
 void *wire_alloc(struct wire_in *in, size_t count, size_t size);
 
+/*
+ * One of a protocol's messages: errors call it what, it has at most max bytes,
+ * and get reads the body of one of that type into m, noting what is wrong as a
+ * fault.
+ */
+struct wire_form {
+	const char *what;
+	size_t max;
+	void (*get)(struct wire_in *in, uint64_t type, void *m);
+};
+
+/*
+ * Guards, unpacks and reads a whole message into m, whose strings and lists
+ * are then in *zone (wire_zone_freep).  After a failure *zone is NULL.
+ * ERR_PEER; ERR_FATAL: out of memory.
+ */
+int wire_decode(const struct wire_form *form, const void *data, size_t len,
+    void *m, msgpack_zone **zone, struct err *e);
+void wire_zone_freep(msgpack_zone **zone);
+
 struct wire_out {
 	msgpack_sbuffer *buf;
 	msgpack_packer pk;
@@ -92,6 +109,8 @@ struct wire_out {
 
 void wire_out_init(struct wire_out *out, msgpack_sbuffer *buf);
 void wire_put_array(struct wire_out *out, size_t n);
+/* The array that a message is, and its type; n_fields: those that follow. */
+void wire_put_head(struct wire_out *out, uint64_t type, size_t n_fields);
 void wire_put_uint(struct wire_out *out, uint64_t v);
 void wire_put_int(struct wire_out *out, int64_t v);
 void wire_put_bool(struct wire_out *out, bool v);

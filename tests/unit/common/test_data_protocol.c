@@ -167,7 +167,7 @@ test_limits(void **state)
 	    "chunk: field 5 is 262145, where no chunk starts");
 	CHECK(DATA_MSG_PULL_FAIL, m.pull_fail.kind = ERR_JOB, "");
 	CHECK(DATA_MSG_PULL_FAIL, m.pull_fail.kind = ERR_USAGE,
-	    "pull_fail: field 5 is 1, no kind of failure");
+	    "pull_fail: field 5 is 1, below 2");
 	CHECK(DATA_MSG_PULL_FAIL, m.pull_fail.kind = ERR_PEER,
 	    "pull_fail: field 5 is 4, above 3");
 	CHECK(DATA_MSG_PULL_FAIL, m.pull_fail.sys = 4096,

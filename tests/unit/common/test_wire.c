@@ -156,6 +156,10 @@ test_faults(void **state)
 	    "thing: field 0 is not an unsigned integer");
 	FAULT(
 	    "\x91\x0a", wire_get_uint(in, 9), "thing: field 0 is 10, above 9");
+	FAULT("\x91\x01", wire_get_range(in, 2, 9),
+	    "thing: field 0 is 1, below 2");
+	FAULT("\x91\x0a", wire_get_range(in, 2, 9),
+	    "thing: field 0 is 10, above 9");
 	FAULT("\x91\xcf\x80\0\0\0\0\0\0\0", wire_get_int(in),
 	    "thing: field 0 is not a signed integer of 64 bits");
 	FAULT("\x91\x01", wire_get_bool(in), "thing: field 0 is not a boolean");
