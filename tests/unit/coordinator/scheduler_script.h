@@ -89,4 +89,22 @@ fail_at(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
 	    attempt, ERR_RETRY, "disk full");
 }
 
+static inline void
+progress(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
+    uint64_t attempt, uint64_t bytes)
+{
+	sched_progress(s, now, (struct worker_id){worker}, (struct job_id){job},
+	    attempt, bytes);
+	sched_beat(s, now, (struct worker_id){worker}, 1);
+}
+
+static inline void
+done_at(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
+    uint64_t attempt, enum sched_verdict want)
+{
+	assert_int_equal(sched_done(s, now, (struct worker_id){worker},
+			     (struct job_id){job}, attempt, &one),
+	    want);
+}
+
 #endif

@@ -14,16 +14,8 @@
 
 #include <cmocka.h>
 
-#include <zmq.h>
-
-#include "dispatch/dispatch.h"
-#include "dispatch/dispatch_state.h"
-#include "err.h"
-#include "link.h"
+#include "dispatch_script.h"
 #include "monotime.h"
-#include "progress/progress.h"
-#include "protocol.h"
-#include "process/scratch.h"
 
 /* As in dispatch_messages.c; and so many that a test without bound ends. */
 enum { MESSAGES_MAX = 64, FLOOD = 10000 };
@@ -31,15 +23,11 @@ enum { MESSAGES_MAX = 64, FLOOD = 10000 };
 enum { ACTIONS_MAX = 256, SLOTS = 1000 };
 
 struct fixture {
-	void *ctx; /* of the worker */
-	struct scratch *scratch;
-	struct progress *progress;
-	struct dispatch *d;
+	struct dispatch_script s;
 	struct link *worker;
 	int pipe[2];
 };
 
-static struct err e;
 /* Beats of one that is known, or not, at this link. */
 static const struct link *flooded;
 static struct link_peer from;
@@ -78,20 +66,11 @@ static int
 setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	const struct layer_output to = {
-	    .kind = LAYER_TO_BLOB, .path = "/tmp/no-such-folder"};
-	struct dispatch_config config = {
-	    .listen = "tcp://127.0.0.1:*", .all_encodings = true};
 
-	err_clear(&e);
 	taken = 0;
 	assert_int_equal(pipe(f->pipe), 0);
-	assert_int_equal(scratch_new(&f->scratch, &e), 0);
-	assert_int_equal(progress_new(PROGRESS_NONE, &f->progress, &e), 0);
-	assert_non_null(f->ctx = zmq_ctx_new());
-	config.progress = f->progress;
-	assert_int_equal(dispatch_new(&config, f->scratch, &f->d, &e), 0);
-	assert_int_equal(dispatch_begin(f->d, &to, &e), 0);
+	script_open(&f->s);
+	script_begin(&f->s, (struct dispatch_config){.slots = 0});
 	*state = f;
 	return 0;
 }
@@ -103,10 +82,7 @@ teardown(void **state)
 
 	flood = 0;
 	link_close(f->worker, 0);
-	dispatch_free(f->d);
-	zmq_ctx_term(f->ctx);
-	progress_free(f->progress);
-	scratch_free(f->scratch);
+	script_close(&f->s);
 	close(f->pipe[0]);
 	close(f->pipe[1]);
 	free(f);
@@ -117,33 +93,18 @@ static void
 turn(struct fixture *f)
 {
 	assert_int_equal(
-	    dispatch_turn(f->d, NULL, 0, monotime_ms() + 1, &e), 0);
+	    dispatch_turn(f->s.d, NULL, 0, monotime_ms() + 1, &e), 0);
 }
 
 /* A real one. */
 static void
 add_worker(struct fixture *f, uint64_t slots)
 {
-	const struct msg hello = {.type = MSG_HELLO,
-	    .hello = {.protocol = PROTOCOL_VERSION,
-		.program = QUARRY_VERSION,
-		.host = "scripted",
-		.pid = 1,
-		.slots = slots,
-		.gzip = "g",
-		.zstd = "z",
-		.fetches = true}};
-
-	assert_int_equal(link_connect(f->ctx, link_endpoint(f->d->remote), NULL,
-			     &f->worker, &e),
-	    0);
-	while (link_send(f->worker, NULL, &hello, &e) < 0) {
-		err_clear(&e);
-		usleep(1000);
-	}
-	while (dispatch_room(f->d) == 0)
+	f->worker = script_join(&f->s,
+	    (struct msg_hello){.host = "scripted", .pid = 1, .slots = slots});
+	while (dispatch_room(f->s.d) == 0)
 		turn(f);
-	from = f->d->peer[0].link;
+	from = f->s.d->peer[0].link;
 }
 
 static bool
@@ -159,24 +120,6 @@ has_job(struct fixture *f)
 	return job;
 }
 
-static struct dispatch_job
-new_job(void)
-{
-	static struct layer_spec spec = {.store_dir = "/nix/store",
-	    .store_root = "",
-	    .uname = "root",
-	    .gname = "root",
-	    .file = ""};
-	static struct layer_item item = {
-	    .path = "/nix/store/0123456789abcdfghijklmnpqrsvwxy1-one"};
-
-	return (struct dispatch_job){.spec = &spec,
-	    .item = &item,
-	    .n = 1,
-	    .weight = 1000,
-	    .label = "layer"};
-}
-
 /* In the turn that takes so much: a job is sent, others are waited for. */
 static void
 flooded_turn(struct fixture *f)
@@ -185,11 +128,11 @@ flooded_turn(struct fixture *f)
 	struct dispatch_job job = new_job();
 	struct job_id id;
 
-	assert_int_equal(dispatch_add(f->d, &job, &id, &e), 0);
+	assert_int_equal(dispatch_add(f->s.d, &job, &id, &e), 0);
 	assert_int_equal(write(f->pipe[1], "", 1), 1);
 	flood = FLOOD;
 	assert_int_equal(
-	    dispatch_turn(f->d, &extra, 1, monotime_ms() + 60000, &e), 0);
+	    dispatch_turn(f->s.d, &extra, 1, monotime_ms() + 60000, &e), 0);
 	assert_int_equal(taken, MESSAGES_MAX);
 	assert_int_equal(extra.revents, POLLIN);
 	/* The rest, without anything that wakes it. */
@@ -201,7 +144,7 @@ flooded_turn(struct fixture *f)
 	assert_int_equal(taken, FLOOD);
 	while (!has_job(f))
 		usleep(1000);
-	dispatch_cancel(f->d, id);
+	dispatch_cancel(f->s.d, id);
 }
 
 static void
@@ -210,9 +153,9 @@ worker_without_end(void **state)
 	struct fixture *f = *state;
 
 	add_worker(f, 2);
-	flooded = f->d->remote;
+	flooded = f->s.d->remote;
 	flooded_turn(f);
-	assert_int_equal(f->d->n_peers, 1);
+	assert_int_equal(f->s.d->n_peers, 1);
 }
 
 static void
@@ -222,7 +165,7 @@ stranger_without_end(void **state)
 
 	add_worker(f, 2);
 	from = (struct link_peer){.len = 5, .id = "\0five"};
-	flooded = f->d->remote;
+	flooded = f->s.d->remote;
 	flooded_turn(f);
 }
 
@@ -234,7 +177,7 @@ neighbour_without_end(void **state)
 
 	add_worker(f, 2);
 	from = (struct link_peer){.len = 5, .id = "\0five"};
-	flooded = f->d->link;
+	flooded = f->s.d->link;
 	flooded_turn(f);
 }
 
@@ -250,19 +193,19 @@ jobs_in_slices(void **state)
 	add_worker(f, SLOTS);
 	for (size_t i = 0; i < SLOTS; i++) {
 		job[i] = new_job();
-		assert_int_equal(dispatch_add(f->d, &job[i], &id[i], &e), 0);
+		assert_int_equal(dispatch_add(f->s.d, &job[i], &id[i], &e), 0);
 	}
 	for (size_t n = ACTIONS_MAX; n < SLOTS; n += ACTIONS_MAX) {
 		turn(f);
-		sched_count(f->d->sched, &jobs, &measures);
+		sched_count(f->s.d->sched, &jobs, &measures);
 		assert_int_equal(jobs.running, n);
 		assert_int_equal(waits, 0);
 	}
 	turn(f);
-	sched_count(f->d->sched, &jobs, &measures);
+	sched_count(f->s.d->sched, &jobs, &measures);
 	assert_int_equal(jobs.running, SLOTS);
 	for (size_t i = 0; i < SLOTS; i++)
-		dispatch_cancel(f->d, id[i]);
+		dispatch_cancel(f->s.d, id[i]);
 	free(job);
 }
 

@@ -14,21 +14,14 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <zmq.h>
 
 #include "closure/closure.h"
-#include "dispatch/dispatch.h"
-#include "dispatch/dispatch_state.h"
-#include "err.h"
-#include "link.h"
-#include "protocol.h"
-#include "schedule/scheduler.h"
+#include "locality_script.h"
 
 /* Three parts, the last of 3 bytes whose last has 5 paths. */
 #define PARTS_PATHS (2 * 8 * MSG_BITS_MAX + 21)
 
 struct fixture {
-	char folder[64];
 	struct dispatch d;
 	struct closure closure;
 	struct layer_spec spec;
@@ -42,19 +35,9 @@ static int
 setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct err e = ERR_INIT;
-	char endpoint[100];
 
 	assert_non_null(f);
-	strcpy(f->folder, "/tmp/test_locality.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
-	snprintf(endpoint, sizeof(endpoint), "ipc://%s/c", f->folder);
-	f->d.ctx = zmq_ctx_new();
-	/* Nobody is there: what is said gets lost. */
-	assert_int_equal(
-	    link_listen(f->d.ctx, endpoint, NULL, &f->d.remote, &e), 0);
-	f->d.joined = true;
-	TAILQ_INIT(&f->d.pulls);
+	locality_open(&f->d);
 	*state = f;
 	return 0;
 }
@@ -64,13 +47,7 @@ teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	dispatch_locality_free(&f->d);
-	tasks_clear(&f->d);
-	peers_free(&f->d);
-	sched_free(f->d.sched);
-	link_close(f->d.remote, 0);
-	zmq_ctx_term(f->d.ctx);
-	rmdir(f->folder);
+	locality_close(&f->d);
 	free(f->closure.path);
 	free(f);
 	return 0;
@@ -80,9 +57,6 @@ teardown(void **state)
 static void
 begin_run(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 {
-	const struct sched_config config = {
-	    .silent_ms = 1000000, .lease_ms = 1000000, .poison = 3};
-	struct err e = ERR_INIT;
 	struct task *t;
 
 	f->closure.n = n;
@@ -95,7 +69,7 @@ begin_run(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 	f->spec.store_root = "";
 	f->path[0] = first;
 	f->path[1] = second;
-	assert_int_equal(sched_new(&config, &f->d.sched, &e), 0);
+	locality_schedule(&f->d, false);
 	for (size_t i = 0; i < 2; i++) {
 		f->job[i] = (struct dispatch_job){.spec = &f->spec,
 		    .closure = &f->closure,
@@ -111,8 +85,6 @@ begin_run(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 static void
 begin(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 {
-	struct err e = ERR_INIT;
-
 	assert_int_equal(dispatch_locality_open(&f->d, &f->config, &e), 0);
 	begin_run(f, n, first, second);
 }
@@ -121,22 +93,7 @@ begin(struct fixture *f, size_t n, uint32_t first, uint32_t second)
 static struct peer *
 join_at(struct fixture *f, uint64_t id, uint64_t rate)
 {
-	struct peer new = {.via = f->d.remote,
-	    .link = {.len = 5, .id = {0, (uint8_t)id}},
-	    .worker = {id},
-	    .name = "w",
-	    .slots = 1,
-	    .rate = rate};
-	struct err e = ERR_INIT;
-	struct peer *p;
-
-	assert_int_equal(peer_reserve(&f->d, &e), 0);
-	memcpy(new.instance, &id, sizeof(id));
-	memcpy(new.token, &id, sizeof(id));
-	p = peer_add(&f->d, &new);
-	assert_int_equal(dispatch_locality_joined(&f->d, p, &e), 0);
-	dispatch_locality_ask(&f->d, p);
-	return p;
+	return locality_join(&f->d, id, 0, rate);
 }
 
 static struct peer *
@@ -150,11 +107,8 @@ answer(struct fixture *f, struct peer *p, uint64_t ask, size_t at, size_t n)
 {
 	struct msg_have m = {
 	    .ask = ask, .first = 8 * at, .bits = f->bits + at, .n = n};
-	struct err e = ERR_INIT;
-	const char *bad;
 
-	assert_int_equal(dispatch_locality_have(&f->d, p, &m, &bad, &e), 0);
-	return bad;
+	return locality_says(&f->d, p, &m);
 }
 
 /* Of f->bits, from that byte on; what is wrong with it, or NULL. */
@@ -168,25 +122,6 @@ static void
 set(struct fixture *f, size_t bit)
 {
 	f->bits[bit / 8] |= (uint8_t)(1u << bit % 8);
-}
-
-static uint64_t
-worker_of_next_job(struct fixture *f, uint64_t want_job)
-{
-	struct sched_action a;
-
-	assert_true(sched_next(f->d.sched, 1, &a));
-	assert_int_equal(a.kind, SCHED_SEND);
-	assert_int_equal(a.job.v, want_job);
-	return a.worker.v;
-}
-
-static bool
-nobody_is_there(struct fixture *f)
-{
-	struct sched_action a;
-
-	return !sched_next(f->d.sched, 1, &a);
 }
 
 /* Both have another part of it only: the first path, and the last one. */
@@ -204,9 +139,9 @@ test_several_parts(void **state)
 	set(f, PARTS_PATHS - 1);
 	assert_null(have(f, a, 0, MSG_BITS_MAX));
 	assert_null(have(f, a, MSG_BITS_MAX, MSG_BITS_MAX));
-	assert_true(nobody_is_there(f));
+	assert_true(locality_is_quiet(&f->d));
 	assert_null(have(f, a, MSG_BITS_MAX, MSG_BITS_MAX)); /* doubled */
-	assert_true(nobody_is_there(f));
+	assert_true(locality_is_quiet(&f->d));
 	assert_null(have(f, a, 2 * MSG_BITS_MAX, 3));
 	memset(f->bits, 0, sizeof(f->bits));
 	set(f, 3);
@@ -214,8 +149,8 @@ test_several_parts(void **state)
 		assert_null(
 		    have(f, b, i * MSG_BITS_MAX, i < 2 ? MSG_BITS_MAX : 3));
 	/* Longest first; and not to the one that lacks it. */
-	assert_int_equal(worker_of_next_job(f, 0), 8);
-	assert_int_equal(worker_of_next_job(f, 1), 7);
+	assert_int_equal(locality_next(&f->d, 0), 8);
+	assert_int_equal(locality_next(&f->d, 1), 7);
 	/* All is said: what comes now is of no question. */
 	assert_null(have(f, a, 0, 1));
 }
@@ -231,7 +166,7 @@ test_lost_part(void **state)
 	p = join(f, 7);
 	assert_null(have(f, p, 0, MSG_BITS_MAX));
 	assert_null(have(f, p, 2 * MSG_BITS_MAX, 3));
-	assert_int_equal(worker_of_next_job(f, 0), 7);
+	assert_int_equal(locality_next(&f->d, 0), 7);
 	assert_null(have(f, p, MSG_BITS_MAX, MSG_BITS_MAX));
 }
 
@@ -250,7 +185,7 @@ test_wrong_lengths(void **state)
 	assert_null(have(f, p, MSG_BITS_MAX, MSG_BITS_MAX));
 	assert_non_null(have(f, p, 2 * MSG_BITS_MAX, 2));
 	assert_non_null(have(f, p, 2 * MSG_BITS_MAX, 4));
-	assert_true(nobody_is_there(f));
+	assert_true(locality_is_quiet(&f->d));
 }
 
 /* A bit for a path that is none. */
@@ -269,10 +204,10 @@ test_bits_beyond_the_last(void **state)
 		f->bits[2 * MSG_BITS_MAX + 2] = (uint8_t)(1u << bit);
 		assert_non_null(have(f, p, 2 * MSG_BITS_MAX, 3));
 	}
-	assert_true(nobody_is_there(f));
+	assert_true(locality_is_quiet(&f->d));
 	f->bits[2 * MSG_BITS_MAX + 2] = (1u << PARTS_PATHS % 8) - 1;
 	assert_null(have(f, p, 2 * MSG_BITS_MAX, 3));
-	assert_int_equal(worker_of_next_job(f, 0), 7);
+	assert_int_equal(locality_next(&f->d, 0), 7);
 }
 
 /* Where the last byte is full there is none beyond. */
@@ -287,7 +222,7 @@ test_whole_bytes(void **state)
 	memset(f->bits, 0xff, sizeof(f->bits));
 	assert_non_null(have(f, p, 0, 3));
 	assert_null(have(f, p, 0, 2));
-	assert_int_equal(worker_of_next_job(f, 0), 7);
+	assert_int_equal(locality_next(&f->d, 0), 7);
 }
 
 /* Who was fast in the run before gets the heaviest job, whoever is first. */
@@ -310,8 +245,8 @@ test_known_rates(void **state)
 			assert_null(have(f,
 			    peer_by_worker(&f->d, (struct worker_id){id}), 0,
 			    2));
-		assert_int_equal(worker_of_next_job(f, 0), fast);
-		assert_int_equal(worker_of_next_job(f, 1), 15 - fast);
+		assert_int_equal(locality_next(&f->d, 0), fast);
+		assert_int_equal(locality_next(&f->d, 1), 15 - fast);
 	}
 }
 
@@ -338,8 +273,8 @@ test_equal_stores(void **state)
 	for (uint64_t id = 7; id <= 9; id++)
 		lack(f, id, 1, 3);
 	lack(f, 10, 1, 4);
-	assert_int_equal(worker_of_next_job(f, 0), 10);
-	assert_in_range(worker_of_next_job(f, 1), 7, 9);
+	assert_int_equal(locality_next(&f->d, 0), 10);
+	assert_in_range(locality_next(&f->d, 1), 7, 9);
 }
 
 /* Stores change while workers are away: what was told before does not hold. */
@@ -358,15 +293,15 @@ test_another_answer(void **state)
 		    &f->d, peer_by_worker(&f->d, (struct worker_id){id}));
 	lack(f, 7, 2, 4);
 	lack(f, 8, 2, 3);
-	assert_int_equal(worker_of_next_job(f, 0), 7);
-	assert_int_equal(worker_of_next_job(f, 1), 8);
+	assert_int_equal(locality_next(&f->d, 0), 7);
+	assert_int_equal(locality_next(&f->d, 1), 8);
 	/* Another run begins with nothing told. */
 	sched_freep(&f->d.sched);
 	tasks_clear(&f->d);
 	free(f->closure.path);
 	begin_run(f, 16, 4, 3);
-	assert_int_equal(worker_of_next_job(f, 0), 8);
-	assert_int_equal(worker_of_next_job(f, 1), 7);
+	assert_int_equal(locality_next(&f->d, 0), 8);
+	assert_int_equal(locality_next(&f->d, 1), 7);
 }
 
 int

@@ -14,17 +14,9 @@
 
 #include <cmocka.h>
 
-#include <zmq.h>
-
-#include "dispatch/dispatch.h"
-#include "dispatch/dispatch_state.h"
-#include "err.h"
-#include "link.h"
+#include "dispatch_script.h"
 #include "monotime.h"
-#include "progress/progress.h"
 #include "progress/status.h"
-#include "protocol.h"
-#include "process/scratch.h"
 
 enum { JOBS = 20000, OPEN = 20 };
 
@@ -39,18 +31,13 @@ struct worker {
 };
 
 struct fixture {
-	void *ctx; /* of the workers */
-	struct scratch *scratch;
-	struct progress *progress;
-	struct dispatch *d;
+	struct dispatch_script s;
 	size_t done, failed;
 	char why[ERR_TEXT_MAX];
 	struct worker w[6];
 	size_t n_workers;
 	uint64_t speed; /* what new workers say */
 };
-
-static struct err e;
 
 static int
 on_done(void *arg, const struct dispatch_job *job, struct err *err)
@@ -80,43 +67,25 @@ static void
 start(struct fixture *f, unsigned audit)
 {
 	const struct dispatch_config config = {
-	    .listen = "tcp://127.0.0.1:*",
-	    .progress = f->progress,
-	    .all_encodings = true,
 	    .audit = audit,
 	    .hooks = {.arg = f, .done = on_done, .failed = on_failed},
 	};
-	const struct layer_output to = {
-	    .kind = LAYER_TO_BLOB, .path = "/tmp/no-such-folder"};
 
-	assert_int_equal(dispatch_new(&config, f->scratch, &f->d, &e), 0);
-	assert_int_equal(dispatch_begin(f->d, &to, &e), 0);
+	script_begin(&f->s, config);
 }
 
 static void
 add_worker_of(struct fixture *f, const char *host, uint64_t pid)
 {
 	struct worker *w = &f->w[f->n_workers++];
-	struct msg hello = {.type = MSG_HELLO,
-	    .hello = {.protocol = PROTOCOL_VERSION,
-		.program = QUARRY_VERSION,
-		.host = host,
-		.pid = pid,
-		.slots = 2,
-		.gzip = "g",
-		.zstd = "z",
-		.fetches = true,
-		.speed = {f->speed, MSG_SPEED_MAX - f->speed}}};
+	struct msg_hello hello = {.host = host,
+	    .pid = pid,
+	    .slots = 2,
+	    .speed = {f->speed, MSG_SPEED_MAX - f->speed}};
 
 	w->instance[0] = (uint8_t)f->n_workers;
-	memcpy(hello.hello.instance, w->instance, sizeof(w->instance));
-	assert_int_equal(link_connect(f->ctx, link_endpoint(f->d->remote), NULL,
-			     &w->link, &e),
-	    0);
-	while (link_send(w->link, NULL, &hello, &e) < 0) {
-		err_clear(&e);
-		usleep(1000);
-	}
+	memcpy(hello.instance, w->instance, sizeof(w->instance));
+	w->link = script_join(&f->s, hello);
 }
 
 static void
@@ -157,7 +126,7 @@ turn(struct fixture *f)
 	static const struct msg beat = {.type = MSG_BEAT};
 
 	assert_int_equal(
-	    dispatch_turn(f->d, NULL, 0, monotime_ms() + 1, &e), 0);
+	    dispatch_turn(f->s.d, NULL, 0, monotime_ms() + 1, &e), 0);
 	for (size_t i = 0; i < f->n_workers; i++) {
 		struct worker *w = &f->w[i];
 		struct msg m;
@@ -174,33 +143,12 @@ turn(struct fixture *f)
 	}
 }
 
-static struct layer_spec spec = {.store_dir = "/nix/store",
-    .store_root = "",
-    .uname = "root",
-    .gname = "root",
-    .file = ""};
-static struct layer_item item = {
-    .path = "/nix/store/0123456789abcdfghijklmnpqrsvwxy1-one"};
-
-static struct dispatch_job
-new_job(void)
-{
-	return (struct dispatch_job){.spec = &spec,
-	    .item = &item,
-	    .n = 1,
-	    .weight = 1000,
-	    .label = "layer"};
-}
-
 static int
 setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	err_clear(&e);
-	assert_int_equal(scratch_new(&f->scratch, &e), 0);
-	assert_int_equal(progress_new(PROGRESS_NONE, &f->progress, &e), 0);
-	assert_non_null(f->ctx = zmq_ctx_new());
+	script_open(&f->s);
 	*state = f;
 	return 0;
 }
@@ -212,10 +160,7 @@ teardown(void **state)
 
 	for (size_t i = 0; i < f->n_workers; i++)
 		link_close(f->w[i].link, 0);
-	dispatch_free(f->d);
-	zmq_ctx_term(f->ctx);
-	progress_free(f->progress);
-	scratch_free(f->scratch);
+	script_close(&f->s);
 	free(f);
 	return 0;
 }
@@ -244,7 +189,8 @@ jobs_for_ever(void **state)
 		while (added < JOBS && added - f->done < OPEN) {
 			job[added % OPEN] = new_job();
 			assert_int_equal(
-			    dispatch_add(f->d, &job[added % OPEN], &id, &e), 0);
+			    dispatch_add(f->s.d, &job[added % OPEN], &id, &e),
+			    0);
 			assert_true(added == 0 || id.v > last.v);
 			last = id;
 			added++;
@@ -252,10 +198,10 @@ jobs_for_ever(void **state)
 		turn(f);
 	}
 	assert_int_equal(f->failed, 0);
-	assert_true(f->d->room_tasks <= 64);
-	assert_string_equal(dispatch_encoder(f->d, ENCODING_ZSTD), "z");
-	assert_string_equal(dispatch_encoder(f->d, ENCODING_GZIP), "g");
-	assert_int_equal(dispatch_room(f->d), 3);
+	assert_true(f->s.d->room_tasks <= 64);
+	assert_string_equal(dispatch_encoder(f->s.d, ENCODING_ZSTD), "z");
+	assert_string_equal(dispatch_encoder(f->s.d, ENCODING_GZIP), "g");
+	assert_int_equal(dispatch_room(f->s.d), 3);
 }
 
 /* Whoever says that it is fast at what this one has to do. */
@@ -269,17 +215,17 @@ the_fastest_is_first(void **state)
 	start(f, 0);
 	f->speed = 1000000;
 	add_worker(f);
-	while (dispatch_room(f->d) < 3)
+	while (dispatch_room(f->s.d) < 3)
 		turn(f);
 	f->speed = 3000000;
 	add_worker(f);
-	while (dispatch_room(f->d) < 6)
+	while (dispatch_room(f->s.d) < 6)
 		turn(f);
 	f->speed = 2000000;
 	add_worker(f);
-	while (dispatch_room(f->d) < 9)
+	while (dispatch_room(f->s.d) < 9)
 		turn(f);
-	assert_int_equal(dispatch_add(f->d, &job, &id, &e), 0);
+	assert_int_equal(dispatch_add(f->s.d, &job, &id, &e), 0);
 	wait_until(f, &f->done, 1);
 	assert_int_equal(f->w[1].jobs, 1);
 }
@@ -295,12 +241,12 @@ failure_is_told(void **state)
 	start(f, 0);
 	add_worker(f);
 	f->w[0].fails = true;
-	assert_int_equal(dispatch_add(f->d, &bad, &id, &e), 0);
+	assert_int_equal(dispatch_add(f->s.d, &bad, &id, &e), 0);
 	wait_until(f, &f->failed, 1);
 	assert_non_null(strstr(f->why, "layer: failed 3 times"));
 	assert_non_null(strstr(f->why, "scripted/1: no"));
 	f->w[0].fails = false;
-	assert_int_equal(dispatch_add(f->d, &good, &id, &e), 0);
+	assert_int_equal(dispatch_add(f->s.d, &good, &id, &e), 0);
 	wait_until(f, &f->done, 1);
 	assert_int_equal(f->failed, 1);
 }
@@ -316,13 +262,13 @@ audits_come_first(void **state)
 	start(f, 100);
 	add_worker(f);
 	add_worker(f);
-	while (dispatch_room(f->d) < 6)
+	while (dispatch_room(f->s.d) < 6)
 		turn(f);
-	assert_int_equal(dispatch_add(f->d, &same, &id, &e), 0);
+	assert_int_equal(dispatch_add(f->s.d, &same, &id, &e), 0);
 	wait_until(f, &f->done, 1);
 	assert_int_equal(f->w[0].jobs + f->w[1].jobs, 2);
 	f->w[1].diff = 7;
-	assert_int_equal(dispatch_add(f->d, &other, &id, &e), 0);
+	assert_int_equal(dispatch_add(f->s.d, &other, &id, &e), 0);
 	wait_until(f, &f->failed, 1);
 	assert_non_null(strstr(f->why, "not reproducible"));
 	assert_non_null(strstr(f->why, "scripted/1"));
@@ -341,23 +287,23 @@ cancelled_job_is_nobodys(void **state)
 	start(f, 0);
 	add_worker(f);
 	f->w[0].stuck = true;
-	assert_int_equal(dispatch_add(f->d, &job, &id, &e), 0);
+	assert_int_equal(dispatch_add(f->s.d, &job, &id, &e), 0);
 	wait_until(f, &f->w[0].jobs, 1);
 	late.done.job = f->w[0].last.job;
 	late.done.attempt = f->w[0].last.attempt;
 	late.done.result.tar_size = late.done.result.size = 1024;
-	dispatch_cancel(f->d, id);
+	dispatch_cancel(f->s.d, id);
 	memset(&job, 0, sizeof(job));
 	wait_until(f, &f->w[0].cancels, 1);
-	assert_int_equal(dispatch_bytes(f->d, id), 0);
+	assert_int_equal(dispatch_bytes(f->s.d, id), 0);
 	/* Its slot is another's by now; what comes late is not that one's. */
-	assert_int_equal(dispatch_add(f->d, &next, &id, &e), 0);
+	assert_int_equal(dispatch_add(f->s.d, &next, &id, &e), 0);
 	assert_int_equal(link_send(f->w[0].link, NULL, &late, &e), 0);
 	f->w[0].stuck = false;
 	wait_until(f, &f->done, 1);
 	assert_int_equal(f->w[0].jobs, 2);
 	/* Nor is it again. */
-	dispatch_cancel(f->d, id);
+	dispatch_cancel(f->s.d, id);
 }
 
 /* Containers are all called alike, and are their process 1. */
@@ -374,9 +320,9 @@ names_are_distinct(void **state)
 	start(f, 0);
 	for (size_t i = 0; i < n; i++)
 		add_worker_of(f, host[i], 1);
-	while (dispatch_room(f->d) < 3 * n)
+	while (dispatch_room(f->s.d) < 3 * n)
 		turn(f);
-	assert_int_equal(dispatch_status(f->d, &s, &e), 0);
+	assert_int_equal(dispatch_status(f->s.d, &s, &e), 0);
 	assert_int_equal(s.n_workers, n);
 	for (size_t i = 1; i < n; i++)
 		assert_true(strcmp(s.worker[i - 1].name, s.worker[i].name) < 0);
@@ -399,9 +345,9 @@ beats_of_others(void **state)
 	add_worker(f);
 	add_worker(f);
 	f->w[0].stuck = f->w[1].stuck = true;
-	while (dispatch_room(f->d) < 6)
+	while (dispatch_room(f->s.d) < 6)
 		turn(f);
-	assert_int_equal(dispatch_add(f->d, &job, &id, &e), 0);
+	assert_int_equal(dispatch_add(f->s.d, &job, &id, &e), 0);
 	while (f->w[0].jobs + f->w[1].jobs == 0)
 		turn(f);
 	who = f->w[1].jobs > 0;
@@ -411,12 +357,12 @@ beats_of_others(void **state)
 	assert_int_equal(link_send(f->w[1 - who].link, NULL, &beat, &e), 0);
 	for (int i = 0; i < 20; i++)
 		turn(f);
-	assert_int_equal(dispatch_bytes(f->d, id), 0);
+	assert_int_equal(dispatch_bytes(f->s.d, id), 0);
 	at.bytes = INT64_MAX;
 	assert_int_equal(link_send(f->w[who].link, NULL, &beat, &e), 0);
-	while (dispatch_bytes(f->d, id) == 0)
+	while (dispatch_bytes(f->s.d, id) == 0)
 		turn(f);
-	assert_true(dispatch_bytes(f->d, id) == (uint64_t)1 << 50);
+	assert_true(dispatch_bytes(f->s.d, id) == (uint64_t)1 << 50);
 }
 
 /* Who has many that wait leaves as much for each other one. */
@@ -429,20 +375,20 @@ share_of_what_is_left(void **state)
 
 	assert_non_null(job);
 	start(f, 0);
-	assert_int_equal(dispatch_share(f->d), 64);
+	assert_int_equal(dispatch_share(f->s.d), 64);
 	for (size_t i = 0; i < DISPATCH_WAITING_MAX; i++) {
 		size_t left = DISPATCH_WAITING_MAX - i;
 
-		assert_int_equal(dispatch_share(f->d), left < 64 ? left : 64);
+		assert_int_equal(dispatch_share(f->s.d), left < 64 ? left : 64);
 		job[i] = new_job();
-		assert_int_equal(dispatch_add(f->d, &job[i], &id, &e), 0);
+		assert_int_equal(dispatch_add(f->s.d, &job[i], &id, &e), 0);
 		if (i == 0)
 			first = id;
 	}
-	assert_int_equal(dispatch_share(f->d), 1);
-	dispatch_cancel(f->d, first);
-	dispatch_cancel(f->d, id);
-	assert_int_equal(dispatch_share(f->d), 2);
+	assert_int_equal(dispatch_share(f->s.d), 1);
+	dispatch_cancel(f->s.d, first);
+	dispatch_cancel(f->s.d, id);
+	assert_int_equal(dispatch_share(f->s.d), 2);
 	free(job);
 }
 

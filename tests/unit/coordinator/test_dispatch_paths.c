@@ -14,19 +14,12 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-#include <zmq.h>
 
-#include "dispatch/dispatch.h"
-#include "dispatch/dispatch_state.h"
-#include "err.h"
-#include "link.h"
-#include "protocol.h"
-#include "schedule/scheduler.h"
+#include "locality_script.h"
 
 enum { JOBS = 12 };
 
 struct fixture {
-	char folder[64];
 	struct dispatch d;
 	struct layer_spec spec;
 	struct dispatch_job job[JOBS];
@@ -35,29 +28,15 @@ struct fixture {
 	struct job_id id[JOBS];
 };
 
-static struct err e;
-
 static int
 setup(void **state)
 {
-	const struct sched_config config = {.silent_ms = 1000000,
-	    .lease_ms = 1000000,
-	    .poison = 3,
-	    .in_turn = true};
 	const struct dispatch_config dispatch = {.no_locality = false};
 	struct fixture *f = calloc(1, sizeof(*f));
-	char endpoint[100];
 
 	assert_non_null(f);
-	strcpy(f->folder, "/tmp/test_paths.XXXXXX");
-	assert_non_null(mkdtemp(f->folder));
-	snprintf(endpoint, sizeof(endpoint), "ipc://%s/c", f->folder);
-	f->d.ctx = zmq_ctx_new();
-	/* Nobody is there: what is said gets lost. */
-	assert_int_equal(
-	    link_listen(f->d.ctx, endpoint, NULL, &f->d.remote, &e), 0);
-	f->d.joined = f->d.open = true;
-	TAILQ_INIT(&f->d.pulls);
+	locality_open(&f->d);
+	f->d.open = true;
 	f->spec.source = LAYER_FROM_STORE;
 	f->spec.store_dir = "/nix/store";
 	f->spec.store_root = "";
@@ -72,7 +51,7 @@ setup(void **state)
 		    .weight = 1000,
 		    .label = "layer"};
 	}
-	assert_int_equal(sched_new(&config, &f->d.sched, &e), 0);
+	locality_schedule(&f->d, true);
 	assert_int_equal(dispatch_locality_open(&f->d, &dispatch, &e), 0);
 	assert_int_equal(dispatch_locality_start(&f->d, &e), 0);
 	*state = f;
@@ -86,13 +65,7 @@ teardown(void **state)
 
 	for (size_t i = 0; i < JOBS; i++)
 		dispatch_unlearn(&f->d, &f->job[i]);
-	dispatch_locality_free(&f->d);
-	tasks_clear(&f->d);
-	peers_free(&f->d);
-	sched_free(f->d.sched);
-	link_close(f->d.remote, 0);
-	zmq_ctx_term(f->d.ctx);
-	rmdir(f->folder);
+	locality_close(&f->d);
 	free(f);
 	return 0;
 }
@@ -103,24 +76,11 @@ worker(struct fixture *f, uint64_t id)
 	return peer_by_worker(&f->d, (struct worker_id){id});
 }
 
-/* One with a slot, which fetches nothing, and one job may wait. */
+/* One job may wait. */
 static void
 join(struct fixture *f, uint64_t id)
 {
-	struct peer new = {.via = f->d.remote,
-	    .link = {.len = 5, .id = {0, (uint8_t)id}},
-	    .worker = {id},
-	    .name = "w",
-	    .slots = 1,
-	    .room = 2};
-	struct peer *p;
-
-	assert_int_equal(peer_reserve(&f->d, &e), 0);
-	memcpy(new.instance, &id, sizeof(id));
-	memcpy(new.token, &id, sizeof(id));
-	p = peer_add(&f->d, &new);
-	assert_int_equal(dispatch_locality_joined(&f->d, p, &e), 0);
-	dispatch_locality_ask(&f->d, p);
+	locality_join(&f->d, id, 2, 0);
 }
 
 static void
@@ -149,11 +109,7 @@ add(struct fixture *f, size_t job)
 static const char *
 says(struct fixture *f, uint64_t id, const struct msg_have *m)
 {
-	const char *bad;
-
-	assert_int_equal(
-	    dispatch_locality_have(&f->d, worker(f, id), m, &bad, &e), 0);
-	return bad;
+	return locality_says(&f->d, worker(f, id), m);
 }
 
 /* That question has the answer of so many bytes. */
@@ -181,20 +137,7 @@ knows(struct fixture *f, size_t job)
 static void
 expect_send(struct fixture *f, size_t job, uint64_t worker)
 {
-	struct sched_action a;
-
-	assert_true(sched_next(f->d.sched, 1, &a));
-	assert_int_equal(a.kind, SCHED_SEND);
-	assert_int_equal(a.job.v, f->id[job].v);
-	assert_int_equal(a.worker.v, worker);
-}
-
-static bool
-is_quiet(struct fixture *f)
-{
-	struct sched_action a;
-
-	return !sched_next(f->d.sched, 1, &a);
+	assert_int_equal(locality_next(&f->d, f->id[job].v), worker);
 }
 
 /* What is new is asked for, once, and jobs know when all have answered. */
@@ -313,13 +256,13 @@ test_joins(void **state)
 	add(f, 1);
 	join(f, 7);
 	assert_true(dispatch_locality_waits(worker(f, 7)));
-	assert_true(is_quiet(f));
+	assert_true(locality_is_quiet(&f->d));
 	/* One that waits itself is not waited for. */
 	assert_true(knows(f, 0));
 	assert_null(have(f, 7, 1, 2));
 	assert_false(dispatch_locality_waits(worker(f, 7)));
 	expect_send(f, 1, 7);
-	assert_true(is_quiet(f));
+	assert_true(locality_is_quiet(&f->d));
 	/* It is back: the question that was on is asked again. */
 	learn(f, 2, 1);
 	dispatch_locality_ask(&f->d, worker(f, 7));
@@ -362,7 +305,7 @@ test_doubts(void **state)
 	assert_null(have(f, 8, 2, 0));
 	assert_true(knows(f, 3));
 	add(f, 3);
-	assert_true(is_quiet(f));
+	assert_true(locality_is_quiet(&f->d));
 	tick(f);
 	assert_null(have(f, 8, 3, 0xb)); /* the first two, and that one */
 	expect_send(f, 3, 8);

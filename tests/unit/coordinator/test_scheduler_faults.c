@@ -12,27 +12,9 @@
 #include "scheduler_script.h"
 
 static void
-progress(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
-    uint64_t attempt, uint64_t bytes)
-{
-	sched_progress(s, now, (struct worker_id){worker}, (struct job_id){job},
-	    attempt, bytes);
-	sched_beat(s, now, (struct worker_id){worker}, 1);
-}
-
-static void
 gone(struct scheduler *s, uint64_t worker)
 {
 	sched_worker_gone(s, 0, (struct worker_id){worker}, "killed");
-}
-
-static void
-done_at(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
-    uint64_t attempt, enum sched_verdict want)
-{
-	assert_int_equal(sched_done(s, now, (struct worker_id){worker},
-			     (struct job_id){job}, attempt, &one),
-	    want);
 }
 
 static void

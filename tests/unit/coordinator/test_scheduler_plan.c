@@ -17,24 +17,6 @@ measured(struct scheduler *s, uint64_t worker, uint64_t bytes)
 	sched_measured(s, (struct worker_id){worker}, bytes, 1000);
 }
 
-static void
-progress(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
-    uint64_t attempt, uint64_t bytes)
-{
-	sched_progress(s, now, (struct worker_id){worker}, (struct job_id){job},
-	    attempt, bytes);
-	sched_beat(s, now, (struct worker_id){worker}, 1);
-}
-
-static void
-done_at(struct scheduler *s, int64_t now, uint64_t worker, uint64_t job,
-    uint64_t attempt)
-{
-	assert_int_equal(sched_done(s, now, (struct worker_id){worker},
-			     (struct job_id){job}, attempt, &one),
-	    SCHED_ACCEPTED);
-}
-
 /* Small jobs first, until beats say who is fast: it gets the largest. */
 static void
 the_largest_waits_for_the_fastest(void **state)
@@ -62,11 +44,11 @@ the_largest_waits_for_the_fastest(void **state)
 	progress(s, 220, 2, 4, 1, 17600000);
 	expect(s, 220, SCHED_SEND, 0, 2);
 	expect_nothing(s, 220);
-	done_at(s, 250, 2, 4, 1);
+	done_at(s, 250, 2, 4, 1, SCHED_ACCEPTED);
 	/* 13 s, and 6 s for the next one; the others would take 25 s. */
 	expect(s, 250, SCHED_SEND, 1, 2);
 	/* But what waits at worker 0 is done sooner here. */
-	done_at(s, 1000, 1, 3, 1);
+	done_at(s, 1000, 1, 3, 1, SCHED_ACCEPTED);
 	expect(s, 1000, SCHED_CANCEL, 5, 0);
 	expect(s, 1000, SCHED_SEND, 5, 1);
 	expect_nothing(s, 1000);
@@ -89,9 +71,9 @@ who_says_nothing_is_not_waited_for(void **state)
 	expect(s, 0, SCHED_SEND, 2, 1);
 	progress(s, 200, 0, 1, 1, 2 * MB);
 	expect(s, 200, SCHED_SEND, 3, 0);
-	done_at(s, 299, 0, 1, 1);
+	done_at(s, 299, 0, 1, 1, SCHED_ACCEPTED);
 	expect_nothing(s, 299);
-	done_at(s, 400, 0, 3, 1);
+	done_at(s, 400, 0, 3, 1, SCHED_ACCEPTED);
 	expect(s, 400, SCHED_SEND, 0, 0);
 	sched_free(s);
 }
@@ -205,8 +187,8 @@ what_was_said_is_scaled(void **state)
 	add(s, 30 * MB);
 	up(s, 0, 1, 1);
 	expect(s, 0, SCHED_SEND, 1, 1);
-	done_at(s, 200, 0, 0, 1);
-	done_at(s, 200, 1, 1, 1);
+	done_at(s, 200, 0, 0, 1, SCHED_ACCEPTED);
+	done_at(s, 200, 1, 1, 1, SCHED_ACCEPTED);
 	/* 100 and 150 MB/s; a quarter of 500. */
 	up(s, 200, 2, 1);
 	measured(s, 2, 500 * MB);
