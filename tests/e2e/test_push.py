@@ -75,6 +75,21 @@ class Pushes(Remote):
             self.assertEqual(sha256(r.blobs[d["digest"]]),
                              d["digest"].split(":")[1])
 
+    def lose_one(self, r):
+        """The first blob that was confirmed and is looked for again."""
+        seen, lost = set(), []
+
+        def lose(h):
+            digest = h.match["digest"]
+            with r.lock:
+                if digest in r.blobs and digest in seen and not lost:
+                    lost.append(r.blobs.pop(digest))
+                elif digest in r.blobs:
+                    seen.add(digest)
+            return False
+
+        r.rule("HEAD stored", lose, times=10000)
+
     def layers(self):
         return len(self.want().manifest["layers"])
 
@@ -342,19 +357,7 @@ class TestElsewhere(Pushes):
         self.assertEqual(len(re.findall(kept, got.errors)), self.layers())
         # One that gets lost is made again, and comes here.
         r = self.registry()
-        seen, lost = set(), []
-
-        def lose(h):
-            """The first that was confirmed and is looked for again."""
-            digest = h.match["digest"]
-            with r.lock:
-                if digest in r.blobs and digest in seen and not lost:
-                    lost.append(r.blobs.pop(digest))
-                elif digest in r.blobs:
-                    seen.add(digest)
-            return False
-
-        r.rule("HEAD stored", lose, times=10000)
+        self.lose_one(r)
         got = self.remote_push(r)
         self.assertIn("has lost 1 layers", got.errors)
         self.assertEqual(r.uploads_done, self.layers() + 2)

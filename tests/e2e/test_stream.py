@@ -228,18 +228,7 @@ class TestFaults(Streams):
         got = self.push(r, "--stream")
         self.assertIn("it is made again", got.errors)
         r = self.registry()
-        first, lost = set(), []
-
-        def lose_later(h):
-            digest = h.match["digest"]
-            with r.lock:
-                if digest in r.blobs and digest in first and not lost:
-                    lost.append(r.blobs.pop(digest))
-                elif digest in r.blobs:
-                    first.add(digest)
-            return False
-
-        r.rule("HEAD stored", lose_later, times=1000)
+        self.lose_one(r)
         got = self.push(r, "--stream")
         self.assertIn("has lost 1 layers", got.errors)
 
