@@ -6,6 +6,7 @@
 
 #include "closure/closure.h"
 #include "dispatch/dispatch.h"
+#include "dispatch/question.h"
 #include "dispatch/stock.h"
 #include "err.h"
 #include "log.h"
@@ -39,8 +40,7 @@ struct locality {
 
 /* What is known of a worker. */
 struct peer_stock {
-	uint64_t asked;	       /* so many questions; the last one is on, */
-	bool on;	       /* unless it was answered */
+	struct question q;
 	bool wanted;	       /* the list, */
 	size_t told;	       /* and so much of it was sent */
 	uint8_t *coming;       /* the answer, */
@@ -50,11 +50,11 @@ struct peer_stock {
 	int64_t waits_until;   /* not the scheduler's yet; 0: it is */
 };
 
-/* The question is over. */
+/* It is over. */
 static void
 end_question(struct peer_stock *k)
 {
-	k->on = k->wanted = false;
+	k->q.on = k->wanted = false;
 	k->told = k->came = 0;
 	own_freep(&k->coming);
 }
@@ -191,15 +191,14 @@ ask(struct dispatch *d, struct peer *p)
 {
 	const struct locality *l = d->locality;
 	const struct dispatch_from to = {p->via, p->link};
-	const struct msg m = {.type = MSG_ASK,
-	    .ask = {.ask = ++p->stock->asked,
-		.list = l->digest,
+	struct msg m = {.type = MSG_ASK,
+	    .ask = {.list = l->digest,
 		.n = l->n,
 		.store_dir = l->store_dir,
 		.store_root = l->store_root}};
 
 	end_question(p->stock);
-	p->stock->on = true;
+	m.ask.ask = question_ask(&p->stock->q);
 	/* What is lost is asked when the worker is back. */
 	dispatch_say(&to, &m);
 }
@@ -212,7 +211,7 @@ ask_all(struct dispatch *d)
 		return;
 	d->locality->asking = true;
 	for (size_t i = 0; i < d->n_peers; i++)
-		if (!d->peer[i].stock->on && d->peer[i].stock->stock == NULL)
+		if (!d->peer[i].stock->q.on && d->peer[i].stock->stock == NULL)
 			ask(d, &d->peer[i]);
 }
 
@@ -309,7 +308,7 @@ take_list(struct dispatch *d, const struct dispatch_job *job, struct err *e)
 		return 0;
 	for (size_t i = 0; i < d->n_peers; i++) {
 		end_question(d->peer[i].stock);
-		d->peer[i].stock->asked++; /* an answer is an old one's */
+		d->peer[i].stock->q.number++; /* an answer is an old one's */
 		stock_drop(&l->stocks, &d->peer[i].stock->stock);
 	}
 	l->on = true;
@@ -364,12 +363,6 @@ dispatch_locality_start(struct dispatch *d, struct err *e)
 	return 0;
 }
 
-bool
-dispatch_question_over(uint64_t asked, bool on, uint64_t number)
-{
-	return number > 0 && (number < asked || (number == asked && !on));
-}
-
 const char *
 dispatch_locality_want(
     struct dispatch *d, struct peer *p, const struct msg_want *m)
@@ -382,14 +375,17 @@ dispatch_locality_want(
 
 	if (d->paths != NULL)
 		return dispatch_paths_want(d, p, m);
-	if (dispatch_question_over(k->asked, k->on, m->ask))
+	switch (question_word(&k->q, m->ask)) {
+	case QUESTION_IGNORED:
 		return NULL;
-	if (m->ask != k->asked)
-		return "wants a list of store paths that nobody offered";
+	case QUESTION_WRONG:
+		return QUESTION_NOT_OFFERED;
+	case QUESTION_COUNTS:
+		break;
+	}
 	/* A part of it may be there from before; then one follows the other. */
 	if (m->first >= l->n || (k->wanted && m->first > k->told))
-		return "wants a part of a list that is not its turn, or of "
-		       "none";
+		return QUESTION_NOT_ITS_TURN;
 	/* Doubled; or the list was of another run. */
 	if ((k->wanted && m->first < k->told) || l->closure == NULL)
 		return NULL;
@@ -404,19 +400,13 @@ dispatch_locality_want(
 	return NULL;
 }
 
-/* Whether the next part is exactly as long as it should be. */
-static bool
-is_whole(const struct locality *l, const struct peer_stock *k,
-    const struct msg_have *m)
+/* How many paths the next part is about. */
+static size_t
+next_part(const struct locality *l, const struct peer_stock *k)
 {
-	size_t left = l->n_bits - k->came;
-	size_t n = left < MSG_BITS_MAX ? left : MSG_BITS_MAX;
+	size_t left = l->n - 8 * k->came, most = 8 * (size_t)MSG_BITS_MAX;
 
-	if (m->n != n)
-		return false;
-	/* No bit beyond the last path. */
-	return m->n < left || l->n % 8 == 0 ||
-	    m->bits[m->n - 1] >> (l->n % 8) == 0;
+	return left < most ? left : most;
 }
 
 static int
@@ -446,11 +436,14 @@ dispatch_locality_have(struct dispatch *d, struct peer *p,
 	*bad = NULL;
 	if (d->paths != NULL)
 		return dispatch_paths_have(d, p, m, bad, e);
-	if (dispatch_question_over(k->asked, k->on, m->ask))
+	switch (question_word(&k->q, m->ask)) {
+	case QUESTION_IGNORED:
 		return 0;
-	if (m->ask != k->asked) {
-		*bad = "tells of store paths that nobody asked for";
+	case QUESTION_WRONG:
+		*bad = QUESTION_NOT_ASKED;
 		return 0;
+	case QUESTION_COUNTS:
+		break;
 	}
 	if (m->sys != 0) {
 		log_line(LOG_DEBUG, "worker=%s cannot look at its store: %s",
@@ -465,8 +458,8 @@ dispatch_locality_have(struct dispatch *d, struct peer *p,
 		end_question(k);
 		return dispatch_locality_up(d, p, e);
 	}
-	if (!is_whole(l, k, m)) {
-		*bad = "tells of more or fewer store paths than were asked for";
+	if (!question_fits(m, next_part(l, k))) {
+		*bad = QUESTION_OTHER_LENGTH;
 		return 0;
 	}
 	if (k->coming == NULL && (k->coming = malloc(l->n_bits)) == NULL)

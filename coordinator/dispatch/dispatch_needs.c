@@ -22,7 +22,7 @@ counts(const struct peer *p, int64_t now)
 	const struct peer_paths *k = p->paths;
 
 	return p->room > 0 && !dispatch_locality_waits(p) &&
-	    now >= k->silent_to && !(k->on && now - k->since >= ANSWER_MS);
+	    now >= k->silent_to && !(k->q.on && now - k->since >= ANSWER_MS);
 }
 
 static size_t

@@ -149,10 +149,9 @@ ask_next(struct dispatch *d, struct peer *p)
 
 	if (!d->joined || now < k->silent_to || !next_list(d, k, now, &k->list))
 		return;
-	k->on = true;
 	k->told = false;
 	k->since = now;
-	m.ask = (struct msg_ask){.ask = ++k->asked,
+	m.ask = (struct msg_ask){.ask = question_ask(&k->q),
 	    .n = k->list.to - k->list.from,
 	    .store_dir = d->paths->store_dir,
 	    .store_root = d->paths->store_root};
@@ -186,7 +185,7 @@ dispatch_paths_ask(struct dispatch *d, struct peer *p)
 	struct peer_paths *k = p->paths;
 
 	/* What was asked over another connection is not answered any more. */
-	k->on = false;
+	k->q.on = false;
 	k->silent_to = 0;
 	d->paths->version++;
 	ask_next(d, p);
@@ -209,9 +208,9 @@ dispatch_paths_tick(struct dispatch *d)
 		struct peer_paths *k = d->peer[i].paths;
 
 		/* Lost on the way, or the store is stuck. */
-		if (k->on && now - k->since >= OLD_MS)
-			k->on = false;
-		if (!k->on)
+		if (k->q.on && now - k->since >= OLD_MS)
+			k->q.on = false;
+		if (!k->q.on)
 			ask_next(d, &d->peer[i]);
 	}
 }
@@ -226,16 +225,19 @@ dispatch_paths_want(
 	struct msg out = {.type = MSG_PATHS};
 	uint64_t key[PATH_PAGE];
 
-	if (dispatch_question_over(k->asked, k->on, m->ask))
+	switch (question_word(&k->q, m->ask)) {
+	case QUESTION_IGNORED:
 		return NULL;
-	if (m->ask != k->asked)
-		return "wants a list of store paths that nobody offered";
+	case QUESTION_WRONG:
+		return QUESTION_NOT_OFFERED;
+	case QUESTION_COUNTS:
+		break;
+	}
 	if (m->first >= list->to - list->from)
-		return "wants a part of a list that is not its turn, or of "
-		       "none";
+		return QUESTION_NOT_ITS_TURN;
 	if (path_table_page(d->paths->table, list->page)->era != list->era) {
 		/* The page has other paths by now. */
-		k->on = false;
+		k->q.on = false;
 		ask_next(d, p);
 		return NULL;
 	}
@@ -296,11 +298,11 @@ answered(struct dispatch *d, struct peer *p, struct err *e)
 {
 	struct peer_paths *k = p->paths;
 
-	k->on = false;
+	k->q.on = false;
 	d->paths->version++;
 	d->news = true; /* jobs that waited for it may go on */
 	ask_next(d, p);
-	if (k->on && lacks_answers(d, k))
+	if (k->q.on && lacks_answers(d, k))
 		return 0;
 	return dispatch_locality_up(d, p, e);
 }
@@ -313,11 +315,14 @@ dispatch_paths_have(struct dispatch *d, struct peer *p,
 	size_t n = k->list.to - k->list.from;
 
 	*bad = NULL;
-	if (dispatch_question_over(k->asked, k->on, m->ask))
+	switch (question_word(&k->q, m->ask)) {
+	case QUESTION_IGNORED:
 		return 0;
-	if (m->ask != k->asked) {
-		*bad = "tells of store paths that nobody asked for";
+	case QUESTION_WRONG:
+		*bad = QUESTION_NOT_ASKED;
 		return 0;
+	case QUESTION_COUNTS:
+		break;
 	}
 	if (m->sys != 0) {
 		log_line(LOG_DEBUG, "worker=%s cannot look at its store: %s",
@@ -325,9 +330,8 @@ dispatch_paths_have(struct dispatch *d, struct peer *p,
 		k->silent_to = monotime_ms() + OLD_MS;
 		return answered(d, p, e);
 	}
-	if (m->first != 0 || m->n != (n + 7) / 8 ||
-	    (n % 8 != 0 && m->bits[m->n - 1] >> (n % 8) != 0)) {
-		*bad = "tells of more or fewer store paths than were asked for";
+	if (m->first != 0 || !question_fits(m, n)) {
+		*bad = QUESTION_OTHER_LENGTH;
 		return 0;
 	}
 	if (take_answer(d, p, m, e) < 0)

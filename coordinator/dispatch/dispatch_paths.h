@@ -11,6 +11,7 @@
 
 #include "digest.h"
 #include "dispatch/path_table.h"
+#include "dispatch/question.h"
 #include "dispatch/stock_page.h"
 
 struct dispatch;
@@ -51,9 +52,8 @@ struct paths {
 };
 
 struct peer_paths {
-	uint64_t asked; /* so many questions; the last one is */
-	bool on;	/* unless it was answered */
-	bool told;	/* the list itself was sent */
+	struct question q;
+	bool told; /* the list itself was sent */
 	struct path_list list;
 	int64_t since;	   /* it was asked */
 	int64_t silent_to; /* it is not asked earlier */

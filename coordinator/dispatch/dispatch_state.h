@@ -410,12 +410,6 @@ int dispatch_locality_have(struct dispatch *d, struct peer *p,
 /* For dispatch_paths.c: whether it is not the scheduler's yet; now it is. */
 bool dispatch_locality_waits(const struct peer *p);
 int dispatch_locality_up(struct dispatch *d, struct peer *p, struct err *e);
-/*
- * And whether what is said of a question is ignored, as messages may be
- * doubled: it is one of an earlier connection, or was answered (not on).
- * asked: the last one's number.
- */
-bool dispatch_question_over(uint64_t asked, bool on, uint64_t number);
 
 /*
  * dispatch_paths.c, _needs.c: the same for jobs that are added for ever.  Their
