@@ -207,6 +207,7 @@ reaper_main(int fd)
 	int null;
 
 	prctl(PR_SET_NAME, "quarry-reaper");
+	setsid(); /* who kills the group of processes does not kill this one */
 	for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
 		signal(ignored[i], SIG_IGN);
 	sigemptyset(&none);

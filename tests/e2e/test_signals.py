@@ -212,6 +212,16 @@ class TestKills(Slow):
         self.assertEqual(os.listdir(self.out), ["i.tar"])
         self.assertEqual(quarrytest.read(tar), b"was here")
 
+    def test_process_group(self):
+        """As a shell kills a job, or CI a step that takes too long."""
+        p = self.start(*self.args(to=("oci:" + self.path("out/o"),)),
+                       start_new_session=True)
+        self.wait_reading()
+        os.killpg(p.pid, signal.SIGKILL)
+        self.finish(p)
+        self.check_nothing_left()
+        self.assertEqual(os.listdir(self.out), [])
+
     def test_coordinator_with_a_stopped_worker(self):
         """A worker that is stopped then still does not live on."""
         p = self.start(*self.args())
