@@ -44,6 +44,9 @@ struct link_keys {
 
 struct link;
 
+/* For all below; zmq_ctx_term ends it.  NULL: out of memory, or of files. */
+void *link_context(struct err *e);
+
 /*
  * The coordinator's end: a ROUTER bound to endpoint.  An ipc:// path must be in
  * a private folder.  With keys a ZAP handler must be there before: where none

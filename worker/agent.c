@@ -504,8 +504,10 @@ agent_open(struct agent *a, struct err *e)
 	if (getentropy(a->instance, sizeof(a->instance)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	a->progress = calloc(a->options->slots, sizeof(*a->progress));
-	if (a->progress == NULL || (a->ctx = zmq_ctx_new()) == NULL)
+	if (a->progress == NULL)
 		return err_set(e, ERR_FATAL, errno, "worker");
+	if ((a->ctx = link_context(e)) == NULL)
+		return -1;
 	if (sent_answers_new(&a->sent, e) < 0 ||
 	    store_answer_new(&a->store, e) < 0)
 		return -1;

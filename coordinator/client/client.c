@@ -69,8 +69,8 @@ client_new(
 		c->host[0] = '\0';
 	if (getentropy(c->instance, sizeof(c->instance)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
-	if ((c->ctx = zmq_ctx_new()) == NULL)
-		return err_set(e, ERR_FATAL, errno, "zmq_ctx_new");
+	if ((c->ctx = link_context(e)) == NULL)
+		return -1;
 	if (connect_to(c, e) < 0)
 		return -1;
 	*out = STEAL(&c);

@@ -167,8 +167,8 @@ status_command_run(const struct options *options, struct err *e)
 	void *ctx;
 	int rc;
 
-	if ((ctx = zmq_ctx_new()) == NULL)
-		return err_set(e, ERR_FATAL, errno, "zmq_ctx_new");
+	if ((ctx = link_context(e)) == NULL)
+		return -1;
 	rc = connect_to(ctx, options, &link, e);
 	if (rc == 0)
 		rc = watch(link, options, e);

@@ -63,8 +63,8 @@ dispatch_local_listen(struct dispatch *d, struct err *e)
 		d->endpoint = NULL;
 		return err_set(e, ERR_FATAL, errno, "endpoint");
 	}
-	if ((d->ctx = zmq_ctx_new()) == NULL)
-		return err_set(e, ERR_FATAL, errno, "zmq_ctx_new");
+	if ((d->ctx = link_context(e)) == NULL)
+		return -1;
 	return link_listen(d->ctx, d->endpoint, NULL, &d->link, e);
 }
 

@@ -63,8 +63,8 @@ serve_clients_open(struct serve *s, struct err *e)
 	if (getentropy(&s->session, sizeof(s->session)) < 0)
 		return err_set(e, ERR_FATAL, errno, "random number");
 	s->session |= 1;
-	if ((s->ctx = zmq_ctx_new()) == NULL)
-		return err_set(e, ERR_FATAL, errno, "zmq_ctx_new");
+	if ((s->ctx = link_context(e)) == NULL)
+		return -1;
 	if (o->clients_keys != NULL) {
 		if (read_keys(s, &list, e) < 0 ||
 		    zap_start(s->ctx, &list, &s->zap, e) < 0)

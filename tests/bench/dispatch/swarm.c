@@ -372,8 +372,10 @@ static void *
 run(void *arg)
 {
 	struct swarm *s = arg;
+	struct err e = ERR_INIT;
 
-	s->ctx = zmq_ctx_new();
+	if ((s->ctx = link_context(&e)) == NULL)
+		die("start", &e);
 	zmq_ctx_set(s->ctx, ZMQ_MAX_SOCKETS, (int)s->n + 16);
 	s->epoll = epoll_create1(EPOLL_CLOEXEC);
 	s->due = calloc(s->n * s->config->slots + 1, sizeof(*s->due));

@@ -30,7 +30,8 @@ setup(void **state)
 	strcpy(f->folder, "/tmp/test_link.XXXXXX");
 	assert_non_null(mkdtemp(f->folder));
 	snprintf(f->endpoint, sizeof(f->endpoint), "ipc://%s/s", f->folder);
-	f->ctx = zmq_ctx_new();
+	if ((f->ctx = link_context(&e)) == NULL)
+		fail_msg("%s", e.text);
 	if (link_listen(f->ctx, f->endpoint, NULL, &f->router, &e) < 0)
 		fail_msg("%s", e.text);
 	*state = f;
@@ -96,6 +97,15 @@ raw_peer(struct fixture *f, const char *id)
 static const struct msg bye = {.type = MSG_BYE, .bye = {1}};
 static const struct msg welcome = {
     .type = MSG_WELCOME, .welcome = {1, 100, 0, "", {0}}};
+
+/* What has come does not keep the buffer that it came in. */
+static void
+test_context(void **state)
+{
+	const struct fixture *f = *state;
+
+	assert_int_equal(zmq_ctx_get(f->ctx, 10 /* ZMQ_ZERO_COPY_RECV */), 0);
+}
 
 static void
 test_both_ways(void **state)
@@ -409,6 +419,7 @@ main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
+	    TEST(test_context),
 	    TEST(test_both_ways),
 	    TEST(test_many),
 	    TEST(test_peer_gone),
