@@ -1,42 +1,25 @@
 #include "schedule/job_queue.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <stdbool.h>
-#include <stdlib.h>
 
 #define NONE UINT32_MAX
 
-struct job_queue_node {
-	uint64_t weight, id;
-	uint32_t before, after; /* subtrees: slots, or NONE */
-};
-
 void
-job_queue_init(struct job_queue *q)
+job_queue_init(struct job_queue *q, size_t size)
 {
-	*q = (struct job_queue){.root = NONE};
-}
-
-int
-job_queue_reserve(struct job_queue *q, size_t room)
-{
-	struct job_queue_node *node;
-
-	if (room > JOB_QUEUE_SLOTS_MAX)
-		errno = EOVERFLOW;
-	if (room > JOB_QUEUE_SLOTS_MAX ||
-	    (node = reallocarray(q->node, room, sizeof(*node))) == NULL)
-		return -1;
-	q->node = node;
-	return 0;
+	*q = (struct job_queue){.size = size, .root = NONE};
 }
 
 void
-job_queue_free(struct job_queue *q)
+job_queue_at(struct job_queue *q, void *slot)
 {
-	free(q->node);
-	job_queue_init(q);
+	q->slot = slot;
+}
+
+static struct job_queue_node *
+node_at(const struct job_queue *q, uint32_t slot)
+{
+	return (void *)(q->slot + slot * q->size);
 }
 
 /* As random as a treap needs, and the same in every run. */
@@ -52,32 +35,31 @@ static bool
 comes_before(
     const struct job_queue *q, uint32_t a, uint64_t weight, uint64_t id)
 {
-	return q->node[a].weight != weight ? q->node[a].weight > weight
-					   : q->node[a].id < id;
+	return node_at(q, a)->weight != weight ? node_at(q, a)->weight > weight
+					       : node_at(q, a)->id < id;
 }
 
 void
-job_queue_put(struct job_queue *q, uint64_t weight, uint64_t id)
+job_queue_put(struct job_queue *q, uint64_t id)
 {
 	uint32_t new = job_queue_slot(id), t, *link = &q->root, *before, *after;
+	const uint64_t weight = node_at(q, new)->weight;
 
 	while ((t = *link) != NONE && rank_of(t) >= rank_of(new))
-		link = comes_before(q, t, weight, id) ? &q->node[t].after
-						      : &q->node[t].before;
+		link = comes_before(q, t, weight, id) ? &node_at(q, t)->after
+						      : &node_at(q, t)->before;
 	/* What is below this place is split by the new one. */
-	q->node[new].weight = weight;
-	q->node[new].id = id;
-	before = &q->node[new].before;
-	after = &q->node[new].after;
+	before = &node_at(q, new)->before;
+	after = &node_at(q, new)->after;
 	*link = new;
 	while (t != NONE)
 		if (comes_before(q, t, weight, id)) {
 			*before = t;
-			before = &q->node[t].after;
+			before = &node_at(q, t)->after;
 			t = *before;
 		} else {
 			*after = t;
-			after = &q->node[t].before;
+			after = &node_at(q, t)->before;
 			t = *after;
 		}
 	*before = *after = NONE;
@@ -88,21 +70,21 @@ void
 job_queue_remove(struct job_queue *q, uint64_t id)
 {
 	const uint32_t old = job_queue_slot(id);
-	uint32_t *link = &q->root, a = q->node[old].before,
-		 b = q->node[old].after;
+	uint32_t *link = &q->root, a = node_at(q, old)->before,
+		 b = node_at(q, old)->after;
 
 	while (*link != old)
-		link = comes_before(q, *link, q->node[old].weight, id)
-		    ? &q->node[*link].after
-		    : &q->node[*link].before;
+		link = comes_before(q, *link, node_at(q, old)->weight, id)
+		    ? &node_at(q, *link)->after
+		    : &node_at(q, *link)->before;
 	while (a != NONE && b != NONE)
 		if (rank_of(a) > rank_of(b)) {
 			*link = a;
-			link = &q->node[a].after;
+			link = &node_at(q, a)->after;
 			a = *link;
 		} else {
 			*link = b;
-			link = &q->node[b].before;
+			link = &node_at(q, b)->before;
 			b = *link;
 		}
 	*link = a != NONE ? a : b;
@@ -114,9 +96,9 @@ job_queue_first(const struct job_queue *q)
 {
 	uint32_t t = q->root;
 
-	while (t != NONE && q->node[t].before != NONE)
-		t = q->node[t].before;
-	return t == NONE ? JOB_QUEUE_NONE : q->node[t].id;
+	while (t != NONE && node_at(q, t)->before != NONE)
+		t = node_at(q, t)->before;
+	return t == NONE ? JOB_QUEUE_NONE : node_at(q, t)->id;
 }
 
 uint64_t
@@ -126,13 +108,14 @@ job_queue_after(const struct job_queue *q, uint64_t weight, uint64_t id)
 
 	while (t != NONE)
 		if (comes_before(q, t, weight, id) ||
-		    (q->node[t].weight == weight && q->node[t].id == id)) {
-			t = q->node[t].after;
+		    (node_at(q, t)->weight == weight &&
+			node_at(q, t)->id == id)) {
+			t = node_at(q, t)->after;
 		} else {
 			found = t;
-			t = q->node[t].before;
+			t = node_at(q, t)->before;
 		}
-	return found == NONE ? JOB_QUEUE_NONE : q->node[found].id;
+	return found == NONE ? JOB_QUEUE_NONE : node_at(q, found)->id;
 }
 
 uint64_t
@@ -140,9 +123,9 @@ job_queue_last(const struct job_queue *q)
 {
 	uint32_t t = q->root;
 
-	while (t != NONE && q->node[t].after != NONE)
-		t = q->node[t].after;
-	return t == NONE ? JOB_QUEUE_NONE : q->node[t].id;
+	while (t != NONE && node_at(q, t)->after != NONE)
+		t = node_at(q, t)->after;
+	return t == NONE ? JOB_QUEUE_NONE : node_at(q, t)->id;
 }
 
 uint64_t
@@ -153,9 +136,9 @@ job_queue_before(const struct job_queue *q, uint64_t weight, uint64_t id)
 	while (t != NONE)
 		if (comes_before(q, t, weight, id)) {
 			found = t;
-			t = q->node[t].after;
+			t = node_at(q, t)->after;
 		} else {
-			t = q->node[t].before;
+			t = node_at(q, t)->before;
 		}
-	return found == NONE ? JOB_QUEUE_NONE : q->node[found].id;
+	return found == NONE ? JOB_QUEUE_NONE : node_at(q, found)->id;
 }

@@ -2,8 +2,10 @@
  * Jobs in the order of their cost, or another number: the heaviest first, of
  * equal ones the oldest (the smallest id).  A treap over job ids, so that any
  * job can be taken out and the order be walked from any place, each in O(log
- * n); 24 bytes a slot.  The low bits of an id are its slot: of ids that are in
- * the queue at once no two have the same.  Pure, one thread.
+ * n).  The low bits of an id are its slot: of ids that are in the queue at once
+ * no two have the same.  Nodes are the caller's, 24 bytes at the beginning of
+ * whatever it keeps in the slot; one is in one queue at most.  Pure, one
+ * thread.
  */
 #ifndef JOB_QUEUE_H
 #define JOB_QUEUE_H
@@ -21,23 +23,27 @@ job_queue_slot(uint64_t id)
 	return (uint32_t)(id & (JOB_QUEUE_SLOTS_MAX - 1));
 }
 
+/* Its weight and id are the caller's, but for while it is in a queue. */
+struct job_queue_node {
+	uint64_t weight, id;
+	uint32_t before, after; /* subtrees: slots, or none; the queue's */
+};
+
 struct job_queue {
-	struct job_queue_node *node; /* by slot */
+	char *slot;  /* the first one of all, */
+	size_t size; /* and what one takes, in bytes */
 	uint32_t root;
 	size_t n;
 };
 
-void job_queue_init(struct job_queue *q);
+/* size: of a slot. */
+void job_queue_init(struct job_queue *q, size_t size);
 
-/*
- * Makes room for slots below `room`; -1: out of memory, or beyond
- * JOB_QUEUE_SLOTS_MAX; nothing changed.
- */
-int job_queue_reserve(struct job_queue *q, size_t room);
-void job_queue_free(struct job_queue *q);
+/* Where slots are (now), JOB_QUEUE_SLOTS_MAX at most. */
+void job_queue_at(struct job_queue *q, void *slot);
 
-/* There must be room for the id's slot, which must not be in the queue. */
-void job_queue_put(struct job_queue *q, uint64_t weight, uint64_t id);
+/* By its node's weight and id; the node must not be in a queue. */
+void job_queue_put(struct job_queue *q, uint64_t id);
 
 /* It must be in the queue. */
 void job_queue_remove(struct job_queue *q, uint64_t id);

@@ -17,8 +17,8 @@ sched_new(
 	if ((s = calloc(1, sizeof(*s))) == NULL)
 		return err_set(e, ERR_FATAL, errno, "scheduler");
 	s->config = *config;
-	job_queue_init(&s->queue);
-	job_queue_init(&s->audits);
+	job_queue_init(&s->queue, sizeof(struct job));
+	job_queue_init(&s->audits, sizeof(struct job));
 	s->hopeless = JOB_QUEUE_NONE;
 	TAILQ_INIT(&s->all);
 	TAILQ_INIT(&s->idle);
@@ -32,8 +32,8 @@ static void
 job_clear(struct job *j)
 {
 	for (unsigned f = 0; f < j->failures; f++)
-		free(j->failure[f].text);
-	free(j->failure);
+		free(j->past->failure[f].text);
+	free(j->past);
 	free(j->locality);
 }
 
@@ -52,8 +52,6 @@ sched_free(struct scheduler *s)
 		if (s->job[i].state != JOB_RELEASED)
 			job_clear(&s->job[i]);
 	free(s->job);
-	job_queue_free(&s->queue);
-	job_queue_free(&s->audits);
 	free(s->pending.action);
 	free(s->by_id);
 	free(s);
@@ -66,15 +64,29 @@ sched_freep(struct scheduler **s)
 	*s = NULL;
 }
 
-/* Room for every job was made when it was added, or its audit wanted. */
+struct past *
+job_past(const struct scheduler *s, struct job *j)
+{
+	const size_t failures = 2 * s->config.poison;
+	struct past *past = j->past;
+
+	if (past != NULL)
+		return past;
+	past = calloc(1, sizeof(*past) + failures * sizeof(past->failure[0]));
+	if (past == NULL)
+		return NULL;
+	for (size_t i = 0; i < SCHED_ATTEMPTS_KNOWN; i++)
+		past->given[i].v = UINT64_MAX; /* nobody */
+	return j->past = past;
+}
+
 void
 job_enqueue(struct scheduler *s, uint64_t id)
 {
 	struct job *j = job_at(s, id);
 
 	j->state = JOB_QUEUED;
-	job_queue_put(
-	    j->accepted ? &s->audits : &s->queue, job_order(s, j), id);
+	job_queue_put(j->accepted ? &s->audits : &s->queue, id);
 	s->queued += (double)j->weight;
 	counts_of(s, j)->queued++;
 	s->changed = true;
@@ -113,17 +125,18 @@ job_close(struct scheduler *s, int64_t now, uint64_t id, enum job_state state)
 int
 sched_reserve(struct scheduler *s, size_t room, struct err *e)
 {
-	void *job;
+	struct job *job;
 
 	if (room <= s->room_jobs)
 		return 0;
-	if (job_queue_reserve(&s->queue, room) < 0 ||
-	    (s->audits.node != NULL && job_queue_reserve(&s->audits, room) < 0))
-		return err_set(e, ERR_FATAL, errno, "job table");
+	if (room > JOB_QUEUE_SLOTS_MAX)
+		return err_set(e, ERR_FATAL, EOVERFLOW, "job table");
 	job = reallocarray(s->job, room, sizeof(*s->job));
 	if (job == NULL)
 		return err_set(e, ERR_FATAL, errno, "job table");
 	s->job = job;
+	job_queue_at(&s->queue, job);
+	job_queue_at(&s->audits, job);
 	s->room_jobs = room;
 	return 0;
 }
@@ -136,7 +149,7 @@ new_id(struct scheduler *s)
 
 	if (s->n_released > 0) {
 		slot = s->released;
-		s->released = s->job[slot].id;
+		s->released = s->job[slot].node.id;
 		s->n_released--;
 		s->reused++;
 	} else {
@@ -155,8 +168,9 @@ sched_add_job(
 	    sched_reserve(s, s->n_jobs == 0 ? 64 : 2 * s->n_jobs, e) < 0)
 		return -1;
 	id = new_id(s);
-	*job_at(s, id) =
-	    (struct job){.id = id, .weight = weight, .order = weight};
+	*job_at(s, id) = (struct job){
+	    .node = {.id = id, .weight = s->config.in_turn ? 0 : weight},
+	    .weight = weight};
 	job_enqueue(s, id);
 	s->open++;
 	s->counts[0].added++;
@@ -170,8 +184,10 @@ sched_set_order(struct scheduler *s, struct job_id job, uint64_t order)
 	struct job *j = job_find(s, job.v);
 
 	assert(j != NULL && j->state == JOB_QUEUED);
+	if (s->config.in_turn)
+		return;
 	job_dequeue(s, job.v);
-	j->order = order;
+	j->node.weight = order;
 	s->ordered = true;
 	job_enqueue(s, job.v);
 }
@@ -183,22 +199,18 @@ sched_release(struct scheduler *s, struct job_id job)
 
 	assert(j != NULL && j->state > JOB_LEASED);
 	job_clear(j);
-	*j = (struct job){.id = s->released, .state = JOB_RELEASED};
+	*j = (struct job){.node = {.id = s->released}, .state = JOB_RELEASED};
 	s->released = job_queue_slot(job.v);
 	s->n_released++;
 }
 
-int
-sched_audit(struct scheduler *s, struct job_id job, struct err *e)
+void
+sched_audit(struct scheduler *s, struct job_id job)
 {
 	struct job *j = job_find(s, job.v);
 
 	assert(j != NULL && !j->accepted);
-	if (s->audits.node == NULL &&
-	    job_queue_reserve(&s->audits, s->room_jobs) < 0)
-		return err_set(e, ERR_FATAL, errno, "audits");
 	j->audit = true;
-	return 0;
 }
 
 static void
@@ -349,6 +361,8 @@ const char *
 sched_reason(const struct scheduler *s, struct job_id job, unsigned i,
     enum err_kind *kind)
 {
-	*kind = job_at(s, job.v)->failure[i].kind;
-	return job_at(s, job.v)->failure[i].text;
+	const struct past *past = job_at(s, job.v)->past;
+
+	*kind = past->failure[i].kind;
+	return past->failure[i].text;
 }

@@ -320,7 +320,7 @@ wait_for_able(struct scheduler *s, int64_t now, struct job *j)
 	if (l->able_until == 0)
 		l->able_until = now + SCHED_ABLE_MS;
 	if (now >= l->able_until)
-		s->hopeless = j->id;
+		s->hopeless = j->node.id;
 	else if (l->able_until < s->place_at)
 		s->place_at = l->able_until;
 }
@@ -418,7 +418,7 @@ below_ceiling(const struct scheduler *s, const struct job_queue *q,
 	uint64_t at = *below;
 
 	if (s->config.in_turn || s->ordered)
-		return job_queue_after(q, job_order(s, j), j->id);
+		return job_queue_after(q, j->node.weight, j->node.id);
 	/* All that follow are. */
 	*below = UINT64_MAX;
 	return job_queue_after(q, at, UINT64_MAX);
@@ -434,7 +434,7 @@ choose_lightest(
 {
 	uint64_t last = job_queue_last(q);
 	uint64_t id =
-	    job_queue_after(q, job_at(s, last)->order + 1, UINT64_MAX);
+	    job_queue_after(q, job_at(s, last)->node.weight + 1, UINT64_MAX);
 	struct worker *w;
 
 	TAILQ_FOREACH(w, &s->idle, entry)
@@ -443,7 +443,7 @@ choose_lightest(
 	w->most = 0;
 	w = any_with_room(s, now, job_at(s, id));
 	for (; w == NULL && last != JOB_QUEUE_NONE;
-	     last = job_queue_before(q, job_at(s, id)->order, id)) {
+	     last = job_queue_before(q, job_at(s, id)->node.weight, id)) {
 		id = last;
 		w = any_with_room(s, now, job_at(s, id));
 	}
@@ -479,7 +479,7 @@ choose_from(
 		/* Enough was looked at. */
 		if (f.w != NULL && held >= held_max(s))
 			break;
-		id = job_queue_after(q, job_order(s, j), id);
+		id = job_queue_after(q, j->node.weight, id);
 	}
 	if (s->planned && !TAILQ_EMPTY(&s->idle))
 		return choose_lightest(s, now, q, job);

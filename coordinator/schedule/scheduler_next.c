@@ -166,7 +166,7 @@ next_skipped(struct scheduler *s, int64_t now, struct sched_action *out)
 		return false;
 	while (can_audit(s, job_at(s, id)))
 		if ((id = job_queue_after(&s->audits,
-			 job_order(s, job_at(s, id)), id)) == JOB_QUEUE_NONE)
+			 job_at(s, id)->node.weight, id)) == JOB_QUEUE_NONE)
 			return false;
 	*out = (struct sched_action){
 	    .kind = SCHED_AUDIT_SKIPPED,

@@ -43,8 +43,11 @@ lease_begin(struct scheduler *s, int64_t now, struct worker *w, uint64_t id)
 	count_start(s, j);
 	j->state = JOB_LEASED;
 	j->at[j->copies++] = w;
+	/* Out of memory: what older attempts answer is not known for theirs. */
+	if (j->attempt > 0 && job_past(s, j) != NULL)
+		j->past->given[j->attempt % SCHED_ATTEMPTS_KNOWN] = j->given;
 	j->attempt++;
-	j->given[j->attempt % SCHED_ATTEMPTS_KNOWN] = w->id;
+	j->given = w->id;
 	if (j->locality != NULL)
 		j->locality->held_until = 0;
 	*lease = (struct lease){
@@ -139,7 +142,7 @@ bool
 failed_at(const struct job *j, const struct worker *w)
 {
 	for (unsigned i = 0; i < j->failures; i++)
-		if (j->failure[i].worker.v == w->id.v)
+		if (j->past->failure[i].worker.v == w->id.v)
 			return true;
 	return false;
 }
@@ -156,7 +159,8 @@ poisonous(const struct scheduler *s, const struct job *j)
 	for (unsigned i = 0; i < j->failures; i++) {
 		unsigned k = 0;
 
-		while (j->failure[k].worker.v != j->failure[i].worker.v)
+		while (j->past->failure[k].worker.v !=
+		    j->past->failure[i].worker.v)
 			k++;
 		distinct += k == i;
 	}
@@ -178,12 +182,10 @@ remember_failure(struct scheduler *s, struct job *j, const struct worker *w,
 	const unsigned most = 2 * s->config.poison;
 	char *text;
 
-	if (j->failure == NULL)
-		j->failure = calloc(most, sizeof(*j->failure));
-	if (j->failure == NULL || j->failures == most ||
+	if (job_past(s, j) == NULL || j->failures == most ||
 	    asprintf(&text, "%s: %.*s", w->name, SCHED_REASON_MAX, why) < 0)
 		return false;
-	j->failure[j->failures++] =
+	j->past->failure[j->failures++] =
 	    (struct failure){.worker = w->id, .kind = kind, .text = text};
 	return true;
 }
@@ -233,9 +235,13 @@ job_failed(struct scheduler *s, int64_t now, uint64_t id,
 static bool
 was_given(const struct job *j, uint64_t attempt, struct worker_id worker)
 {
-	return attempt > 0 && attempt <= j->attempt &&
-	    j->attempt - attempt < SCHED_ATTEMPTS_KNOWN &&
-	    j->given[attempt % SCHED_ATTEMPTS_KNOWN].v == worker.v;
+	if (attempt == 0 || attempt > j->attempt ||
+	    j->attempt - attempt >= SCHED_ATTEMPTS_KNOWN)
+		return false;
+	if (attempt == j->attempt)
+		return j->given.v == worker.v;
+	return j->past != NULL &&
+	    j->past->given[attempt % SCHED_ATTEMPTS_KNOWN].v == worker.v;
 }
 
 bool

@@ -33,29 +33,39 @@ enum job_state {
 	JOB_RELEASED
 };
 
+/* There is one for each store path, maybe: what few have is elsewhere. */
 struct job {
-	uint64_t id; /* released: of the next one that was */
-	enum job_state state;
+	/*
+	 * weight: what the queue goes by: the job's, or what was set, or where
+	 * jobs go in turn 0.  id: released: of the next one that was.
+	 */
+	struct job_queue_node node;
+	uint64_t weight;
+	uint32_t attempt; /* the newest; older ones may still answer */
+	enum job_state state : 8;
+	enum sched_end ended : 8; /* of the attempt that was last to */
 	uint8_t failures, copies;
 	uint8_t postponed; /* about; of an audit: since accepted */
-	bool audit;	   /* to be run twice */
-	bool accepted;	   /* its result is there; open: the audit is not */
-	bool measures;	   /* it is counted apart */
-	uint8_t ended;	   /* enum sched_end: of the attempt that was last to */
-	uint64_t weight;
-	uint64_t order;	  /* in the queue: its weight, unless one was set */
-	uint64_t attempt; /* the newest; older ones may still answer */
+	bool audit : 1;	   /* to be run twice */
+	bool accepted : 1; /* its result is there; open: the audit is not */
+	bool measures : 1; /* it is counted apart */
 	struct worker *at[COPIES];
-	/* Who was given the last attempts; by attempt % so many. */
-	struct worker_id given[SCHED_ATTEMPTS_KNOWN];
-	struct worker_id by; /* accepted: whose result */
+	struct worker_id given; /* who was given the newest attempt */
+	struct worker_id by;	/* accepted: whose result */
 	struct digest fingerprint;
+	struct past *past; /* NULL: it has none */
+	struct locality *locality;
+};
+
+/* Of a job that had to be sent again, or has failed. */
+struct past {
+	/* Who was given the attempts before; by attempt % so many. */
+	struct worker_id given[SCHED_ATTEMPTS_KNOWN];
 	struct failure {
 		struct worker_id worker;
 		enum err_kind kind;
 		char *text;
-	} * failure; /* twice poison of them, once there is one */
-	struct locality *locality;
+	} failure[]; /* twice poison of them */
 };
 
 struct locality {
@@ -185,18 +195,13 @@ job_find(const struct scheduler *s, uint64_t id)
 	if (job_queue_slot(id) >= s->n_jobs)
 		return NULL;
 	j = job_at(s, id);
-	return j->id == id && j->state != JOB_RELEASED ? j : NULL;
-}
-
-/* What the queue goes by. */
-static inline uint64_t
-job_order(const struct scheduler *s, const struct job *j)
-{
-	return s->config.in_turn ? 0 : j->order;
+	return j->node.id == id && j->state != JOB_RELEASED ? j : NULL;
 }
 
 /* scheduler.c */
 void job_enqueue(struct scheduler *s, uint64_t id);
+/* Its past, made if need be; NULL: out of memory. */
+struct past *job_past(const struct scheduler *s, struct job *j);
 void job_dequeue(struct scheduler *s, uint64_t id);
 /* The job has ended: takes it off the queue, cancels its leases. */
 void job_close(

@@ -243,7 +243,7 @@ add_job(struct world *w, uint8_t what)
 	assert(sched_add_job(w->s, (uint64_t)1 << what % 40, &id, &e) == 0);
 	assert(id.v == w->n_jobs++);
 	if ((what & 64) != 0)
-		assert(sched_audit(w->s, id, &e) == 0);
+		sched_audit(w->s, id);
 }
 
 static void
