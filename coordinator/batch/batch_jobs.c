@@ -93,11 +93,12 @@ describe(struct batch *b, size_t at, uint32_t layer)
 	label(b, l, b->label[at]);
 	job->label = b->label[at];
 	job->spec = &spec->spec;
+	job->made = &l->made;
 	job->weight = l->weight;
 	if (spec->spec.source == LAYER_FROM_STORE) {
 		job->closure = batch_paths_closure(spec->paths);
 		job->path = l->path;
-		job->n = l->n;
+		job->n = (uint32_t)l->n;
 	}
 }
 
@@ -177,7 +178,7 @@ check_root(const struct batch *b, const struct batch_layer *l, struct err *why)
 	if (l->has_key)
 		return 0;
 	return image_build_check_root(
-	    image->root_file, &image->root_digest, &l->result, why);
+	    image->root_file, &image->root_digest, &l->made.result, why);
 }
 
 /* What is audited may still turn out wrong: all is published at the end. */
@@ -209,23 +210,20 @@ on_done(void *arg, const struct dispatch_job *job, struct err *e)
 	uint32_t layer = b->layer_of[job - b->job];
 	struct batch_layer *l = &b->layers.layer[layer];
 	const struct layer_record record = {
-	    .result = &job->result, .verified = job->spec->verify};
+	    .result = &l->made.result, .verified = job->spec->verify};
 	struct err why = ERR_INIT;
 
-	l->remote = job->only_pushed;
+	l->remote = l->made.only_pushed;
 	if (!l->remote &&
 	    layer_cache_put(b->cache, l->has_key ? &l->key : NULL, &record, e) <
 		0)
 		return -1;
-	l->result = job->result;
-	l->seconds = job->seconds;
-	snprintf(l->worker, sizeof(l->worker), "%s", job->worker);
 	l->state = BATCH_MADE;
 	if (check_root(b, l, &why) < 0) {
 		batch_image_fail(b, l->image, &why);
 		return 0;
 	}
-	l->pushing = job->pushing;
+	l->pushing = l->made.pushing;
 	if (!l->pushing)
 		go_on(b, layer);
 	return 0;
@@ -269,7 +267,7 @@ on_load(void *arg, const struct dispatch_job *job, struct dispatch_job *out,
 		&b->loaded, e) < 0)
 		return -1;
 	out->entry = b->loaded->entry;
-	out->n = b->loaded->n;
+	out->n = (uint32_t)b->loaded->n;
 	return 0;
 }
 

@@ -135,6 +135,6 @@ batch_layers_count(const struct batch_layers *t, struct batch_counts *out)
 		out->made += l->state == BATCH_MADE;
 		out->failed += l->state == BATCH_FAILED;
 		if (l->state == BATCH_MADE)
-			out->made_bytes += l->result.tar_size;
+			out->made_bytes += l->made.result.tar_size;
 	}
 }

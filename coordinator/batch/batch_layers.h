@@ -16,7 +16,7 @@
 
 #include "digest.h"
 #include "closure/hash_index.h"
-#include "layer_spec.h"
+#include "dispatch/dispatch.h"
 
 struct err;
 
@@ -45,10 +45,8 @@ struct batch_layer {
 	size_t n;
 	uint32_t spec;
 	uint64_t weight;
-	uint32_t job; /* once there are jobs */
-	struct layer_result result;
-	char worker[64]; /* made: by whom, "HOST/PID" */
-	double seconds;	 /* made: from dispatch to result */
+	uint32_t job;		   /* once there are jobs */
+	struct dispatch_made made; /* result: wherever it is from */
 };
 
 struct batch_wait {

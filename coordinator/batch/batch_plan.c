@@ -142,7 +142,8 @@ want_store(struct batch *b, uint32_t i, const struct image_layers *l, size_t at,
 		return 0;
 	layer = &b->layers.layer[index];
 	layer->spec = spec;
-	if (layer_cache_find(b->cache, &key, s->verify, &layer->result, &file))
+	if (layer_cache_find(
+		b->cache, &key, s->verify, &layer->made.result, &file))
 		layer->state = BATCH_KNOWN;
 	return describe_store(b, index, l->closure, planned, e);
 }

@@ -86,11 +86,11 @@ add_layer(
 	} else if (image_layers_add_root(p->layers, &to, e) < 0) {
 		return -1;
 	}
-	to->result = l->result;
+	to->result = l->made.result;
 	to->media_type = encoding_media_type(spec->spec.encoding.kind);
 	to->cached = l->state == BATCH_KNOWN;
-	to->seconds = l->seconds;
-	memcpy(to->worker, l->worker, sizeof(to->worker));
+	to->seconds = l->made.seconds;
+	memcpy(to->worker, l->made.worker, sizeof(to->worker));
 	if (l->shared) {
 		to->registry = shared_cache_base(b->shared);
 		to->repository = shared_cache_repo(b->shared);
@@ -98,7 +98,7 @@ add_layer(
 	to->remote = l->remote;
 	if (to->remote)
 		return 0;
-	if (oci_blobs_path(layer_cache_pins(b->cache), &l->result.digest,
+	if (oci_blobs_path(layer_cache_pins(b->cache), &l->made.result.digest,
 		&p->file[p->n_files], e) < 0)
 		return -1;
 	to->file = p->file[p->n_files++];

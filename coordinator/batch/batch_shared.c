@@ -100,7 +100,7 @@ take(struct batch *b, const struct some *s, bool fetched, struct err *e)
 		if (fetched &&
 		    layer_cache_put(b->cache, &l->key, &record, e) < 0)
 			return -1;
-		l->result = from->result;
+		l->made.result = from->result;
 		l->state = BATCH_KNOWN;
 		l->shared = true;
 		l->remote = !fetched;
@@ -180,13 +180,13 @@ list_some(const struct batch *b, enum encoding_kind kind, const uint32_t *layer,
 		if (kind_of(b, l) != kind)
 			continue;
 		if (oci_blobs_path(layer_cache_pins(b->cache),
-			&l->result.digest, &s->file[s->n], e) < 0)
+			&l->made.result.digest, &s->file[s->n], e) < 0)
 			return -1;
 		to->key = l->key;
-		to->result = l->result;
+		to->result = l->made.result;
 		to->file = s->file[s->n];
-		to->from = blob_places_find(
-		    b->places, shared_cache_base(b->shared), &l->result.digest);
+		to->from = blob_places_find(b->places,
+		    shared_cache_base(b->shared), &l->made.result.digest);
 		to->verified = b->options->verify_store;
 		to->known = l->state == BATCH_KNOWN;
 		s->at[s->n++] = (uint32_t)i;

@@ -92,7 +92,8 @@ can_go(const struct batch *b, uint32_t layer)
 
 	return l->has_key && !l->remote &&
 	    (!batch_homes_may_be_at(b, layer, base) ||
-		blob_places_find(b->places, base, &l->result.digest) != NULL);
+		blob_places_find(b->places, base, &l->made.result.digest) !=
+		    NULL);
 }
 
 void

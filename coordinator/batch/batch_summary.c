@@ -42,7 +42,7 @@ tally(const struct batch *b, size_t i, struct tally *out)
 			out->known++;
 		} else if (l->state == BATCH_MADE && l->image == i) {
 			out->made++;
-			out->made_bytes += l->result.tar_size;
+			out->made_bytes += l->made.result.tar_size;
 		} else if (l->state == BATCH_MADE) {
 			out->shared++;
 		}
@@ -70,8 +70,8 @@ add_up(const struct batch *b, struct totals *t)
 		t->done += image->done;
 		t->failed += image->failed;
 		for (size_t k = 0; image->done && k < image->n_layers; k++)
-			t->bytes +=
-			    b->layers.layer[image->layer[k]].result.tar_size;
+			t->bytes += b->layers.layer[image->layer[k]]
+					.made.result.tar_size;
 		t->pushed.there += image->pushed.there;
 		t->pushed.mounted += image->pushed.mounted;
 		t->pushed.mounted_bytes += image->pushed.mounted_bytes;

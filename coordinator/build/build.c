@@ -53,6 +53,7 @@ build_end(struct build *b)
 	scratch_free(b->scratch);
 	free(b->base_blobs);
 	free(b->job);
+	free(b->made);
 	free(b->spec);
 	free(b->label);
 	free(b->layer);
@@ -182,9 +183,9 @@ measure(struct build *b, struct err *e)
 		return -1;
 	for (size_t i = 0; i < b->n_jobs; i++) {
 		b->spec[i].measure = false;
-		b->job[i].weight = b->job[i].result.tar_size;
+		b->job[i].weight = b->made[i].result.tar_size;
 		b->layers->image.layer[b->layer[i]].result.tar_size =
-		    b->job[i].result.tar_size;
+		    b->made[i].result.tar_size;
 	}
 	return 0;
 }
@@ -224,11 +225,11 @@ take_results(struct build *b, struct err *e)
 	for (size_t i = 0; i < b->n_jobs; i++) {
 		struct image_layer *l = &b->layers->image.layer[b->layer[i]];
 
-		l->result = b->job[i].result;
-		l->seconds = b->job[i].seconds;
-		l->remote = b->job[i].only_pushed;
+		l->result = b->made[i].result;
+		l->seconds = b->made[i].seconds;
+		l->remote = b->made[i].only_pushed;
 		l->media_type = encoding_media_type(b->spec[i].encoding.kind);
-		memcpy(l->worker, b->job[i].worker, sizeof(l->worker));
+		memcpy(l->worker, b->made[i].worker, sizeof(l->worker));
 		if (l->kind == IMAGE_ROOT &&
 		    image_build_check_root(b->layers->root_file,
 			&b->layers->root_digest, &l->result, e) < 0)

@@ -187,7 +187,7 @@ build_cache_add(struct build_cache *c, size_t i, const struct dispatch_job *job,
     const char *library, struct err *e)
 {
 	const struct layer_record record = {
-	    .result = &job->result, .verified = job->spec->verify};
+	    .result = &job->made->result, .verified = job->spec->verify};
 	struct digest key;
 
 	if (i >= c->n || !c->has_key[i])

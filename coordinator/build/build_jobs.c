@@ -67,6 +67,7 @@ describe_job(struct build *b, size_t i)
 
 	build_spec(b, spec);
 	job->spec = spec;
+	job->made = &b->made[i];
 	job->label = b->label[i];
 	image_build_label(
 	    &l->image.layer[b->layer[i]], b->layer[i], b->label[i]);
@@ -74,7 +75,7 @@ describe_job(struct build *b, size_t i)
 		spec->source = LAYER_FROM_STORE;
 		job->closure = l->closure;
 		job->path = l->plan->layer[at].path;
-		job->n = l->plan->layer[at].n;
+		job->n = (uint32_t)l->plan->layer[at].n;
 		job->weight = l->plan->layer[at].nar_size;
 	} else {
 		image_build_root(l->root, l->root_file, spec, job);
@@ -90,10 +91,11 @@ build_describe_jobs(struct build *b, struct err *e)
 	b->first = image->n_layers - b->n_jobs;
 	b->layer = calloc(b->n_jobs, sizeof(*b->layer));
 	b->job = calloc(b->n_jobs, sizeof(*b->job));
+	b->made = calloc(b->n_jobs, sizeof(*b->made));
 	b->spec = calloc(b->n_jobs, sizeof(*b->spec));
 	b->label = calloc(b->n_jobs, sizeof(*b->label));
-	if (b->job == NULL || b->spec == NULL || b->label == NULL ||
-	    b->layer == NULL)
+	if (b->job == NULL || b->made == NULL || b->spec == NULL ||
+	    b->label == NULL || b->layer == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
 	if (look_up(b, e) < 0 || build_shared_look_up(b, e) < 0)
 		return -1;

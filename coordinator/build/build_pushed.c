@@ -35,15 +35,15 @@ find_lost(const struct build *b, bool *lost, size_t *n_lost, struct err *e)
 		size_t n = 0;
 
 		for (size_t i = 0; i < b->n_jobs; i++)
-			if (b->job[i].only_pushed)
+			if (b->made[i].only_pushed)
 				blob[n++] = (struct push_blob){
-				    .digest = b->job[i].result.digest,
-				    .size = b->job[i].result.size,
+				    .digest = b->made[i].result.digest,
+				    .size = b->made[i].result.size,
 				};
 		if (push_lost(b->pushes[p], blob, n, gone, e) < 0)
 			return -1;
 		for (size_t i = b->n_jobs; i-- > 0;) {
-			if (!b->job[i].only_pushed || !gone[--n] || lost[i])
+			if (!b->made[i].only_pushed || !gone[--n] || lost[i])
 				continue;
 			lost[i] = true;
 			++*n_lost;
@@ -62,18 +62,10 @@ make_again(struct build *b, const bool *lost, size_t n, struct err *e)
 	if (job == NULL)
 		return err_set(e, ERR_FATAL, errno, "jobs");
 	for (size_t i = 0; i < b->n_jobs; i++)
-		if (lost[i]) {
-			job[k] = b->job[i];
-			job[k++].only_pushed = false;
-		}
-	dispatch_pull_all(b->workers.dispatch);
-	if (dispatch_run(b->workers.dispatch, job, n, e) < 0)
-		return -1;
-	k = 0;
-	for (size_t i = 0; i < b->n_jobs; i++)
 		if (lost[i])
-			b->job[i] = job[k++];
-	return 0;
+			job[k++] = b->job[i];
+	dispatch_pull_all(b->workers.dispatch);
+	return dispatch_run(b->workers.dispatch, job, n, e);
 }
 
 int
@@ -86,7 +78,7 @@ build_pushed_check(struct build *b, struct err *e)
 	if (lost == NULL)
 		return err_set(e, ERR_FATAL, errno, "layers");
 	for (size_t i = 0; i < b->n_jobs; i++)
-		any |= b->job[i].only_pushed;
+		any |= b->made[i].only_pushed;
 	if (!any || find_lost(b, lost, &n, e) < 0)
 		return any ? -1 : 0;
 	if (n == 0)

@@ -17,6 +17,7 @@
 struct build_cache;
 struct build_shared;
 struct dispatch_job;
+struct dispatch_made;
 struct err;
 struct image_layers;
 struct layer_spec;
@@ -48,6 +49,7 @@ struct build {
 
 	/* One job and spec a layer that is not the base's. */
 	struct dispatch_job *job;
+	struct dispatch_made *made;
 	struct layer_spec *spec;
 	char (*label)[IMAGE_BUILD_LABEL_MAX];
 	size_t *layer;	      /* that it makes */

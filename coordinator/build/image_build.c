@@ -93,7 +93,7 @@ image_build_root(const struct root_layer *root, const char *file,
 	if (root != NULL) {
 		spec->source = LAYER_FROM_ENTRIES;
 		job->entry = root->entry;
-		job->n = root->n;
+		job->n = (uint32_t)root->n;
 		job->weight = root->n * TAR_BLOCK;
 	} else {
 		spec->source = LAYER_FROM_FILE;

@@ -61,7 +61,7 @@ client_jobs_start(
 		c->want[i].bytes = list_bytes(&job[i]);
 		if (c->want[i].bytes > CLIENT_LIST_BYTES_MAX)
 			return err_set(e, ERR_USAGE, 0,
-			    "%s: its list of %zu store paths is too long for a "
+			    "%s: its list of %u store paths is too long for a "
 			    "server, which takes 1 GiB (some 8 million): more "
 			    "layers have shorter ones (--max-layers)",
 			    job[i].label, job[i].n);
@@ -258,9 +258,9 @@ client_job_done(struct client *c, size_t i, struct err *e)
 
 	let_go(c, i, WANT_DONE);
 	c->n_done++;
-	job->result = w->result;
-	job->seconds = w->seconds;
-	snprintf(job->worker, sizeof(job->worker), "%s", w->worker);
+	*job->made =
+	    (struct dispatch_made){.result = w->result, .seconds = w->seconds};
+	snprintf(job->made->worker, sizeof(job->made->worker), "%s", w->worker);
 	progress_job_end(c->config.progress, shown(c, w->worker), i, job->label,
 	    w->result.tar_size, w->seconds, true);
 	return c->config.done == NULL ? 0

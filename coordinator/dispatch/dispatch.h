@@ -34,37 +34,46 @@ struct status;
 
 #define DISPATCH_NO_HOME UINT32_MAX
 
-struct dispatch_job {
-	/*
-	 * What to do; borrowed, like all below, until dispatch_run ends, or
-	 * the job was told of.  LAYER_FROM_STORE: either item, or closure and
-	 * path.
-	 */
-	const struct layer_spec *spec;
-	const struct closure *closure;	 /* where paths are */
-	const uint32_t *path;		 /* n indices */
-	const struct layer_item *item;	 /* n store paths */
-	const struct layer_entry *entry; /* LAYER_FROM_ENTRIES: n entries */
-	size_t n;
-	uint64_t weight;   /* bytes, about: what the scheduler orders by, */
-	uint64_t order;	   /* unless this is not 0: the highest first */
-	const char *label; /* "layer 7 (glibc-2.38)" */
-	/*
-	 * Which of config's pushes it goes to, n_homes of them, some of which
-	 * may be DISPATCH_NO_HOME; NULL: to all.  only_push: it is wanted
-	 * nowhere else, what is there is not pulled.
-	 */
-	const uint32_t *home;
-	size_t n_homes;
-	bool only_push;
-	struct path_needs *needs; /* dispatch_learn's, or NULL */
-
-	/* What came of it. */
+/* What came of a job. */
+struct dispatch_made {
 	struct layer_result result; /* measure: tar_size and entries */
 	char worker[64];	    /* "HOST/PID" */
 	bool only_pushed;	    /* the registries have it, no output does */
 	bool pushing;		    /* `pushed` will be told of it */
 	double seconds;		    /* from dispatch to result */
+};
+
+struct dispatch_job {
+	/*
+	 * What to do; borrowed, like all below, until dispatch_run ends, or
+	 * the job was told of.  LAYER_FROM_STORE: path, where there is a
+	 * closure, else item.
+	 */
+	const struct layer_spec *spec;
+	const struct closure *closure; /* where paths are */
+	union {
+		const uint32_t *path;		 /* n indices */
+		const struct layer_item *item;	 /* n store paths */
+		const struct layer_entry *entry; /* LAYER_FROM_ENTRIES: n */
+	};
+	uint32_t n;
+	/*
+	 * Which of config's pushes it goes to, n_homes of them, some of which
+	 * may be DISPATCH_NO_HOME; NULL: to all.  only_push: it is wanted
+	 * nowhere else, what is there is not pulled.
+	 */
+	uint32_t n_homes : 31;
+	bool only_push : 1;
+	const uint32_t *home;
+	uint64_t weight;   /* bytes, about: what the scheduler orders by, */
+	uint64_t order;	   /* unless this is not 0: the highest first */
+	const char *label; /* "layer 7 (glibc-2.38)" */
+	struct path_needs *needs; /* dispatch_learn's, or NULL */
+	/*
+	 * Is written when it is done.  NULL: nobody wants to know; not where
+	 * there are pushes or audits.
+	 */
+	struct dispatch_made *made;
 };
 
 /* What dispatch tells, and asks, of whoever has it run; each may be NULL. */

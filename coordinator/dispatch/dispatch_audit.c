@@ -88,7 +88,7 @@ static const struct audit_copy *
 copy_new(struct dispatch *d, const struct peer *p, const struct task *t,
     uint64_t attempt)
 {
-	uint64_t bytes = t->job->result.tar_size;
+	uint64_t bytes = t->job->made->result.tar_size;
 	AUTO(own_freep) struct audit_copy *c = NULL;
 	int fd;
 
@@ -315,10 +315,12 @@ static struct audit_fault *
 fault_new(struct dispatch *d, struct worker_id worker, const char *name,
     const struct task *t, uint64_t attempt, const struct layer_result *r)
 {
+	static const struct dispatch_made nobody = {.worker = "?"};
 	const struct dispatch_job *job = t->job;
-	uint64_t most = r->tar_size < job->result.tar_size
-	    ? r->tar_size
-	    : job->result.tar_size;
+	const struct dispatch_made *made =
+	    job->made != NULL ? job->made : &nobody;
+	uint64_t first = made->result.tar_size;
+	uint64_t most = r->tar_size < first ? r->tar_size : first;
 	struct audit_fault *f = calloc(1, sizeof(*f));
 
 	if (f == NULL)
@@ -329,12 +331,12 @@ fault_new(struct dispatch *d, struct worker_id worker, const char *name,
 		most = COMPARED_MAX;
 	f->job = t->id;
 	f->first.most = f->second.most = most;
-	snprintf(f->first_worker, NAME, "%s", job->worker);
+	snprintf(f->first_worker, NAME, "%s", made->worker);
 	snprintf(f->second_worker, NAME, "%s", name);
 	f->first.worker = f->first_worker;
 	f->second.worker = f->second_worker;
-	f->both =
-	    in_outputs(job->spec, &job->result, true, f->first_path, &f->first);
+	f->both = in_outputs(
+	    job->spec, &made->result, true, f->first_path, &f->first);
 	f->both = second_copy(d, worker, t, attempt, r, f) && f->both;
 	if (f->first.path != NULL && f->first.path != f->first_path)
 		f->first.path =

@@ -68,11 +68,17 @@ data_id(const struct dispatch *d, struct job_id id, uint64_t attempt)
 	return (struct data_id){.job = d->base + id.v, .attempt = attempt};
 }
 
+static struct task_attempt *
+attempt_of(struct task *t, uint64_t attempt)
+{
+	return &t->attempt[attempt % SCHED_ATTEMPTS_KNOWN];
+}
+
 void
 dispatch_blobs_sent(struct task *t, uint64_t attempt, bool shares)
 {
-	t->shared[attempt % SCHED_ATTEMPTS_KNOWN] = shares;
-	t->kept[attempt % SCHED_ATTEMPTS_KNOWN] = false;
+	attempt_of(t, attempt)->shared = shares;
+	attempt_of(t, attempt)->kept = false;
 }
 
 int
@@ -90,14 +96,14 @@ dispatch_blobs_drop(struct dispatch *d, const struct peer *p, uint64_t wire,
 bool
 dispatch_blobs_kept(const struct task *t, uint64_t attempt)
 {
-	return t->kept[attempt % SCHED_ATTEMPTS_KNOWN];
+	return t->attempt[attempt % SCHED_ATTEMPTS_KNOWN].kept;
 }
 
 /* Its worker has written into the outputs itself. */
 static bool
 is_shared(const struct task *t, uint64_t attempt)
 {
-	return t->shared[attempt % SCHED_ATTEMPTS_KNOWN];
+	return t->attempt[attempt % SCHED_ATTEMPTS_KNOWN].shared;
 }
 
 /* The pull that is on has come to its end. */
@@ -189,7 +195,7 @@ dispatch_blobs_pull(struct dispatch *d, struct peer *p, struct task *t,
 
 	if (t->pull != NULL)
 		return pull_twice(d, p, t, attempt, e);
-	t->kept[attempt % SCHED_ATTEMPTS_KNOWN] =
+	attempt_of(t, attempt)->kept =
 	    !is_shared(t, attempt) && dispatch_push_keeps(d, p);
 	request_for(d, p, t, attempt, r, &request);
 	if (blob_fetch_add(d->fetch, &request, &bad) < 0) {
@@ -245,7 +251,7 @@ dispatch_blobs_pushed(struct dispatch *d, struct job_id id,
 		return -1;
 	log_line(LOG_DEBUG, "worker=%s %s is in the registries alone",
 	    pull.name, t->job->label);
-	t->job->only_pushed = true;
+	t->only_pushed = true;
 	return dispatch_accept(d, worker, pull.name, t, attempt,
 	    &pull.result.digest, &pull.result, e);
 }

@@ -136,15 +136,20 @@ static void
 job_done(struct dispatch *d, struct worker_id worker, const char *name,
     const struct task *t, const struct layer_result *r)
 {
-	struct dispatch_job *job = t->job;
+	const struct dispatch_job *job = t->job;
+	struct dispatch_made *made = job->made;
+	double seconds = (double)(dispatch_now(d) - t->started) / 1000;
 
-	job->result = *r;
-	snprintf(job->worker, sizeof(job->worker), "%s", name);
+	if (made != NULL) {
+		*made = (struct dispatch_made){.result = *r,
+		    .only_pushed = t->only_pushed,
+		    .seconds = seconds};
+		snprintf(made->worker, sizeof(made->worker), "%s", name);
+	}
 	if (!job->spec->measure)
 		dispatch_status_add(&d->seen.bytes_made, r->tar_size);
-	job->seconds = (double)(dispatch_now(d) - t->started) / 1000;
 	progress_job_end(d->progress, dispatch_worker_index(worker),
-	    (size_t)t->id.v, job->label, r->tar_size, job->seconds, true);
+	    (size_t)t->id.v, job->label, r->tar_size, seconds, true);
 }
 
 int
@@ -157,7 +162,7 @@ dispatch_accept(struct dispatch *d, struct worker_id worker, const char *name,
 	case SCHED_ACCEPTED:
 		t->done = true;
 		t->maker = worker;
-		t->made = attempt;
+		t->made = (uint32_t)attempt;
 		job_done(d, worker, name, t, r);
 		return t->audited ? 0 : task_done(d, t, e);
 	case SCHED_DIFFERS:
@@ -213,7 +218,8 @@ take_made(struct dispatch *d, struct peer *p, struct task *t,
 			return dispatch_blobs_push(d, p, t, m->attempt, r, e);
 		if (!t->done)
 			return dispatch_blobs_pull(d, p, t, m->attempt, r, e);
-		if (!digest_equal(&t->job->result.digest, &r->digest) &&
+		if (t->job->made != NULL &&
+		    !digest_equal(&t->job->made->result.digest, &r->digest) &&
 		    dispatch_blobs_pull_copy(d, p, t, m->attempt, r))
 			return 0;
 	}

@@ -117,24 +117,25 @@ file_of(const struct layer_spec *spec, const struct digest *digest)
 int
 dispatch_push_layer(struct dispatch *d, const struct task *t, struct err *e)
 {
-	const struct layer_result *r = &t->job->result;
+	struct dispatch_made *made = t->job->made;
 	struct pushes_item item = {
 	    .wire = d->base + t->id.v,
 	    .attempt = t->made,
 	    .maker = t->maker,
-	    .digest = r->digest,
-	    .size = r->size,
 	    .kept = dispatch_blobs_kept(t, t->made),
 	    .told = d->hooks.pushed != NULL ? t->job : NULL,
 	};
 	bool any = false;
 	int rc;
 
-	if (d->pushes == NULL || t->job->spec->measure || t->job->only_pushed ||
-	    (item.file = file_of(t->job->spec, &r->digest)) == NULL)
+	if (d->pushes == NULL || t->job->spec->measure || t->only_pushed)
+		return 0;
+	item.digest = made->result.digest;
+	item.size = made->result.size;
+	if ((item.file = file_of(t->job->spec, &item.digest)) == NULL)
 		return 0;
 	rc = pushes_put(d->pushes->ps, &item, t->job, &any, e);
-	t->job->pushing = any && item.told != NULL;
+	made->pushing = any && item.told != NULL;
 	return rc;
 }
 

@@ -87,6 +87,14 @@ enum task_stream {
 	TASK_STREAM_THERE /* by its worker's word */
 };
 
+/* Of one of a job's last attempts: what it was sent to, and what it made. */
+struct task_attempt {
+	bool shared : 1; /* to one that writes into the outputs itself */
+	bool kept : 1;	 /* its spool keeps it after the pull, to be pushed */
+	/* enum task_stream: its blob goes into a registry while it is made */
+	unsigned char stream;
+};
+
 /* A job, from when it was added on. */
 struct task {
 	struct job_id id;
@@ -94,23 +102,16 @@ struct task {
 	int64_t started;	    /* its newest attempt, ms */
 	uint64_t bytes;		    /* of tar, by the one that has most */
 	struct dispatch_pull *pull; /* that is on, or NULL */
-	bool done;		    /* by any result; open: an audit is not */
-	bool audited;
-	bool no_copy : 1;   /* there is no room for the audit's */
-	bool no_stream : 1; /* a registry has lost it */
-	bool differs;	    /* it did, and how is being found out */
-	/*
-	 * Attempts, by their number % so many, that were sent to one that
-	 * writes into the outputs itself.
-	 */
-	bool shared[SCHED_ATTEMPTS_KNOWN];
-	/* The same: whose spool keeps it after the pull, to be pushed. */
-	bool kept[SCHED_ATTEMPTS_KNOWN];
-	/* The same: whose blob goes into a registry while it is made. */
-	unsigned char stream[SCHED_ATTEMPTS_KNOWN]; /* enum task_stream */
 	/* done: by this worker's attempt. */
 	struct worker_id maker;
-	uint64_t made;
+	uint32_t made;
+	bool done : 1; /* by any result; open: an audit is not */
+	bool audited : 1;
+	bool no_copy : 1;     /* there is no room for the audit's */
+	bool no_stream : 1;   /* a registry has lost it */
+	bool differs : 1;     /* it did, and how is being found out */
+	bool only_pushed : 1; /* as in what is made of the job */
+	struct task_attempt attempt[SCHED_ATTEMPTS_KNOWN]; /* by % so many */
 };
 
 /* A job that workers had no room for. */

@@ -78,7 +78,8 @@ int
 dispatch_stream_order(struct dispatch *d, struct peer *p, struct task *t,
     uint64_t attempt, uint64_t *stream, struct err *e)
 {
-	unsigned char *known = &t->stream[attempt % SCHED_ATTEMPTS_KNOWN];
+	unsigned char *known =
+	    &t->attempt[attempt % SCHED_ATTEMPTS_KNOWN].stream;
 	struct push_told *told;
 	int rc;
 
@@ -101,7 +102,8 @@ void
 dispatch_stream_goes_on(
     struct dispatch *d, const struct peer *p, struct task *t, uint64_t attempt)
 {
-	unsigned char *known = &t->stream[attempt % SCHED_ATTEMPTS_KNOWN];
+	unsigned char *known =
+	    &t->attempt[attempt % SCHED_ATTEMPTS_KNOWN].stream;
 
 	if (*known != TASK_STREAM_ASKED)
 		return;
@@ -140,7 +142,8 @@ bool
 dispatch_stream_told(struct dispatch *d, const struct peer *p, struct task *t,
     const struct msg_done *m)
 {
-	unsigned char *known = &t->stream[m->attempt % SCHED_ATTEMPTS_KNOWN];
+	unsigned char *known =
+	    &t->attempt[m->attempt % SCHED_ATTEMPTS_KNOWN].stream;
 
 	switch (m->stream) {
 	case LAYER_STREAM_UPLOADED:
@@ -167,7 +170,7 @@ dispatch_stream_told(struct dispatch *d, const struct peer *p, struct task *t,
 bool
 dispatch_stream_is(const struct task *t, uint64_t attempt)
 {
-	unsigned char known = t->stream[attempt % SCHED_ATTEMPTS_KNOWN];
+	unsigned char known = t->attempt[attempt % SCHED_ATTEMPTS_KNOWN].stream;
 
 	return known == TASK_STREAM_UPLOADED || known == TASK_STREAM_THERE;
 }
@@ -175,7 +178,7 @@ dispatch_stream_is(const struct task *t, uint64_t attempt)
 bool
 dispatch_stream_uploaded(const struct task *t, uint64_t attempt)
 {
-	return t->stream[attempt % SCHED_ATTEMPTS_KNOWN] ==
+	return t->attempt[attempt % SCHED_ATTEMPTS_KNOWN].stream ==
 	    TASK_STREAM_UPLOADED;
 }
 

@@ -70,6 +70,7 @@ task_add(struct dispatch *d, struct dispatch_job *job, struct task **out,
 	struct job_id id;
 	size_t slot;
 
+	assert(job->made != NULL || (d->pushes == NULL && d->audit == 0));
 	if ((d->n_tasks == d->room_tasks &&
 		tasks_reserve(d, d->n_tasks == 0 ? 64 : 2 * d->n_tasks, e) <
 		    0) ||

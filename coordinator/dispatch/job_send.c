@@ -34,7 +34,7 @@ item_of(const struct dispatch_job *job, size_t i)
 	struct layer_item item = {.path = NULL};
 	uint32_t at;
 
-	if (job->item != NULL)
+	if (c == NULL)
 		return job->item[i];
 	at = job->path[i];
 	item.path = c->path[at];

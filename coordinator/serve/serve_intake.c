@@ -249,9 +249,10 @@ complete(struct serve *s, struct serve_client *c, struct serve_intake *in,
 	o->job = (struct dispatch_job){
 	    .spec = &o->spec,
 	    .item = o->item,
-	    .n = o->n,
+	    .n = (uint32_t)o->n,
 	    .weight = o->weight,
 	    .label = o->label,
+	    .made = &o->made,
 	};
 	rc = take_key(c, o, e);
 	if (rc == 0)

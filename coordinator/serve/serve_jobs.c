@@ -319,21 +319,22 @@ serve_job_done(void *serve, const struct dispatch_job *job, struct err *e)
 {
 	/* The job is the order's first. */
 	const struct serve_order *o = (const struct serve_order *)job;
-	const struct made made = {job->worker, (uint64_t)(job->seconds * 1000)};
+	const struct made made = {
+	    o->made.worker, (uint64_t)(o->made.seconds * 1000)};
 	struct serve *s = serve;
 	struct err why = ERR_INIT;
 	int rc;
 
 	serve_cache_put(s->cache, o->has_key ? &o->cache_key : NULL,
-	    &job->result, o->spec.verify, &why);
+	    &o->made.result, o->spec.verify, &why);
 	if (why.kind != ERR_NONE) {
 		fail_all(s, o->owner, &why);
 		return 0;
 	}
 	log_line(LOG_DEBUG, "%s: %llu bytes by %s", o->label,
-	    (unsigned long long)job->result.tar_size, job->worker);
-	rc = give_all(s, o->owner, &job->result, &made, e);
-	serve_cache_drop(s->cache, &job->result.digest);
+	    (unsigned long long)o->made.result.tar_size, o->made.worker);
+	rc = give_all(s, o->owner, &o->made.result, &made, e);
+	serve_cache_drop(s->cache, &o->made.result.digest);
 	end(s, o->owner);
 	return rc;
 }

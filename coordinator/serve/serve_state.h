@@ -41,7 +41,8 @@ struct zap;
 
 /* A layer that is to be made: owns all that its job is made of. */
 struct serve_order {
-	struct dispatch_job job; /* its item and spec are those below */
+	struct dispatch_job job; /* all that it borrows is below */
+	struct dispatch_made made;
 	struct layer_spec spec;
 	struct layer_item *item;
 	size_t n, room;

@@ -91,6 +91,9 @@ static struct layer_spec script_spec = {.store_dir = "/nix/store",
 static struct layer_item script_item = {
     .path = "/nix/store/0123456789abcdfghijklmnpqrsvwxy1-one"};
 
+/* Of whatever was done last. */
+static struct dispatch_made script_made;
+
 static inline struct dispatch_job
 new_job(void)
 {
@@ -98,7 +101,8 @@ new_job(void)
 	    .item = &script_item,
 	    .n = 1,
 	    .weight = 1000,
-	    .label = "layer"};
+	    .label = "layer",
+	    .made = &script_made};
 }
 
 #endif

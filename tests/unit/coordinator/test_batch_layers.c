@@ -58,7 +58,7 @@ each_layer_once(void **state)
 	assert_int_equal(t.layer[a].image, 0);
 	t.layer[a].state = BATCH_KNOWN;
 	t.layer[b].state = BATCH_MADE;
-	t.layer[b].result.tar_size = 1024;
+	t.layer[b].made.result.tar_size = 1024;
 	batch_layers_count(&t, &c);
 	assert_int_equal(c.wanted, 7);
 	assert_int_equal(c.distinct, 4);

@@ -62,6 +62,7 @@ struct fixture {
 	uint32_t index[4];
 	struct layer_spec spec, none;
 	struct dispatch_job job[JOBS_MAX];
+	struct dispatch_made made[JOBS_MAX];
 	size_t n;
 	struct progress *progress;
 	struct client *client;
@@ -244,7 +245,8 @@ start(struct fixture *f, size_t n, bool blobs)
 			.path = &f->index[i % 4],
 			.n = 1,
 			.weight = i == 1 ? 1000 : 100 - (i < 50 ? i : 50),
-			.label = "some layer"};
+			.label = "some layer",
+			.made = &f->made[i]};
 	if (client_new(&config, &f->client, &e) < 0)
 		fail_msg("%s", e.text);
 	assert_int_equal(pthread_create(&f->thread, NULL, client_thread, f), 0);
@@ -489,10 +491,10 @@ test_all(void **state)
 	check_blobs(f, 3);
 	assert_int_equal(f->told, 3);
 	for (size_t i = 0; i < 3; i++) {
-		assert_string_equal(f->job[i].worker, "far-away/77");
-		assert_true(f->job[i].seconds == 1.5);
+		assert_string_equal(f->made[i].worker, "far-away/77");
+		assert_true(f->made[i].seconds == 1.5);
 		assert_memory_equal(
-		    &f->job[i].result, &f->layer[i], sizeof(f->layer[i]));
+		    &f->made[i].result, &f->layer[i], sizeof(f->layer[i]));
 	}
 	assert_int_equal(times_logged("makes 3 layers"), 1);
 }
