@@ -92,7 +92,7 @@ struct layer_result {
 	struct digest digest;  /* SHA-256 of the blob; diff_id if not encoded */
 	uint64_t size;	       /* bytes of the blob */
 	uint64_t entries;      /* in the tar */
-	uint64_t bytes_read;   /* from files */
+	uint64_t bytes_read;   /* of files, by all tries */
 	uint64_t fetched;      /* from binary caches: bytes of NARs */
 	uint64_t fetch_us;     /* how long these were waited for */
 };

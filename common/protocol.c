@@ -422,17 +422,19 @@ get_fail(struct wire_in *in, struct msg_fail *m)
 	m->kind = (enum err_kind)wire_get_range(in, ERR_RETRY, ERR_JOB);
 	m->sys = (int)wire_get_uint(in, WIRE_ERRNO_MAX);
 	m->text = wire_get_str(in, WIRE_TEXT_MAX);
+	m->read = wire_get_uint(in, INT64_MAX);
 }
 
 static void
 put_fail(struct wire_out *out, const struct msg_fail *m)
 {
-	wire_put_head(out, MSG_FAIL, 5);
+	wire_put_head(out, MSG_FAIL, 6);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_uint(out, m->kind);
 	wire_put_uint(out, (uint64_t)m->sys);
 	wire_put_str(out, m->text);
+	wire_put_uint(out, m->read);
 }
 
 static void

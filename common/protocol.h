@@ -83,7 +83,7 @@
 #include "registry_auth.h"
 #include "registry_name.h"
 
-#define PROTOCOL_VERSION 8
+#define PROTOCOL_VERSION 9
 
 /* Limits; a message beyond them is a fault of the peer. */
 #define MSG_SIZE_MAX ((size_t)1 << 20)	 /* bytes of any message */
@@ -231,6 +231,7 @@ struct msg_fail {
 	enum err_kind kind; /* ERR_RETRY or ERR_JOB */
 	int sys;	    /* errno, or 0 */
 	const char *text;
+	uint64_t read; /* bytes of files, in vain */
 };
 
 struct msg_bye {
@@ -242,6 +243,7 @@ struct msg_bye {
 struct msg_postpone {
 	uint64_t job, attempt;
 	const char *text; /* what lacks */
+	uint64_t read;	  /* as in FAIL: it had begun */
 };
 
 struct msg_probe {

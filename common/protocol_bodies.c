@@ -40,15 +40,17 @@ get_postpone(struct wire_in *in, struct msg_postpone *m)
 	m->job = wire_get_uint(in, UINT64_MAX);
 	m->attempt = wire_get_uint(in, UINT64_MAX);
 	m->text = wire_get_str(in, WIRE_TEXT_MAX);
+	m->read = wire_get_uint(in, INT64_MAX);
 }
 
 void
 put_postpone(struct wire_out *out, const struct msg_postpone *m)
 {
-	wire_put_head(out, MSG_POSTPONE, 3);
+	wire_put_head(out, MSG_POSTPONE, 4);
 	wire_put_uint(out, m->job);
 	wire_put_uint(out, m->attempt);
 	wire_put_str(out, m->text);
+	wire_put_uint(out, m->read);
 }
 
 void

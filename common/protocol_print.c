@@ -92,10 +92,10 @@ print_done(const struct msg_done *m, char *out, size_t size)
 	digest_hex(&m->result.diff_id, hex);
 	snprintf(out, size,
 	    "%" PRIu64 " attempt %" PRIu64 " diff_id %s tar_size %" PRIu64
-	    " size %" PRIu64 " cpu_us %" PRIu64 " fetched %" PRIu64
-	    " stream %d",
+	    " size %" PRIu64 " cpu_us %" PRIu64 " read %" PRIu64
+	    " fetched %" PRIu64 " stream %d",
 	    m->job, m->attempt, hex, m->result.tar_size, m->result.size,
-	    m->cpu_us, m->result.fetched, (int)m->stream);
+	    m->cpu_us, m->result.bytes_read, m->result.fetched, (int)m->stream);
 }
 
 static void

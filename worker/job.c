@@ -150,6 +150,7 @@ job_answer(const struct job *job, struct msg *out)
 		out->postpone.job = job->id;
 		out->postpone.attempt = job->attempt;
 		out->postpone.text = job->err.text;
+		out->postpone.read = job->progress.read;
 	} else if (job->err.kind != ERR_NONE) {
 		out->type = MSG_FAIL;
 		out->fail.job = job->id;
@@ -158,6 +159,7 @@ job_answer(const struct job *job, struct msg *out)
 		out->fail.kind = job->err.kind == ERR_JOB ? ERR_JOB : ERR_RETRY;
 		out->fail.sys = job->err.sys > 0 ? job->err.sys : 0;
 		out->fail.text = job->err.text;
+		out->fail.read = job->progress.read;
 	} else if (job->layer.spec.measure) {
 		out->type = MSG_SIZED;
 		out->sized.job = job->id;

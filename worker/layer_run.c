@@ -184,7 +184,7 @@ run_into(const struct layer_job *job, struct source_nar *source,
 		return -1;
 	result.tar_size = layer_tar_size(lt);
 	result.entries = layer_tar_entries(lt);
-	result.bytes_read = layer_tar_bytes_read(lt);
+	result.bytes_read = progress->read;
 	*out = result;
 	return 0;
 }

@@ -41,6 +41,7 @@ struct layer_progress {
 	/* What was wrong with a cache though the layer was made, or "". */
 	char notice[ERR_TEXT_MAX];
 	enum layer_stream stream;
+	uint64_t read;	     /* bytes of files, by all tries of the job */
 	atomic_bool sending; /* it waits for the registry */
 };
 

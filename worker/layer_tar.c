@@ -26,7 +26,7 @@ struct layer_tar {
 	size_t fill;
 	uint64_t flushed; /* bytes of tar before those in the buffer */
 	uint64_t told;	  /* of them and the buffer's, to progress */
-	uint64_t entries, bytes_read;
+	uint64_t entries;
 };
 
 int
@@ -153,7 +153,7 @@ read_content(struct layer_tar *lt, int fd, uint64_t size, struct nar_hash *nar,
 			nar_hash_content(nar, lt->buffer + lt->fill, (size_t)n);
 		lt->fill += (size_t)n;
 		done += (uint64_t)n;
-		lt->bytes_read += (uint64_t)n;
+		lt->progress->read += (uint64_t)n;
 		if (done == size && (size_t)n < want)
 			return 0;
 	}
@@ -197,7 +197,6 @@ layer_tar_content_nar(struct layer_tar *lt, struct source_nar *source,
 			return -1;
 		lt->fill += n;
 		left -= n;
-		lt->bytes_read += n;
 		tell_progress(lt); /* a slow network is no standstill */
 	}
 	return put_zeros(lt, tar_padding(size), e);
@@ -228,10 +227,4 @@ uint64_t
 layer_tar_entries(const struct layer_tar *lt)
 {
 	return lt->entries;
-}
-
-uint64_t
-layer_tar_bytes_read(const struct layer_tar *lt)
-{
-	return lt->bytes_read;
 }

@@ -52,6 +52,5 @@ int layer_tar_flush(struct layer_tar *lt, struct err *e);
 
 uint64_t layer_tar_size(const struct layer_tar *lt);
 uint64_t layer_tar_entries(const struct layer_tar *lt);
-uint64_t layer_tar_bytes_read(const struct layer_tar *lt);
 
 #endif

@@ -45,12 +45,19 @@ run(struct batch *b, struct server_client *server, struct err *why)
 	rc = dispatch_run(b->workers.dispatch, b->job + b->n_store,
 	    b->n_jobs - b->n_store, why);
 	b->running = false;
+	dispatch_inputs(b->workers.dispatch, &b->read, &b->fetched);
 	dispatch_freep(&b->workers.dispatch);
 	if (rc < 0 || b->n_store == 0)
 		return rc;
 	progress_phase(b->progress, "building layers");
 	progress_tell_jobs(b->progress);
-	return client_run(server->client, b->job, b->n_store, why);
+	rc = client_run(server->client, b->job, b->n_store, why);
+	/* Of what the server knew that is nothing. */
+	for (size_t i = 0; i < b->n_store; i++) {
+		b->read += b->job[i].made->result.bytes_read;
+		b->fetched += b->job[i].made->result.fetched;
+	}
+	return rc;
 }
 
 int

@@ -347,6 +347,7 @@ run_by_workers(struct batch *b, struct err *why, struct err *e)
 	b->running = true;
 	dispatch_run(b->workers.dispatch, b->job, b->n_jobs, why);
 	b->running = false;
+	dispatch_inputs(b->workers.dispatch, &b->read, &b->fetched);
 	return 0;
 }
 

@@ -101,6 +101,8 @@ struct batch {
 	/* Or NULL; layers that were found, and put there. */
 	struct shared_cache *shared;
 	size_t shared_found, shared_put;
+	/* Bytes of files, and from binary caches, that workers took in. */
+	uint64_t read, fetched;
 
 	/* Planned. */
 	struct batch_sources *sources;

@@ -136,16 +136,17 @@ totals_value(const struct batch *b, const struct totals *t)
 	const struct batch_counts *c = &t->layers;
 
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-			 "s:I, s:I, s:o, s:o}",
+			 "s:I, s:I, s:I, s:I, s:o, s:o}",
 	    "images", (json_int_t)b->n, "done", (json_int_t)t->done, "failed",
 	    (json_int_t)t->failed, "wanted_layers", (json_int_t)c->wanted,
 	    "distinct_layers", (json_int_t)c->distinct, "cached_layers",
 	    (json_int_t)c->known, "made_layers", (json_int_t)c->made,
 	    "failed_layers", (json_int_t)c->failed, "wanted_bytes",
 	    (json_int_t)t->bytes, "made_bytes", (json_int_t)c->made_bytes,
-	    "shared_found", (json_int_t)b->shared_found, "shared_put",
-	    (json_int_t)b->shared_put, "pushed", pushed_value(&t->pushed),
-	    "seconds", seconds_value(t->seconds));
+	    "bytes_read", (json_int_t)b->read, "bytes_fetched",
+	    (json_int_t)b->fetched, "shared_found", (json_int_t)b->shared_found,
+	    "shared_put", (json_int_t)b->shared_put, "pushed",
+	    pushed_value(&t->pushed), "seconds", seconds_value(t->seconds));
 }
 
 static int
@@ -208,21 +209,22 @@ static void
 print_totals(FILE *f, const struct batch *b, const struct totals *t)
 {
 	const struct batch_counts *c = &t->layers;
-	char made[HUMAN_MAX], alone[HUMAN_MAX], up[HUMAN_MAX];
+	char made[HUMAN_MAX], alone[HUMAN_MAX], up[HUMAN_MAX], read[HUMAN_MAX];
 	char mounted[HUMAN_MAX], time[HUMAN_MAX];
 
 	human_bytes(c->made_bytes, made);
+	human_bytes(b->read, read);
 	human_bytes(t->bytes, alone);
 	human_bytes(t->pushed.uploaded_bytes, up);
 	human_bytes(t->pushed.mounted_bytes, mounted);
 	human_seconds(t->seconds, time);
 	fprintf(f,
 	    "\n%zu images: %zu done, %zu failed, in %s\n"
-	    "%zu layers wanted, %zu different ones: %zu made (%s), %zu from "
-	    "the cache\n"
+	    "%zu layers wanted, %zu different ones: %zu made (%s, of %s "
+	    "read), %zu from the cache\n"
 	    "one by one it would have been %zu layers (%s)\n",
 	    b->n, t->done, t->failed, time, c->wanted, c->distinct, c->made,
-	    made, c->known, c->wanted, alone);
+	    made, read, c->known, c->wanted, alone);
 	if (t->pushed.there + t->pushed.mounted + t->pushed.uploaded > 0)
 		fprintf(f,
 		    "%zu blobs uploaded (%s), %zu mounted (%s), %zu were "

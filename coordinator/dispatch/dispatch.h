@@ -226,6 +226,14 @@ const char *dispatch_encoder(const struct dispatch *d, enum encoding_kind kind);
 int dispatch_status(
     const struct dispatch *d, struct status *out, struct err *e);
 
+/*
+ * Bytes that workers have read of files, attempts that came to nothing among
+ * them, and got from binary caches; of a worker that was lost only what it
+ * has answered.
+ */
+void dispatch_inputs(
+    const struct dispatch *d, uint64_t *read, uint64_t *fetched);
+
 /* Sends the workers home and waits for the local ones, then kills. */
 void dispatch_free(struct dispatch *d);
 void dispatch_freep(struct dispatch **d);

@@ -234,6 +234,17 @@ take_made(struct dispatch *d, struct peer *p, struct task *t,
 	return 0;
 }
 
+/* What each attempt has read, also in vain, once. */
+static void
+take_read(struct dispatch *d, const struct peer *p, const struct task *t,
+    uint64_t attempt, uint64_t bytes)
+{
+	if (!sched_answered(d->sched, p->worker, t->id, attempt))
+		return;
+	dispatch_status_add(&d->seen.bytes_read, bytes);
+	progress_read(d->progress, bytes);
+}
+
 /* Once, by who was asked for it. */
 static void
 take_fetched(struct dispatch *d, const struct peer *p, const struct task *t,
@@ -280,6 +291,7 @@ on_done(
 	if (!check_result(d, p, t, m->attempt, false, &m->result))
 		return 0;
 	take_fetched(d, p, t, m);
+	take_read(d, p, t, m->attempt, m->result.bytes_read);
 	return take_made(d, p, t, m, e);
 }
 
@@ -309,6 +321,7 @@ on_fail(struct dispatch *d, struct peer *p, const struct msg_fail *m)
 		return;
 	log_line(LOG_DEBUG, "worker=%s %s attempt=%llu: %s", p->name,
 	    t->job->label, (unsigned long long)m->attempt, m->text);
+	take_read(d, p, t, m->attempt, m->read);
 	job_ended(d, p->worker, t);
 	dispatch_audit_end(d, p->worker, t->id, m->attempt);
 	dispatch_needs_failed(d, p, t->job);
@@ -327,6 +340,7 @@ on_postpone(struct dispatch *d, struct peer *p, const struct msg_postpone *m)
 
 	if (t == NULL)
 		return;
+	take_read(d, p, t, m->attempt, m->read);
 	counts = sched_postpone(
 	    d->sched, dispatch_now(d), p->worker, t->id, m->attempt);
 	if (counts)

@@ -30,6 +30,13 @@ dispatch_status_add(uint64_t *sum, uint64_t n)
 	*sum = n > INT64_MAX - *sum ? INT64_MAX : *sum + n;
 }
 
+void
+dispatch_inputs(const struct dispatch *d, uint64_t *read, uint64_t *fetched)
+{
+	*read = d->seen.bytes_read;
+	*fetched = d->seen.bytes_fetched;
+}
+
 static void
 add_counts(struct sched_counts *to, const struct sched_counts *n)
 {

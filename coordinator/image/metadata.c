@@ -53,14 +53,16 @@ layer_value(const struct image *image, const struct image_layer *layer)
 			json_decref(paths);
 			return NULL;
 		}
-	return json_pack("{s:o, s:I, s:o, s:I, s:s, s:o, s:s?, s:o, s:b, s:I}",
+	return json_pack("{s:o, s:I, s:o, s:I, s:s, s:o, s:s?, s:o, s:b, s:I, "
+			 "s:I}",
 	    "diff_id", digest_value(&r->diff_id), "tar_size",
 	    (json_int_t)r->tar_size, "digest", digest_value(&r->digest), "size",
 	    (json_int_t)r->size, "media_type",
 	    image_format_layer(image->format, layer->media_type), "paths",
 	    paths, "worker", layer->worker[0] != '\0' ? layer->worker : NULL,
 	    "seconds", seconds_value(layer->seconds), "cached", layer->cached,
-	    "bytes_fetched", (json_int_t)r->fetched);
+	    "bytes_read", (json_int_t)r->bytes_read, "bytes_fetched",
+	    (json_int_t)r->fetched);
 }
 
 static json_t *

@@ -377,6 +377,12 @@ progress_audit(struct progress *p, const char *label, bool agreed)
 }
 
 void
+progress_read(struct progress *p, uint64_t bytes)
+{
+	p->events.read += bytes;
+}
+
+void
 progress_fetched(struct progress *p, uint64_t bytes)
 {
 	p->events.fetched += bytes;

@@ -65,7 +65,8 @@ void progress_copy(
 /* Two workers made the same of a job, or there was no second one. */
 void progress_audit(struct progress *p, const char *label, bool agreed);
 
-/* A worker got so much from binary caches. */
+/* A worker read so much of files, or got it from binary caches. */
+void progress_read(struct progress *p, uint64_t bytes);
 void progress_fetched(struct progress *p, uint64_t bytes);
 
 /* What workers put into registries, in all. */

@@ -107,7 +107,7 @@ events_value(const struct progress *p)
 	const struct progress_events *n = &p->events;
 
 	return json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,"
-			 "s:o,s:o,s:o,s:o,"
+			 "s:o,s:o,s:o,s:o,s:o,"
 			 "s:o}",
 	    "joined", count(n->joins), "lost", count(n->losses), "left",
 	    count(n->leaves), "again_lost", count(n->again[SCHED_END_LOST]),
@@ -115,9 +115,10 @@ events_value(const struct progress *p)
 	    count(n->again[SCHED_END_EXPIRED]), "again_postponed",
 	    count(n->again[SCHED_END_POSTPONED]), "copies", count(n->copies),
 	    "audits_agreed", count(n->agreed), "audits_skipped",
-	    count(n->skipped), "bytes_fetched", count(n->fetched), "pushes",
-	    count(n->pushes.layers), "layers_pushed", count(n->pushes.done),
-	    "layers_uploaded", count(n->pushes.uploaded), "layers_mounted",
+	    count(n->skipped), "bytes_read", count(n->read), "bytes_fetched",
+	    count(n->fetched), "pushes", count(n->pushes.layers),
+	    "layers_pushed", count(n->pushes.done), "layers_uploaded",
+	    count(n->pushes.uploaded), "layers_mounted",
 	    count(n->pushes.mounted), "pushes_left", count(n->pushes.left),
 	    "uploads_failed", count(n->pushes.failed), "bytes_uploaded",
 	    count(n->pushes.uploaded_bytes));

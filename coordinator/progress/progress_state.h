@@ -50,7 +50,7 @@ struct progress_events {
 	uint64_t joins, losses, leaves;
 	uint64_t again[SCHED_ENDS], copies; /* again: by how it ended before */
 	uint64_t agreed, skipped;	    /* audits */
-	uint64_t fetched;		    /* bytes from binary caches */
+	uint64_t read, fetched; /* bytes of files, from binary caches */
 	struct progress_pushes pushes;
 };
 

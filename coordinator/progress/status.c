@@ -82,6 +82,8 @@ const struct status_field status_field[] = {
 	    "Layers that were known from before and not made."},
 	{"bytes.made", AT(bytes_made), "quarry_made_bytes_total", NULL, false,
 	    "Bytes of tar in layers that are done."},
+	{"bytes.read", AT(bytes_read), "quarry_read_bytes_total", NULL, false,
+	    "Bytes of files that workers have read for layers."},
 	{"bytes.fetched", AT(bytes_fetched), "quarry_fetched_bytes_total",
 	    NULL, false, "Bytes that workers got from binary caches."},
 	{"bytes.pulled", AT(bytes_pulled), "quarry_pulled_bytes_total", NULL,

@@ -55,6 +55,7 @@ struct status {
 	struct sched_counts measures; /* that only find their sizes */
 	uint64_t cached;	      /* layers that were known and not made */
 	uint64_t bytes_made;	      /* of tar, in jobs that are done */
+	uint64_t bytes_read;	      /* by workers, of files */
 	uint64_t bytes_fetched;	      /* that workers got from binary caches */
 	uint64_t bytes_pulled;	      /* of blobs, out of workers' spools */
 	/* Layers that workers put into registries, or were to. */

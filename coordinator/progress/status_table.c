@@ -57,7 +57,7 @@ static void
 put_totals(FILE *f, const struct status *s)
 {
 	char made[HUMAN_MAX], fetched[HUMAN_MAX], pulled[HUMAN_MAX];
-	char up[HUMAN_MAX];
+	char read[HUMAN_MAX], up[HUMAN_MAX];
 
 	human_seconds((double)s->uptime_ms / 1000, up);
 	fprintf(f, "quarry    %s, %s, up %s\n", s->version, s->command, up);
@@ -65,11 +65,12 @@ put_totals(FILE *f, const struct status *s)
 	if (s->measures.added > 0)
 		put_jobs(f, "sizes", &s->measures);
 	put_attempts(f, &s->jobs);
+	human_bytes(s->bytes_read, read);
 	human_bytes(s->bytes_made, made);
 	human_bytes(s->bytes_fetched, fetched);
 	human_bytes(s->bytes_pulled, pulled);
-	fprintf(f, "bytes     %s made, %s fetched, %s pulled\n", made, fetched,
-	    pulled);
+	fprintf(f, "bytes     %s read, %s fetched, %s made, %s pulled\n", read,
+	    fetched, made, pulled);
 	put_pushes(f, &s->pushes);
 	fprintf(f, "known     %" PRIu64 " layers from before\n", s->cached);
 	fprintf(f,

@@ -298,6 +298,12 @@ void sched_verifying(struct scheduler *s, int64_t now, struct worker_id worker,
  */
 bool sched_given(const struct scheduler *s, struct worker_id worker,
     struct job_id job, uint64_t attempt);
+/*
+ * The same of an attempt that has not been answered before, also one that is
+ * not wanted any more: what it cost counts once.
+ */
+bool sched_answered(struct scheduler *s, struct worker_id worker,
+    struct job_id job, uint64_t attempt);
 
 /* fingerprint: whatever must be equal in equal results.  */
 enum sched_verdict sched_done(struct scheduler *s, int64_t now,

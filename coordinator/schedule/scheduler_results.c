@@ -48,6 +48,7 @@ lease_begin(struct scheduler *s, int64_t now, struct worker *w, uint64_t id)
 		j->past->given[j->attempt % SCHED_ATTEMPTS_KNOWN] = j->given;
 	j->attempt++;
 	j->given = w->id;
+	j->answered &= (uint8_t) ~(1U << j->attempt % SCHED_ATTEMPTS_KNOWN);
 	if (j->locality != NULL)
 		j->locality->held_until = 0;
 	*lease = (struct lease){
@@ -251,6 +252,20 @@ sched_given(const struct scheduler *s, struct worker_id worker,
 	const struct job *j = job_find(s, job.v);
 
 	return j != NULL && was_given(j, attempt, worker);
+}
+
+bool
+sched_answered(struct scheduler *s, struct worker_id worker, struct job_id job,
+    uint64_t attempt)
+{
+	struct job *j = job_find(s, job.v);
+	uint8_t bit = (uint8_t)(1U << attempt % SCHED_ATTEMPTS_KNOWN);
+
+	if (j == NULL || !was_given(j, attempt, worker) ||
+	    (j->answered & bit) != 0)
+		return false;
+	j->answered |= bit;
+	return true;
 }
 
 /* The job's first result. */

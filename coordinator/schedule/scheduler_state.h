@@ -46,6 +46,7 @@ struct job {
 	enum sched_end ended : 8; /* of the attempt that was last to */
 	uint8_t failures, copies;
 	uint8_t postponed; /* about; of an audit: since accepted */
+	uint8_t answered;  /* of the last attempts, a bit each */
 	bool audit : 1;	   /* to be run twice */
 	bool accepted : 1; /* its result is there; open: the audit is not */
 	bool measures : 1; /* it is counted apart */

@@ -33,7 +33,7 @@ class Client(zmtp.Peer):
         if hello:
             self.greet(name, **kw)
 
-    def greet(self, name="scripted", protocol=8, program="0.1.0", gzip="?",
+    def greet(self, name="scripted", protocol=9, program="0.1.0", gzip="?",
               zstd="?", pid=None):
         self.send(CLIENT, protocol, program, "tests", pid or os.getpid(), name,
                   gzip, zstd, self.instance, 0)

@@ -1,8 +1,11 @@
 """The layers of many images, which workers put into registries themselves."""
 
+import collections
+import io
 import json
 import os
 import re
+import tarfile
 import threading
 
 import fake_registry as fake
@@ -12,6 +15,7 @@ from ports import free_ports
 from quarrytest import need, wait_for
 from test_batch import BatchBase
 from test_push import DONE, PASSWORD, Pushes
+from traced import Traced, strace
 
 
 class BatchPushes(Pushes, BatchBase):
@@ -306,6 +310,93 @@ class TestElsewhere(BatchPushes):
         self.assertEqual(errors.count("upload failed: "), 2)
         self.assertEqual(r.uploads_done, len(r.blobs))
         self.end_workers()
+
+
+def files_of(blob):
+    """Bytes of the files that are in a layer."""
+    with tarfile.open(fileobj=io.BytesIO(blob)) as tar:
+        return sum(m.size for m in tar if m.isreg())
+
+
+@quarrytest.need_root()
+@need("unshare", "mount", "strace")
+class TestReadOnce(BatchPushes):
+    """What workers read of the store is what the layers hold, each once:
+    by their own count, by the registry's blobs, and by who watches them."""
+
+    env_extra = {"LSAN_OPTIONS": "detect_leaks=0"}
+    hidden = ("cache",)
+    workers = ("w1", "w2", "w3")
+
+    def setUp(self):
+        super().setUp()
+        self.env["ASAN_OPTIONS"] += ":detect_leaks=0"
+
+    def traced_batch(self, docs, *args, status=0):
+        """Workers end with the batch; (totals, {file of the store: bytes
+        that they read of it, as strace saw them}, summary, errors)"""
+        logs = {name: self.path("strace-" + name) for name in self.workers}
+        self.start_workers(*self.workers, program=lambda name: [
+            *strace(logs[name]), quarrytest.WORKER, "--once"])
+        summary, errors = self.run_batch(docs, *self.listen(
+            "--local-slots", "0", "--min-workers", "3"), *args,
+            status=status)
+        for p in self.running:
+            self.finish(p)
+        seen = collections.Counter()
+        for log in logs.values():
+            t = Traced(log)
+            seen += collections.Counter({
+                path: n for path, n in t.got.items()
+                if path.startswith(self.store.root)})
+            self.assertFalse([path for path in t.mapped
+                              if path.startswith(self.store.root)])
+        return summary["totals"], seen, summary, errors
+
+    def test_three_workers(self):
+        docs = self.docs(12)
+        for i in range(10):
+            r = self.registry()
+            to = ("--to", "docker://" + r.name + "/{name}", "--cache",
+                  self.path("cache/%d" % i))
+            totals, seen, summary, errors = self.traced_batch(docs, *to)
+            # On a busy machine a layer may be made by a second worker, too.
+            if "again (copy)" not in errors:
+                break
+        self.check_once(r, docs, summary, errors)
+        held = sum(files_of(r.blobs[d])
+                   for d in self.check_images(r, docs, summary))
+        self.assertGreater(held, 1000000)
+        self.assertEqual(totals["bytes_read"], held)
+        self.assertEqual(sum(seen.values()), held)
+        # No path of this store is in two layers: nor is any file.
+        for path, n in seen.items():
+            self.assertEqual(n, os.path.getsize(path), path)
+        # Known by now, but for root layers, which hold no file.
+        totals, seen, _, _ = self.traced_batch(docs, *to)
+        self.assertEqual(totals["made_layers"], 12)
+        self.assertEqual(totals["bytes_read"], 0)
+        self.assertEqual(totals["pushed"]["uploaded"], 0)
+        self.assertEqual(sum(seen.values()), 0)
+
+    def test_in_vain(self):
+        """What attempts read that came to nothing is read all the same."""
+        folder = self.store.root + self.paths[0]
+        last = folder + "/share/data-3"
+        data = quarrytest.read(last)
+        os.remove(last)
+        os.mkfifo(last)
+        try:
+            totals, seen, _, _ = self.traced_batch(
+                self.docs(1), "--to", "docker://%s/{name}" %
+                self.registry().name, status=1)
+        finally:
+            os.remove(last)
+            quarrytest.write(last, data, 0o444)
+        whole = sum(os.path.getsize(os.path.join(at, f))
+                    for at, _, files in os.walk(folder) for f in files)
+        self.assertEqual(totals["bytes_read"], 3 * (whole - len(data)))
+        self.assertEqual(sum(seen.values()), totals["bytes_read"])
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ class TestFaults(WithStore):
 
     def test_postponed(self):
         server = self.server(self.made, lambda n, attempt, paths: [
-            POSTPONE, "too much"] if n > 2 and attempt == 1 else None)
+            POSTPONE, "too much", 0] if n > 2 and attempt == 1 else None)
         self.well(self.run_beside(server))
         self.assertEqual(len(server.types(JOB)), 2 * self.n - 2)
 
@@ -237,7 +237,7 @@ class TestFaults(WithStore):
         for kind, status in (NO_JOB, 2), (RETRY, 1):
             with self.subTest(kind):
                 server = self.server(self.made, lambda n, *a: [
-                    FAIL, kind, 0, "it is on fire"] if n == 2 else "hold")
+                    FAIL, kind, 0, "it is on fire", 0] if n == 2 else "hold")
                 r = self.build(*self.client(server), "--to", "none",
                                "--encoding", "zstd", status=status)
                 self.assertRegex(r.errors, r"layer \d+ \(.*\): it is on fire")

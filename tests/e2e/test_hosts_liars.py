@@ -165,10 +165,10 @@ class TestLiars(Plain):
         self.assertTrue(wait_for(lambda: not os.listdir(self.out)))
 
     def test_fails_everything(self):
-        self.lied(lambda j, a: [[zmtp.FAIL, j, a, 3, 5, "not me"]], None)
+        self.lied(lambda j, a: [[zmtp.FAIL, j, a, 3, 5, "not me", 0]], None)
 
     def test_has_no_room_for_anything(self):
-        self.lied(lambda j, a: [[zmtp.POSTPONE, j, a, "no room"]], None)
+        self.lied(lambda j, a: [[zmtp.POSTPONE, j, a, "no room", 0]], None)
 
 
 class TestDiffering(Plain):
@@ -212,7 +212,7 @@ class TestDiffering(Plain):
             ["--local-slots", "1"] if local else []))
         zmtp.Liar(self.port, lambda j, a: [
             done(j, a, told[j]) if a == 1 or not local
-            else [zmtp.POSTPONE, j, a, "only first"]], lambda j, a: told[j])
+            else [zmtp.POSTPONE, j, a, "only first", 0]], lambda j, a: told[j])
         if not local:
             self.worker()
         self.assertEqual(p.wait(timeout=PATIENCE), 1, self.log())
@@ -271,7 +271,7 @@ class TestStrangers(Plain):
         instance = os.urandom(16)
         p = self.coordinate("--min-workers", "2")
         first = zmtp.Liar(self.port, lambda j, a: [
-            [zmtp.POSTPONE, j, a, "no room"]], instance=instance)
+            [zmtp.POSTPONE, j, a, "no room", 0]], instance=instance)
         self.wait_log("1 workers are here")
         # Each HELLO is one more knock, as a clone's would be.
         peer = zmtp.Peer(("127.0.0.1", self.port))

@@ -1,19 +1,10 @@
 """Each store byte is read once and written once: counted, not claimed."""
 
-import collections
 import os
-import re
 
 import quarrytest
 from quarrytest import Base, make_store, need
-
-READS = ("read", "pread64", "readv", "preadv", "preadv2", "sendfile",
-         "copy_file_range", "splice")
-WRITES = ("write", "pwrite64", "writev", "pwritev", "pwritev2", "sendfile",
-          "copy_file_range", "splice")
-LINE = re.compile(
-    r"^(?:\[pid +\d+\] |\d+ +)?(\w+)\((.*)\) += (-?\d+|0x[0-9a-f]+)")
-FD = re.compile(r"^\d+<((?:[^<>\\]|\\.)*)>")
+from traced import Traced, strace
 
 
 @need("strace")
@@ -39,54 +30,13 @@ class TestOnce(Base):
     def trace(self, *args):
         """{path: opens}, {path: bytes read}, {path: bytes written}."""
         log = self.path("strace")
-        calls = ",".join(sorted(set(READS + WRITES))
-                         + ["open", "openat", "openat2", "mmap"])
         r = self.finish(self.start(
             quarrytest.QUARRY, "build", "--progress", "none", "--name", "x",
             "--closure", self.closure_file(self.store), "--store-root",
-            self.store.root, *args,
-            program=["strace", "-f", "-y", "-qq", "-s", "0", "-e",
-                     "signal=none", "-e", "trace=" + calls, "-o", log]))
+            self.store.root, *args, program=strace(log)))
         self.assertEqual(r.status, 0, r.errors)
-        opens = collections.Counter()
-        got, put = collections.Counter(), collections.Counter()
-        mapped = set()
-        pending = {}
-        with open(log, errors="replace") as f:
-            for line in f:
-                pid, _, rest = line.partition(" ")
-                rest = rest.strip()
-                if rest.endswith("<unfinished ...>"):
-                    pending[pid] = rest[:-len("<unfinished ...>")]
-                    continue
-                m = re.match(r"<\.\.\. (\w+) resumed>(.*)", rest)
-                if m:
-                    rest = pending.pop(pid, m.group(1) + "(") + m.group(2)
-                self.count(rest, opens, got, put, mapped)
-        return opens, got, put, mapped
-
-    def count(self, line, opens, got, put, mapped):
-        if line.startswith(("open", "openat", "openat2")):
-            m = re.search(r"= \d+<(.*)>$", line)
-            if m:
-                opens[m.group(1)] += 1
-            return
-        m = LINE.match(line)
-        if not m:
-            return
-        call, args, result = m.groups()
-        if call == "mmap":
-            m = re.search(r", (\d+)<([^>]*)>, ", args)
-            if m:
-                mapped.add(m.group(2))
-            return
-        n = int(result, 0)
-        m = FD.match(args)
-        if n > 0 and m:
-            (put if call in WRITES and call not in READS
-             else got)[m.group(1)] += n
-            if call in ("sendfile", "copy_file_range", "splice"):
-                self.fail("the test does not count " + call)
+        t = Traced(log)
+        return t.opens, t.got, t.put, t.mapped
 
     def check(self, opens, got, mapped):
         for path, size in self.files.items():

@@ -105,21 +105,22 @@ class Pushes(Remote):
 
     hidden = ()  # further folders that workers do not see
 
-    def start_workers(self, *names):
+    def start_workers(self, *names, program=lambda name: [quarrytest.WORKER]):
         """Each has a folder for temporary files of its own."""
         folders = [self.path("t")]
         for folder in self.hidden:
             folders.append(self.path(folder))
             os.makedirs(folders[-1], exist_ok=True)
         for name in names:
-            self.keygen(name)
-            self.allow(name)
+            if not os.path.exists(self.path("keys", name)):
+                self.keygen(name)
+                self.allow(name)
             with open(self.log_name(name), "ab") as log:
                 self.start(
                     "--mount", "sh", "-c",
                     'for at in $0; do mount -t tmpfs none "$at"; done; '
                     'exec "$@"', " ".join(folders),
-                    quarrytest.WORKER, "--connect", self.endpoint,
+                    *program(name), "--connect", self.endpoint,
                     "--server-key", self.path("keys", "coordinator.pub"),
                     "--key", self.path("keys", name), "--slots", "1",
                     program=["unshare"], stderr=log)

@@ -306,7 +306,7 @@ class TestProtocol(Serve):
     def test_what_no_client_says(self):
         for message in ([zmtp.HELLO, 4, "0.1.0", "x", 1, 1, "a", "b",
                          bytes(16), 0, [], True, 0, 0, 0], [WHO],
-                        [POSTPONE, 1, 1, "x"], [WELCOME, 4, 5, 1, "", bytes(16)]):
+                        [POSTPONE, 1, 1, "x", 0], [WELCOME, 4, 5, 1, "", bytes(16)]):
             c = self.client()
             c.send(*message)
             self.wait_log(self.server_log, "which no client sends")
@@ -320,7 +320,7 @@ class TestProtocol(Serve):
 
     def test_other_version(self):
         self.assertEqual(self.client(program="9.9").welcome[0], REFUSE)
-        self.assertEqual(self.client(protocol=9).welcome[0], REFUSE)
+        self.assertEqual(self.client(protocol=99).welcome[0], REFUSE)
 
     def test_unknown_is_asked_who(self):
         c = self.client(hello=False)
@@ -594,12 +594,12 @@ class TestOtherWorkers(Serve):
             large.want([info])
         for _ in range(2):
             job, attempt, path = self.next_items(w)
-            w.send(POSTPONE, job, attempt, "no room")
+            w.send(POSTPONE, job, attempt, "no room", 0)
         small.want(self.store.infos[:1])
         while path != self.store.infos[0]["path"]:
             job, attempt, path = self.next_items(w)
             if path != self.store.infos[0]["path"]:
-                w.send(POSTPONE, job, attempt, "no room")
+                w.send(POSTPONE, job, attempt, "no room", 0)
         # It was not in the way of anything that had to go first.
         s = large.status()
         self.assertEqual(s["jobs"]["done"] + s["jobs"]["failed"], 0)
@@ -613,7 +613,7 @@ class TestOtherWorkers(Serve):
 
             def postponed():
                 wire, attempt, _ = self.next_items(w)
-                w.send(POSTPONE, wire, attempt, "a disk of 5 MB")
+                w.send(POSTPONE, wire, attempt, "a disk of 5 MB", 0)
                 return POSTPONE in [m[0] for m in c.got] or c.status() and (
                     POSTPONE in [m[0] for m in c.got])
             self.assertTrue(wait_for(postponed, 300))

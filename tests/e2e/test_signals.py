@@ -470,7 +470,7 @@ class TestStrangers(Slow):
             [zmtp.DONE, job, attempt, *result, 1, 0, 0, 0]
             for job in range(6) for attempt in range(3)
         ] + [[zmtp.DONE, job, 1, result, 1] for job in range(6)] + [
-            [zmtp.FAIL, job, attempt, 3, 5, "no"]
+            [zmtp.FAIL, job, attempt, 3, 5, "no", 0]
             for job in range(6) for attempt in range(3)
         ] + [[zmtp.SIZED, job, 1, 10240, 3] for job in range(6)] + [
             [zmtp.BEAT, [[job, 1, 1 << 60] for job in range(6)]]]

@@ -391,7 +391,8 @@ def state(**given):
            "uptime_ms": 61000, "jobs": counts(added=9, queued=4, running=2,
                                               done=3),
            "measures": counts(), "cached": 7,
-           "bytes": {"made": 3 << 20, "fetched": 0, "pulled": 0,
+           "bytes": {"read": 2 << 20, "made": 3 << 20, "fetched": 0,
+                     "pulled": 0,
                      "uploaded": 0, "uploaded_own": 0},
            "pushes": dict.fromkeys((
                "open", "there", "mounted", "uploaded", "left", "failed",
@@ -612,6 +613,8 @@ class TestServe(Serve):
         self.assertEqual(m.of("quarry_build_info", version="0.1.0",
                               command="serve"), 1)
         self.assertEqual(m["quarry_made_bytes_total"], doc["bytes"]["made"])
+        self.assertEqual(m["quarry_read_bytes_total"], doc["bytes"]["read"])
+        self.assertGreater(doc["bytes"]["read"], 0)
         self.assertEqual(m["quarry_layers_cached_total"], 8)
         self.stop(p)
 

@@ -99,7 +99,7 @@ class Peer:
     def send(self, *fields):
         self.frame(pack(list(fields)))
 
-    def hello(self, protocol=8, program="0.1.0", host="impostor", pid=None,
+    def hello(self, protocol=9, program="0.1.0", host="impostor", pid=None,
               slots=1, instance=None, session=0, held=(), fetches=True,
               speed=(0, 0, 0)):
         self.send(HELLO, protocol, program, host, pid or os.getpid(), slots,
@@ -313,7 +313,8 @@ def worker(mode, argv):
         while True:
             m = peer.receive()
             if m[0] == JOB:
-                peer.send(FAIL, m[1], m[2], 2, 5, "the disk is on fire")
+                peer.send(FAIL, m[1], m[2], 2, 5, "the disk is on fire",
+                          0)
     while peer.receive()[0] not in (REFUSE, BYE):
         pass
 

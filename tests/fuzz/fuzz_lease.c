@@ -136,11 +136,27 @@ back(struct world *w, uint64_t worker, const struct msg_hello *m)
 	sched_measured(w->s, (struct worker_id){worker}, m->speed[0], 1000);
 }
 
+/* That it was is told once. */
+static void
+answered(struct world *w, uint64_t worker, uint64_t job, uint64_t attempt)
+{
+	const struct worker_id by = {worker};
+	const struct job_id id = {job};
+
+	if (sched_answered(w->s, by, id, attempt))
+		assert(sched_given(w->s, by, id, attempt) &&
+		    !sched_answered(w->s, by, id, attempt));
+}
+
 static void
 take_message(struct world *w, uint64_t worker, const struct msg *m)
 {
 	const struct worker_id id = {worker};
 
+	if (m->type == MSG_DONE)
+		answered(w, worker, m->done.job, m->done.attempt);
+	if (m->type == MSG_FAIL)
+		answered(w, worker, m->fail.job, m->fail.attempt);
 	if (m->type == MSG_DONE)
 		done(w, worker, m->done.job, m->done.attempt,
 		    &m->done.result.digest);

@@ -559,7 +559,7 @@ static void
 test_postpone(void **state)
 {
 	struct fixture *f = *state;
-	struct msg m = {.type = MSG_POSTPONE, .postpone = {0, 1, "no room"}};
+	struct msg m = {.type = MSG_POSTPONE, .postpone = {0, 1, "no room", 0}};
 	int64_t since;
 
 	start(f, 2, true);

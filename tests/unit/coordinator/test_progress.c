@@ -295,6 +295,7 @@ json_lines(void **state)
 	progress_audit(p, "layer 5", false);
 	expect_json("audit",
 	    "{\"event\":\"audit\",\"layer\":\"layer 5\",\"agreed\":false}");
+	progress_read(p, 4);
 	progress_fetched(p, 5);
 	progress_job(p, 0, 1, "layer 1", 7, 10);
 	p->next = 0;
@@ -309,7 +310,8 @@ json_lines(void **state)
 	    "\"totals\":{\"joined\":1,\"lost\":0,\"left\":0,\"again_lost\":0,"
 	    "\"again_failed\":1,\"again_expired\":0,\"again_postponed\":0,"
 	    "\"copies\":0,\"audits_agreed\":0,\"audits_skipped\":1,"
-	    "\"bytes_fetched\":5,\"pushes\":0,\"layers_pushed\":0,"
+	    "\"bytes_read\":4,\"bytes_fetched\":5,\"pushes\":0,\"layers_"
+	    "pushed\":0,"
 	    "\"layers_uploaded\":0,\"layers_mounted\":0,"
 	    "\"pushes_left\":0,\"uploads_failed\":0,"
 	    "\"bytes_uploaded\":0}}");

@@ -121,6 +121,39 @@ a_failure_for_good_is_no_retry(void **state)
 	sched_free(s);
 }
 
+/* By who was given it, lately, also when it is not wanted any more. */
+static void
+an_attempt_is_answered_once(void **state)
+{
+	struct scheduler *s = make();
+
+	(void)state;
+	add(s, 1);
+	up(s, 0, 0, 1);
+	assert_false(sched_answered(s, w0, job0, 1));
+	expect_send(s, 0, 0, SCHED_FIRST, 0);
+	up(s, 0, 1, 1);
+	assert_false(sched_answered(s, w1, job0, 1));
+	assert_false(sched_answered(s, w0, (struct job_id){1}, 1));
+	assert_false(sched_answered(s, w0, job0, 2));
+	sched_worker_gone(s, 0, w0, "lost");
+	expect_send(s, 0, 1, SCHED_AGAIN, SCHED_END_LOST);
+	assert_true(sched_answered(s, w0, job0, 1));
+	assert_false(sched_answered(s, w0, job0, 1));
+	assert_true(sched_answered(s, w1, job0, 2));
+	assert_false(sched_answered(s, w1, job0, 2));
+	/* Its place is taken by a later one, which is not yet. */
+	for (uint64_t n = 2; n < 2 + SCHED_ATTEMPTS_KNOWN; n++) {
+		sched_postpone(s, 0, w1, job0, n);
+		sched_worker_gone(s, 0, w1, "lost");
+		up(s, 0, 1, 1);
+		expect_send(s, 0, 1, SCHED_AGAIN, SCHED_END_POSTPONED);
+	}
+	assert_false(sched_answered(s, w1, job0, 2));
+	assert_true(sched_answered(s, w1, job0, 2 + SCHED_ATTEMPTS_KNOWN));
+	sched_free(s);
+}
+
 /* It has one end, and that is no good one. */
 static void
 an_audit_that_differs_has_failed(void **state)
@@ -342,6 +375,7 @@ main(void)
 	    cmocka_unit_test(retries_by_reason),
 	    cmocka_unit_test(lease_that_is_over),
 	    cmocka_unit_test(a_failure_for_good_is_no_retry),
+	    cmocka_unit_test(an_attempt_is_answered_once),
 	    cmocka_unit_test(audits_agree_or_are_skipped),
 	    cmocka_unit_test(an_audit_that_differs_has_failed),
 	    cmocka_unit_test(given_up_is_failed),

@@ -269,6 +269,7 @@ table(void **state)
 	s.jobs.retried[SCHED_END_LOST] = 3;
 	s.measures = (struct sched_counts){0};
 	s.bytes_made = 3 << 20;
+	s.bytes_read = 2 << 20;
 	s.bytes_fetched = 512;
 	s.bytes_pulled = 0;
 	s.workers_omitted = 9;
@@ -284,7 +285,9 @@ table(void **state)
 	    "retries   0 failed, 3 lost, 0 expired, 0 postponed; "
 	    "2 second copies");
 	expect_line(text, "audits    5 agreed, 0 skipped");
-	expect_line(text, "bytes     3.00 MiB made, 512 B fetched, 0 B pulled");
+	expect_line(text,
+	    "bytes     2.00 MiB read, 512 B fetched, 3.00 MiB made, 0 B "
+	    "pulled");
 	expect_line(text,
 	    "pushes    3 open, 6 uploaded (2.00 KiB), 5 mounted, 4 were there, "
 	    "7 left (1 failed); 8 blobs from here (10 B)");

@@ -119,6 +119,7 @@ case_run(
 
 	memset(result, 0, sizeof(*result));
 	*e = (struct err)ERR_INIT;
+	progress.read = 0;
 	rc = layer_run(job, &progress, result, e);
 	assert_int_equal(count_in("/proc/self/fd"), fds);
 	assert_true((rc == 0) == (e->kind == ERR_NONE));

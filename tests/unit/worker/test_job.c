@@ -113,6 +113,7 @@ test_answers(void **state)
 	job->result.tar_size = 10240;
 	job->result.entries = 3;
 	job->cpu_us = 55;
+	job->progress.read = 99;
 	job_answer(job, &m);
 	assert_int_equal(m.type, MSG_DONE);
 	assert_true(m.done.job == 7 && m.done.attempt == 2);
@@ -129,6 +130,12 @@ test_answers(void **state)
 	assert_true(m.fail.job == 7 && m.fail.attempt == 2);
 	assert_int_equal(m.fail.kind, ERR_JOB);
 	assert_string_equal(m.fail.text, "gone");
+	assert_int_equal(m.fail.read, 99);
+	job->postponed = true;
+	job_answer(job, &m);
+	assert_int_equal(m.type, MSG_POSTPONE);
+	assert_int_equal(m.postpone.read, 99);
+	job->postponed = false;
 	/* Only these two kinds cross the wire. */
 	err_clear(&job->err);
 	err_set(&job->err, ERR_FATAL, ENOMEM, "memory");

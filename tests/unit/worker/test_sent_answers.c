@@ -41,9 +41,9 @@ keep(enum msg_type type, uint64_t job, int64_t until)
 
 	snprintf(text, sizeof(text), "text %u", (unsigned)job);
 	if (type == MSG_FAIL)
-		m.fail = (struct msg_fail){job, 2 * job, ERR_RETRY, 0, text};
+		m.fail = (struct msg_fail){job, 2 * job, ERR_RETRY, 0, text, 0};
 	else if (type == MSG_POSTPONE)
-		m.postpone = (struct msg_postpone){job, 2 * job, text};
+		m.postpone = (struct msg_postpone){job, 2 * job, text, 0};
 	else
 		m.done = (struct msg_done){.job = job, .attempt = 2 * job};
 	sent_answers_keep(s, &id, &m, until);
