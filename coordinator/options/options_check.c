@@ -38,6 +38,8 @@ static int
 check_positional(const char *arg, bool only, struct err *e)
 {
 	bool file = is_json_name(arg) && !is_store_name(arg);
+	char to[STORE_PATH_MAX + 1];
+	ssize_t n = is_store_name(arg) ? -1 : readlink(arg, to, sizeof(to) - 1);
 	struct stat st;
 
 	if (strcmp(arg, "-") == 0 ||
@@ -52,6 +54,13 @@ check_positional(const char *arg, bool only, struct err *e)
 	if (file)
 		return err_set(e, ERR_USAGE, 0,
 		    "request file %.200s: not a regular file", arg);
+	if (n > 0) {
+		to[n] = '\0';
+		return err_set(e, ERR_USAGE, 0,
+		    "'%.200s' is a link to %s: name that, with \"$(readlink "
+		    "-f %.200s)\"",
+		    arg, to, arg);
+	}
 	if (*arg != '/')
 		return err_set(e, ERR_USAGE, 0,
 		    "'%.200s' is neither a store path nor a request file "
@@ -424,7 +433,7 @@ options_check_together(const struct options *o, struct err *e)
 	if (o->command == COMMAND_BUILD && o->n_outputs == 0)
 		return err_set(e, ERR_USAGE, 0,
 		    "--to is missing: docker-archive:FILE, oci:DIR, "
-		    "oci-archive:FILE or none");
+		    "oci-archive:FILE, docker://HOST/REPOSITORY or none");
 	if (o->request_file == NULL && o->closure_file == NULL &&
 	    o->n_store_paths == 0 && o->n_paths == 0 &&
 	    o->config_file == NULL && o->root_tree == NULL &&

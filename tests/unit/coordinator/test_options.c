@@ -224,6 +224,11 @@ request_files(void **state)
 	bad("plan - " S "a", "must be the only");
 	bad("plan hello", "'hello' is neither a store path nor a request");
 	bad("plan ''", "neither a store path nor a request");
+	assert_int_equal(symlink(S "a", "result"), 0);
+	bad("plan result", "'result' is a link to " S "a: name that");
+	snprintf(line, sizeof(line), "plan %s/result", dir);
+	bad(line, "is a link to " S "a: name that");
+	assert_int_equal(unlink("result"), 0);
 	assert_int_equal(unlink("a.json"), 0);
 	assert_int_equal(rmdir("d.json"), 0);
 	assert_int_equal(unlink(want), 0);
