@@ -5,7 +5,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "digest.h"
 #include "err.h"
@@ -13,6 +12,7 @@
 #include "quiet_thread.h"
 #include "registry.h"
 #include "registry_stream.h"
+#include "timed_cond.h"
 #include "upload_place.h"
 
 #define STEP_MS 100 /* how soon a cancelled one ends */
@@ -42,7 +42,7 @@ struct blob_stream {
 
 	pthread_t thread;
 	bool started;
-	pthread_mutex_t lock; /* order, end, err */
+	pthread_mutex_t lock; /* order to err */
 	pthread_cond_t change;
 	enum order order; /* NOTHING: what follows is the caller's */
 	bool stop;
@@ -62,15 +62,11 @@ blob_stream_new(struct upload_place *place, const atomic_bool *cancel,
     atomic_bool *sending, struct blob_stream **out, struct err *e)
 {
 	struct blob_stream *b = calloc(1, sizeof(*b));
-	pthread_condattr_t attr;
 
 	if (b == NULL)
 		return err_set(e, ERR_RETRY, errno, "upload");
 	pthread_mutex_init(&b->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&b->change, &attr);
-	pthread_condattr_destroy(&attr);
+	timed_cond_init(&b->change);
 	b->place = place;
 	b->cancelled = cancel;
 	b->sending = sending;
@@ -203,26 +199,12 @@ send_thread(void *arg)
 
 /* The caller's thread again. */
 
-static struct timespec
-soon(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	t.tv_nsec += STEP_MS * 1000000L;
-	if (t.tv_nsec >= 1000000000L) {
-		t.tv_sec++;
-		t.tv_nsec -= 1000000000L;
-	}
-	return t;
-}
-
 /* Until it has done what it was told; with the lock. */
 static int
 await(struct blob_stream *b, struct err *e)
 {
 	while (b->order != NOTHING) {
-		struct timespec until = soon();
+		struct timespec until = timed_cond_after(STEP_MS);
 
 		atomic_store(b->sending, true);
 		pthread_cond_timedwait(&b->change, &b->lock, &until);
@@ -302,8 +284,10 @@ make_room(struct blob_stream *b, size_t want, struct err *e)
 	if (room > b->part)
 		room = b->part;
 	if ((more = realloc(b->in.data, room)) == NULL) {
+		pthread_mutex_lock(&b->lock);
 		b->end = LAYER_STREAM_BROKEN;
-		return err_set(e, ERR_RETRY, errno, "upload");
+		pthread_mutex_unlock(&b->lock);
+		return err_set(e, ERR_RETRY, ENOMEM, "upload");
 	}
 	b->in.data = more;
 	b->in.room = room;
@@ -346,11 +330,17 @@ blob_stream_finish(struct blob_stream *b, const struct digest *digest,
 }
 
 enum layer_stream
-blob_stream_end(const struct blob_stream *b, struct err *why)
+blob_stream_end(struct blob_stream *b, struct err *why)
 {
+	enum layer_stream end;
+
+	/* Where the layer's source failed, the thread may be at work still. */
+	pthread_mutex_lock(&b->lock);
 	if (b->err.kind != ERR_NONE)
 		*why = b->err;
-	return b->end;
+	end = b->end;
+	pthread_mutex_unlock(&b->lock);
+	return end;
 }
 
 void

@@ -43,6 +43,6 @@ int blob_stream_finish(struct blob_stream *b, const struct digest *digest,
  * reasons that are not the registry's.  *why becomes what has failed, if
  * anything did there.
  */
-enum layer_stream blob_stream_end(const struct blob_stream *b, struct err *why);
+enum layer_stream blob_stream_end(struct blob_stream *b, struct err *why);
 
 #endif

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "encoder.h"
 #include "encoding.h"
@@ -12,9 +11,10 @@
 #include "memory_gate.h"
 #include "own.h"
 #include "quiet_thread.h"
+#include "timed_cond.h"
 
 /* After so long without work a member gives its memory back. */
-#define IDLE_S 5
+#define IDLE_MS 5000
 
 struct encode_member {
 	struct encode_crew *crew;
@@ -131,8 +131,7 @@ wait_for_chunk(struct encode_member *m)
 	struct timespec until;
 
 	while (!m->given && !crew->stop) {
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_sec += IDLE_S;
+		until = timed_cond_after(IDLE_MS);
 		if (m->borrowed || m->encoder == NULL)
 			pthread_cond_wait(&m->change, &crew->lock);
 		else if (pthread_cond_timedwait(
@@ -167,16 +166,12 @@ static struct encode_member *
 member_new(struct encode_crew *crew)
 {
 	struct encode_member *m = calloc(1, sizeof(*m));
-	pthread_condattr_t monotonic;
 
 	if (m == NULL)
 		return NULL;
 	m->crew = crew;
 	m->borrowed = true;
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&m->change, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	timed_cond_init(&m->change);
 	if (quiet_thread(&m->thread, run, m) != 0) {
 		member_free(m);
 		return NULL;

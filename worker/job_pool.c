@@ -15,6 +15,7 @@
 #include "memory_gate.h"
 #include "monotime.h"
 #include "own.h"
+#include "timed_cond.h"
 #include "wake_fd.h"
 #include "write_behind.h"
 
@@ -177,7 +178,6 @@ int
 job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 {
 	struct job_pool *pool;
-	pthread_condattr_t monotonic;
 	int rc = 0;
 
 	pool = calloc(1, sizeof(*pool) + n_threads * sizeof(pool->thread[0]));
@@ -198,10 +198,7 @@ job_pool_new(size_t n_threads, struct job_pool **out, struct err *e)
 	pool->files_ahead = files_ahead(n_threads);
 	pthread_mutex_init(&pool->lock, NULL);
 	pthread_cond_init(&pool->work, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&pool->ended, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	timed_cond_init(&pool->ended);
 	queue_init(&pool->waiting);
 	queue_init(&pool->finished);
 	for (size_t i = 0; i < n_threads && rc == 0; i++) {
@@ -268,13 +265,7 @@ job_pool_stop(struct job_pool *pool, int timeout_ms)
 
 	if (pool == NULL)
 		return true;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += timeout_ms % 1000 * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
+	until = timed_cond_after(timeout_ms);
 	pthread_mutex_lock(&pool->lock);
 	pool->stop = true;
 	queue_init(&pool->waiting);

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "err.h"
 #include "http.h"
@@ -14,6 +13,7 @@
 #include "registry.h"
 #include "registry_auth.h"
 #include "secret.h"
+#include "timed_cond.h"
 #include "wake_fd.h"
 
 #define STEP_MS 100 /* how soon a cancelled wait ends */
@@ -53,15 +53,11 @@ upload_place_new(const struct msg_token *m, int wake_fd,
 {
 	AUTO(upload_place_let_gop)
 	struct upload_place *p = calloc(1, sizeof(*p));
-	pthread_condattr_t attr;
 
 	if (p == NULL)
 		return err_set(e, ERR_RETRY, ENOMEM, "upload");
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->renewed, &attr);
-	pthread_condattr_destroy(&attr);
+	timed_cond_init(&p->renewed);
 	p->holders = 1;
 	p->wake_fd = wake_fd;
 	p->id = m->place;
@@ -239,14 +235,8 @@ upload_session_await(
 	ask(p, serial);
 	while (p->serial == serial && !atomic_load(cancel) &&
 	    monotime_ms() < until) {
-		struct timespec step;
+		struct timespec step = timed_cond_after(STEP_MS);
 
-		clock_gettime(CLOCK_MONOTONIC, &step);
-		step.tv_nsec += STEP_MS * 1000000L;
-		if (step.tv_nsec >= 1000000000L) {
-			step.tv_sec++;
-			step.tv_nsec -= 1000000000L;
-		}
 		pthread_cond_timedwait(&p->renewed, &p->lock, &step);
 	}
 	renewed = p->serial != serial;

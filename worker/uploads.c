@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/queue.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "digest.h"
@@ -18,6 +17,7 @@
 #include "protocol.h"
 #include "quiet_thread.h"
 #include "registry.h"
+#include "timed_cond.h"
 #include "upload_place.h"
 #include "wake_fd.h"
 
@@ -65,7 +65,6 @@ int
 uploads_new(struct uploads **out, struct err *e)
 {
 	struct uploads *u = calloc(1, sizeof(*u));
-	pthread_condattr_t attr;
 
 	if (u == NULL)
 		return err_set(e, ERR_FATAL, errno, "uploads");
@@ -74,10 +73,7 @@ uploads_new(struct uploads **out, struct err *e)
 		return err_set(e, ERR_FATAL, errno, "uploads");
 	}
 	pthread_mutex_init(&u->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&u->ended, &attr);
-	pthread_condattr_destroy(&attr);
+	timed_cond_init(&u->ended);
 	TAILQ_INIT(&u->places);
 	TAILQ_INIT(&u->list);
 	*out = u;
@@ -417,13 +413,7 @@ uploads_stop(struct uploads *u, int timeout_ms)
 	if (u == NULL)
 		return true;
 	uploads_forget(u);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
-	until.tv_nsec += timeout_ms % 1000 * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
+	until = timed_cond_after(timeout_ms);
 	pthread_mutex_lock(&u->lock);
 	while (u->running > 0 && rc == 0)
 		rc = pthread_cond_timedwait(&u->ended, &u->lock, &until);

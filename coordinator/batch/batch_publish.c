@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "batch/batch_paths.h"
 #include "batch/batch_target.h"
@@ -23,6 +22,7 @@
 #include "progress/progress.h"
 #include "quiet_thread.h"
 #include "request/request.h"
+#include "timed_cond.h"
 
 #define WAIT_MS 100  /* between looks at whether all is published */
 #define PUBLISHERS 4 /* images at once: most of it is waiting */
@@ -275,7 +275,7 @@ batch_publisher_new(
 	p->batch = b;
 	pthread_mutex_init(&p->lock, NULL);
 	pthread_cond_init(&p->added, NULL);
-	pthread_cond_init(&p->ended, NULL);
+	timed_cond_init(&p->ended);
 	/* One is enough. */
 	pthread_mutex_lock(&p->lock);
 	while (p->n_threads < PUBLISHERS && p->n_threads < b->n &&
@@ -303,13 +303,9 @@ batch_publisher_add(struct batch_publisher *p, uint32_t image)
 static bool
 wait_a_little(struct batch_publisher *p)
 {
-	struct timespec until;
+	const struct timespec until = timed_cond_after(WAIT_MS);
 	bool over;
 
-	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_nsec += WAIT_MS * 1000000L;
-	until.tv_sec += until.tv_nsec / 1000000000L;
-	until.tv_nsec %= 1000000000L;
 	pthread_mutex_lock(&p->lock);
 	if (p->n_running > 0)
 		pthread_cond_timedwait(&p->ended, &p->lock, &until);
