@@ -53,15 +53,17 @@ start_time(long pid)
 static void
 host_name(char out[static HOST_MAX + 1])
 {
+	memset(out, 0, HOST_MAX + 1);
 	if (gethostname(out, HOST_MAX) < 0)
 		out[0] = '\0';
-	out[HOST_MAX] = '\0';
 	for (char *c = out; *c != '\0'; c++)
 		if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXY"
 			   "Z0123456789-.",
 			*c) == NULL)
 			*c = '_';
-	if (out[0] == '\0' || out[0] == '.')
+	if (out[0] == '\0')
+		strcpy(out, "_");
+	if (out[0] == '.')
 		out[0] = '_';
 }
 

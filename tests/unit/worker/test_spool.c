@@ -13,6 +13,7 @@
 #include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,6 +24,20 @@
 #include "spool_session.h"
 
 #define MIB ((uint64_t)1 << 20)
+
+/* Link seam: what the machine is called, and what else is in the buffer. */
+static const char *called;
+
+int
+gethostname(char *out, size_t size)
+{
+	struct utsname u;
+
+	assert_int_equal(uname(&u), 0);
+	memset(out, 'x', size);
+	snprintf(out, size, "%s", called != NULL ? called : u.nodename);
+	return 0;
+}
 
 struct fixture {
 	char folder[32], own[64];
@@ -344,6 +359,24 @@ test_killed(void **state)
 	close(pipes[1]);
 }
 
+/* A machine may have no name at all, or an odd one. */
+static void
+test_host_names(void **state)
+{
+	static const struct {
+		const char *called, *name;
+	} cases[] = {{"", "_."}, {".x", "_x."}, {"a/b", "a_b."}};
+	char name[SPOOL_SESSION_MAX];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		called = cases[i].called;
+		assert_true(spool_session_name(getpid(), name));
+		called = NULL;
+		assert_memory_equal(name, cases[i].name, strlen(cases[i].name));
+	}
+}
+
 int
 main(void)
 {
@@ -355,6 +388,7 @@ main(void)
 	    cmocka_unit_test(test_need),
 	    TEST(test_leftovers),
 	    TEST(test_killed),
+	    cmocka_unit_test(test_host_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
