@@ -47,8 +47,10 @@ int curve_key_write(const struct curve_key *key, const char *file,
 int curve_key_write_public(
     const char *key, const char *file, const char *name, struct err *e);
 
-/* The pair as one word, and back: ERR_USAGE where it is none (text not said,
- * it is a secret). */
+/*
+ * The pair as one word, and back: ERR_USAGE where it is none (text not said,
+ * it is a secret).
+ */
 void curve_key_pair(
     const struct curve_key *key, char out[static CURVE_KEY_PAIR_LEN + 1]);
 int curve_key_parse_pair(

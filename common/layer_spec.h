@@ -51,8 +51,10 @@ enum layer_output_kind {
 
 struct layer_output {
 	enum layer_output_kind kind;
-	/* Existing file, or existing folder.  Spool: "" from the coordinator,
-	 * the worker sets the existing file. */
+	/*
+	 * Existing file, or existing folder.  Spool: "" from the coordinator,
+	 * the worker sets the existing file.
+	 */
 	const char *path;
 	uint64_t offset; /* file: where the tar starts, bytes */
 	uint64_t size;	 /* file, spool: the tar's exact size, or unknown */

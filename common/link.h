@@ -96,8 +96,10 @@ int link_listen_offers(void *ctx, const char *endpoint,
 void link_close(struct link *l, int linger_ms);
 void link_closep(struct link **l);
 
-/* For poll(2): readable means link_recv may have a message (edge-triggered:
- * call link_recv until it says 0 before sleeping again). */
+/*
+ * For poll(2): readable means link_recv may have a message (edge-triggered:
+ * call link_recv until it says 0 before sleeping again).
+ */
 int link_fd(const struct link *l);
 
 /*

@@ -1,5 +1,7 @@
-/* Time that only goes forward (CLOCK_MONOTONIC), in milliseconds or
- * microseconds. */
+/*
+ * Time that only goes forward (CLOCK_MONOTONIC), in milliseconds or
+ * microseconds.
+ */
 #ifndef MONOTIME_H
 #define MONOTIME_H
 

@@ -8,7 +8,8 @@ probe_answer(const uint8_t key[static PROBE_KEY_SIZE],
 {
 	uint8_t both[PROBE_KEY_SIZE + PROBE_SIZE];
 
-	/* Both are of fixed length and the content is secret till it is read.
+	/*
+	 * Both are of fixed length and the content is secret till it is read.
 	 */
 	memcpy(both, key, PROBE_KEY_SIZE);
 	memcpy(both + PROBE_KEY_SIZE, content, PROBE_SIZE);

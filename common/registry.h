@@ -136,7 +136,8 @@ int registry_get_blob(struct registry *r, const struct digest *digest,
 int registry_lend(
     struct registry *r, enum registry_lend *how, char **token, struct err *e);
 
-/* How often the registry said that it is asked too much, since the last call.
+/*
+ * How often the registry said that it is asked too much, since the last call.
  */
 unsigned registry_throttled(struct registry *r);
 

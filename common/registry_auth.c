@@ -297,7 +297,8 @@ is_token(const char *text)
 	return true;
 }
 
-/* A place for one more; where there are too many, of the one that ends first.
+/*
+ * A place for one more; where there are too many, of the one that ends first.
  */
 static struct token *
 new_token(struct registry_auth *a)

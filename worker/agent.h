@@ -31,7 +31,8 @@ struct agent_options {
 	const char *spool; /* folder for layers to hand over, or NULL */
 	const struct link_keys *keys; /* or NULL: none */
 	bool tells_speed;	      /* it is not one of many that are alike */
-	/* After a build, and when its coordinator is gone, it waits for more.
+	/*
+	 * After a build, and when its coordinator is gone, it waits for more.
 	 */
 	bool stays;
 	/* How long jobs may go on after SIGTERM; 0: they are not waited for. */

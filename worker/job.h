@@ -47,7 +47,8 @@ struct job {
 	int64_t us; /* that it took, without what it waited for */
 	/* What became of its stream, where it is made again without. */
 	enum layer_stream streamed;
-	/* Told besides: bytes made before that, and 1 for each beat of waiting.
+	/*
+	 * Told besides: bytes made before that, and 1 for each beat of waiting.
 	 */
 	uint64_t ahead;
 
@@ -78,8 +79,10 @@ const char *job_keep(struct job *job, const char *s);
 /* All parts are there. */
 bool job_complete(const struct job *job);
 
-/* DONE, SIZED, FAIL or POSTPONE of a finished job; strings are borrowed from
- * it. */
+/*
+ * DONE, SIZED, FAIL or POSTPONE of a finished job; strings are borrowed from
+ * it.
+ */
 void job_answer(const struct job *job, struct msg *out);
 
 #endif

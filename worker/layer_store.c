@@ -79,7 +79,8 @@ finish_nar(struct store *r, struct err *e)
 	    item->path, found, size, want, item->nar_size);
 }
 
-/* Tells the NAR hash, if one is made, of the entry; what comes as a NAR has it.
+/*
+ * Tells the NAR hash, if one is made, of the entry; what comes as a NAR has it.
  */
 static int
 put_nar(struct store *r, const struct tree_entry *entry, struct err *e)

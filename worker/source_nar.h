@@ -45,7 +45,8 @@ int source_nar_open(struct source_nar *s, const struct layer_item *item,
 int source_nar_next(
     struct source_nar *s, struct tree_entry *out, struct err *e);
 
-/* Some of the file's content, at least one byte; len is no more than is left.
+/*
+ * Some of the file's content, at least one byte; len is no more than is left.
  */
 int source_nar_read(
     struct source_nar *s, void *data, size_t len, size_t *n, struct err *e);

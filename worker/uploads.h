@@ -31,8 +31,10 @@ bool uploads_stop(struct uploads *u, int timeout_ms);
 /* For poll(2): readable means that uploads_next may have something. */
 int uploads_fd(const struct uploads *u);
 
-/* A place, or its next token, or that its number means another one.  ERR_RETRY:
- * there is none to be had here. */
+/*
+ * A place, or its next token, or that its number means another one.  ERR_RETRY:
+ * there is none to be had here.
+ */
 int uploads_place(struct uploads *u, const struct msg_token *m, struct err *e);
 
 /* One that was told of, which the caller then holds; NULL: it was not. */

@@ -191,8 +191,10 @@ int batch_bases_open(struct batch_bases *all, const struct base_source *from,
 /* Fetches what images need; those whose base is not to be had have failed. */
 void batch_bases_fetch(struct batch *b);
 
-/* Whether no output of the image needs the bytes of what is in this registry
- * ("https://HOST[:PORT]"). */
+/*
+ * Whether no output of the image needs the bytes of what is in this registry
+ * ("https://HOST[:PORT]").
+ */
 bool batch_image_stays(const struct batch *b, const struct batch_image *image,
     const char *registry);
 
@@ -208,8 +210,10 @@ int batch_plan(struct batch *b, struct err *e);
 int batch_shared_open(struct batch *b, struct err *e);
 int batch_shared_look_up(struct batch *b, struct err *e);
 void batch_shared_put(struct batch *b);
-/* Some, each of which has a key; *there: which are there now.  Not two threads
- * at once. */
+/*
+ * Some, each of which has a key; *there: which are there now.  Not two threads
+ * at once.
+ */
 int batch_shared_put_these(struct batch *b, const uint32_t *layer, size_t n,
     bool *there, struct err *e);
 

@@ -68,7 +68,8 @@ build_by_server(struct build *b, struct err *e)
 
 	if (server_client_keys(&server, b->options, e) < 0)
 		return -1;
-	/* Without sizes: nothing is written in place by the server's workers.
+	/*
+	 * Without sizes: nothing is written in place by the server's workers.
 	 */
 	for (size_t i = 0; i < b->n_outputs; i++)
 		output_stage(b->output[i]);

@@ -76,7 +76,8 @@ int layer_cache_put(struct layer_cache *c, const struct digest *key,
 
 /* c does not rely on the blob any more: it may be pruned. */
 void layer_cache_unpin_blob(struct layer_cache *c, const struct digest *digest);
-/* The blob is damaged: it goes, and so does the record (key NULL: it has none).
+/*
+ * The blob is damaged: it goes, and so does the record (key NULL: it has none).
  */
 void layer_cache_remove(struct layer_cache *c, const struct digest *key,
     const struct digest *digest);

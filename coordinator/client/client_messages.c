@@ -190,7 +190,8 @@ handle(struct client *c, const struct msg *m, struct err *e)
 	case MSG_BYE:
 		return on_bye(c, e);
 	case MSG_WHO:
-		/* While CLIENT is on its way it answers what was said before.
+		/*
+		 * While CLIENT is on its way it answers what was said before.
 		 */
 		if (c->step == CLIENT_READY)
 			client_lost(c);

@@ -40,7 +40,8 @@ void closure_freep(struct closure **c);
 /* The index of path, or SIZE_MAX. */
 size_t closure_find(const struct closure *c, const char *path);
 
-/* The index of the path whose hash part is the 32 bytes at hash, or SIZE_MAX.
+/*
+ * The index of the path whose hash part is the 32 bytes at hash, or SIZE_MAX.
  */
 size_t closure_find_hash(const struct closure *c, const char *hash);
 

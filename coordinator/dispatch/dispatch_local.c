@@ -87,7 +87,8 @@ dispatch_local_start(
 	return 0;
 }
 
-/* Local workers that ended: their jobs go elsewhere, others take their place.
+/*
+ * Local workers that ended: their jobs go elsewhere, others take their place.
  */
 int
 dispatch_local_replace(struct dispatch *d, struct err *e)

@@ -10,7 +10,8 @@
 #include "monotime.h"
 #include "schedule/scheduler.h"
 
-/* Who has not answered by then is not waited for; how often that is looked at.
+/*
+ * Who has not answered by then is not waited for; how often that is looked at.
  */
 #define ANSWER_MS 1000
 #define SILENT_LOOK_MS 50

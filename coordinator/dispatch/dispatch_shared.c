@@ -18,7 +18,8 @@
 /* How long work waits at its start for what the first probes find. */
 #define HOLD_MS 1000
 
-/* A worker's folders are probed one after the other: it answers one at a time.
+/*
+ * A worker's folders are probed one after the other: it answers one at a time.
  */
 enum shared_state {
 	SHARED_NO,

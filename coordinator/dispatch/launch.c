@@ -285,8 +285,10 @@ launch_state(struct launch *l, const char **why)
 	siginfo_t info = {.si_pid = 0};
 
 	*why = l->why;
-	/* It stays a zombie, so that its number is not another's: others of
-	 * its group may live on. */
+	/*
+	 * It stays a zombie, so that its number is not another's: others of
+	 * its group may live on.
+	 */
 	if (l->pid == 0 || l->state != LAUNCH_RUNS ||
 	    waitid(P_PID, (id_t)l->pid, &info, WEXITED | WNOHANG | WNOWAIT) <
 		0 ||

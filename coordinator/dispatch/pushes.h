@@ -57,7 +57,8 @@ struct pushing {
 	const char *from; /* another repository there that has it, or NULL */
 	bool mounted;
 	TAILQ_ENTRY(pushing) entry;
-	/* The same blob to the same registry, which begins when this is over.
+	/*
+	 * The same blob to the same registry, which begins when this is over.
 	 */
 	TAILQ_HEAD(, pushing) followers;
 	TAILQ_ENTRY(pushing) follow;

@@ -30,7 +30,8 @@ struct base_image {
 	struct base_layer *layer; /* bottom first; the same may come twice */
 	size_t n;
 	json_t *config; /* the image config's "config" object, or NULL */
-	/* "https://HOST[:PORT]" and repository that have the layers, or NULL.
+	/*
+	 * "https://HOST[:PORT]" and repository that have the layers, or NULL.
 	 */
 	const char *registry, *repository;
 };

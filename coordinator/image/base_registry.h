@@ -37,8 +37,10 @@ const char *base_registry_repo(const struct base_registry *r);
 int base_registry_want(struct base_registry *r, struct base_files *files,
     const struct base_ref *ref, bool manifest, struct err *e);
 
-/* Writes a layer into fd, or into the folder blobs by blob_dir's rules.  In any
- * thread. */
+/*
+ * Writes a layer into fd, or into the folder blobs by blob_dir's rules.  In any
+ * thread.
+ */
 int base_registry_get(struct base_registry *r, const struct digest *digest,
     uint64_t size, int fd, struct err *e);
 int base_registry_fetch(struct base_registry *r, const struct digest *digest,

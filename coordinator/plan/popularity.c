@@ -418,8 +418,10 @@ sweep_alloc(struct sweep *s, struct err *e)
 	return direct_alloc(s, e);
 }
 
-/* From the last block to the first: each leaves fewer references to those
- * before it. */
+/*
+ * From the last block to the first: each leaves fewer references to those
+ * before it.
+ */
 static void
 sweep_all(struct sweep *s)
 {

@@ -196,8 +196,10 @@ reaper_run(int fd)
 		process_group_end(group);
 }
 
-/* The child (all signals blocked): holds no descriptor, terminal or pipe of
- * anybody but fd. */
+/*
+ * The child (all signals blocked): holds no descriptor, terminal or pipe of
+ * anybody but fd.
+ */
 static void
 reaper_main(int fd)
 {

@@ -37,7 +37,8 @@ const char *scratch_temp(void);
 /* Removes path (a tree) now. */
 void scratch_remove(struct scratch *s, const char *path);
 
-/* The process group (one at most; 0: none) that must not outlive this process.
+/*
+ * The process group (one at most; 0: none) that must not outlive this process.
  */
 void scratch_group(struct scratch *s, pid_t group);
 

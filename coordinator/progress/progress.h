@@ -78,8 +78,10 @@ struct progress_pushes {
 };
 void progress_pushed(struct progress *p, const struct progress_pushes *n);
 
-/* Tells more if it is time; returns the milliseconds until it wants to again,
- * or -1. */
+/*
+ * Tells more if it is time; returns the milliseconds until it wants to again,
+ * or -1.
+ */
 int progress_tick(struct progress *p, int64_t now);
 
 /* The last word: what was made, how fast, and where it went. */

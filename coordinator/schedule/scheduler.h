@@ -83,9 +83,9 @@
  * they were added, not largest first, so that none is overtaken for ever;
  * audits go before all others, and one that nobody can do is done without
  * though others are left.  A job that is to be fetched for waits for those
- *behind it no longer than it is held back.  One that nobody can do waits for
- *who can, for SCHED_ABLE_MS, and then fails without an attempt, and so without
- *a reason.
+ * behind it no longer than it is held back.  One that nobody can do waits for
+ * who can, for SCHED_ABLE_MS, and then fails without an attempt, and so without
+ * a reason.
  *
  * Results.  An answer names job and attempt; whichever attempt answers first
  * counts, once.  Of attempts that hold no lease the last four of a job are

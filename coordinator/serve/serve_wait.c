@@ -7,7 +7,8 @@
 
 /* Without any worker for so long, clients are told: as a rule they come. */
 #define NOBODY_MS 10000
-/* A job that was handed back so often, in so long, goes back to who wants it.
+/*
+ * A job that was handed back so often, in so long, goes back to who wants it.
  */
 #define POSTPONED_MAX 3
 #define POSTPONED_MS 60000

@@ -362,7 +362,8 @@ make_items(struct bench *b)
 	}
 }
 
-/* Jobs of so many store paths in a row; as many are known of as clients have.
+/*
+ * Jobs of so many store paths in a row; as many are known of as clients have.
  */
 static void
 serve(struct bench *b)

@@ -528,7 +528,8 @@ test_restart(void **state)
 	assert_int_equal(times_logged("asked again for 2 layers"), 1);
 }
 
-/* The connection breaks: what was said last is lost, and CLIENT is asked for.
+/*
+ * The connection breaks: what was said last is lost, and CLIENT is asked for.
  */
 static void
 test_lost_done(void **state)

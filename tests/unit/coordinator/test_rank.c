@@ -27,8 +27,10 @@ numbered(size_t n, struct graph_edge *edge, size_t n_edges)
 	return c;
 }
 
-/* rungs diamonds one below the other: 3 * i refers to the next two, both to
- * 3 * i + 3.  labels go down, so that the order is not that of the paths. */
+/*
+ * rungs diamonds one below the other: 3 * i refers to the next two, both to
+ * 3 * i + 3.  labels go down, so that the order is not that of the paths.
+ */
 static struct closure *
 ladder(size_t rungs)
 {

@@ -1,5 +1,7 @@
-/* The layers of a server: relied on while somebody refers to them, doubted,
- * checked, gone. */
+/*
+ * The layers of a server: relied on while somebody refers to them, doubted,
+ * checked, gone.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -327,7 +327,8 @@ test_places(void **state)
 	assert_int_equal(uploads_place(f->u, &m, &f->e), 0);
 }
 
-/* A number comes to mean another place; what is on its way goes to the first.
+/*
+ * A number comes to mean another place; what is on its way goes to the first.
  */
 static void
 test_another_place(void **state)
