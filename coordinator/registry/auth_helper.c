@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,9 +72,8 @@ start(const char *program, int fd, pid_t *pid)
 
 /* All that it says, up to its end; the length, or -1: errno. */
 static ssize_t
-converse(int fd, const char *server, char *answer)
+converse(int fd, const char *server, int64_t until, char *answer)
 {
-	int64_t until = monotime_ms() + AUTH_HELPER_MS;
 	size_t len = 0;
 
 	if (send(fd, server, strlen(server), MSG_NOSIGNAL) !=
@@ -121,12 +121,15 @@ take_answer(const char *program, const char *answer, size_t len,
 	return 0;
 }
 
+/* It has until then to end, though it has said all. */
 static bool
-ended_well(pid_t pid, bool kill_it)
+ended_well(pid_t pid, int64_t until)
 {
+	AUTO(own_closep) int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	int64_t left = until - monotime_ms();
 	int status = 0;
 
-	if (kill_it)
+	if (left <= 0 || (fd >= 0 && !monotime_wait(fd, (int)left)))
 		kill(pid, SIGKILL);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
@@ -156,6 +159,7 @@ auth_helper_ask(
 	AUTO(own_closep) int theirs = -1;
 	AUTO(own_freep) char *answer = malloc(AUTH_HELPER_ANSWER_MAX + 1);
 	char program[100];
+	int64_t until = monotime_ms() + AUTH_HELPER_MS;
 	int pair[2], rc, sys;
 	ssize_t len;
 	pid_t pid;
@@ -172,9 +176,9 @@ auth_helper_ask(
 	if ((rc = start(program, theirs, &pid)) != 0)
 		return err_set(e, ERR_USAGE, rc, "%s", program);
 	own_closep(&theirs);
-	len = converse(ours, server, answer);
+	len = converse(ours, server, until, answer);
 	sys = errno;
-	if (!ended_well(pid, len < 0)) {
+	if (!ended_well(pid, len < 0 ? 0 : until)) {
 		if (len >= 0) {
 			warn(program, server, answer, (size_t)len);
 			return 0;
