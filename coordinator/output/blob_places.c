@@ -24,6 +24,7 @@ struct blob_place {
 	struct digest blob;
 	uint32_t repository;
 	enum place_state state;
+	bool kept; /* for the next run, as it is */
 };
 
 /* How a blob got into a repository, until that was counted. */
@@ -43,6 +44,7 @@ struct blob_places {
 	size_t n_noted, room_noted;
 	struct hash_index by_both;
 	uint64_t uploaded, uploaded_bytes;
+	char *file; /* or NULL */
 	/* The first place of each blob at each registry. */
 	struct blob_place *place;
 	size_t n, room;
@@ -74,6 +76,7 @@ blob_places_free(struct blob_places *p)
 	free(p->repository);
 	free(p->place);
 	free(p->noted);
+	free(p->file);
 	hash_index_free(&p->by_name);
 	hash_index_free(&p->by_both);
 	hash_index_free(&p->by_blob);
@@ -185,8 +188,10 @@ claim(struct blob_places *p, const char *base, const char *repo,
 			return false;
 		place = &p->place[p->n];
 		place->blob = *blob;
+		place->kept = false;
 		hash_index_put(&p->by_blob, hash_of(blob), (uint32_t)p->n++);
 	}
+	place->kept = place->kept && place->repository == repository;
 	place->repository = repository;
 	place->state = PLACE_BUSY;
 	return true;
@@ -248,16 +253,49 @@ bool
 blob_places_hint(struct blob_places *p, const char *base, const char *repo,
     const struct digest *blob)
 {
+	struct blob_place *place;
 	bool taken = true;
 
 	pthread_mutex_lock(&p->lock);
-	if (find(p, base, blob) == NULL) {
+	place = find(p, base, blob);
+	if (place == NULL || place->state == PLACE_HINT) {
 		taken = claim(p, base, repo, blob);
-		if (taken)
-			find(p, base, blob)->state = PLACE_HINT;
+		if (taken) {
+			place = find(p, base, blob);
+			place->state = PLACE_HINT;
+			place->kept = true;
+		}
 	}
 	pthread_mutex_unlock(&p->lock);
 	return taken;
+}
+
+void
+blob_places_set_file(struct blob_places *p, const char *path)
+{
+	free(p->file);
+	p->file = strdup(path);
+}
+
+bool
+blob_places_keep(struct blob_places *p, const char *base,
+    const struct digest *blob, const char **repo, const char **file)
+{
+	struct blob_place *place;
+	bool news;
+
+	if (p == NULL || p->file == NULL)
+		return false;
+	pthread_mutex_lock(&p->lock);
+	place = find(p, base, blob);
+	news = place != NULL && place->state == PLACE_THERE && !place->kept;
+	if (news) {
+		place->kept = true;
+		*repo = p->repository[place->repository].name;
+		*file = p->file;
+	}
+	pthread_mutex_unlock(&p->lock);
+	return news;
 }
 
 size_t

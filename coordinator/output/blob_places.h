@@ -32,7 +32,8 @@ bool blob_places_begin(struct blob_places *p, const char *base,
 
 /*
  * It was in that repository when another run looked: begin says so to the first
- * who asks, who does not rely on it.  False: no memory.
+ * who asks, who does not rely on it.  Of several hints the last one counts.
+ * False: no memory.
  */
 bool blob_places_hint(struct blob_places *p, const char *base, const char *repo,
     const struct digest *blob);
@@ -45,6 +46,15 @@ size_t blob_places_all(struct blob_places *p, bool hints, size_t most,
     void (*each)(void *arg, const char *base, const char *repo,
 	const struct digest *blob),
     void *arg);
+
+/* Where the next run is told of them; before other threads know p. */
+void blob_places_set_file(struct blob_places *p, const char *path);
+/*
+ * Whether the blob is in a repository, as the file does not say yet: true once,
+ * to who then writes it there.  Both are valid as long as p, which may be NULL.
+ */
+bool blob_places_keep(struct blob_places *p, const char *base,
+    const struct digest *blob, const char **repo, const char **file);
 
 /* A repository that has it, or NULL; valid as long as p. */
 const char *blob_places_find(

@@ -1,10 +1,12 @@
 #include "output/blob_places_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "digest.h"
@@ -15,6 +17,7 @@
 
 #define HEAD "quarry-registry-places 1\n"
 #define LINE_SIZE 1024
+#define SIZE_MAX_ADDED ((off_t)32 << 20) /* nothing is added to more */
 
 static char *
 join(const char *folder, const char *name)
@@ -65,6 +68,8 @@ blob_places_load(struct blob_places *p, const char *folder)
 	AUTO(own_fclosep) FILE *f = path != NULL ? fopen(path, "re") : NULL;
 	char line[LINE_SIZE];
 
+	if (path != NULL)
+		blob_places_set_file(p, path);
 	if (f == NULL || fgets(line, sizeof(line), f) == NULL ||
 	    strcmp(line, HEAD) != 0)
 		return;
@@ -86,6 +91,31 @@ put_line(
 
 	digest_hex(blob, hex);
 	fprintf(arg, "%s %s %s\n", hex, base, repo);
+}
+
+void
+blob_places_add(
+    struct blob_places *p, const char *base, const struct digest *blob)
+{
+	char line[sizeof(HEAD) + LINE_SIZE], hex[DIGEST_HEX_LEN + 1];
+	AUTO(own_closep) int fd = -1;
+	const char *repo, *file;
+	struct stat st;
+	int n;
+
+	if (!blob_places_keep(p, base, blob, &repo, &file))
+		return;
+	fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_size > SIZE_MAX_ADDED) {
+		log_line(LOG_DEBUG, "%s: %s", file, strerror(errno));
+		return;
+	}
+	digest_hex(blob, hex);
+	n = snprintf(line, sizeof(line), "%s%s %s %s\n",
+	    st.st_size == 0 ? HEAD : "", hex, base, repo);
+	/* At once: others add to it, too. */
+	if (n < (int)sizeof(line) && write(fd, line, (size_t)n) < 0)
+		log_line(LOG_DEBUG, "%s: %s", file, strerror(errno));
 }
 
 /* False: errno says why. */

@@ -7,18 +7,25 @@
  *	quarry-registry-places 1
  *	HEX BASE REPOSITORY
  *
- * HEX is the blob's SHA-256, BASE as in push_base.  One thread.
+ * HEX is the blob's SHA-256, BASE as in push_base.  What is seen is added to it
+ * at once, so that a run that is killed has not seen it in vain; at its end the
+ * file is written anew, newest first.  Of two lines of a blob the last counts.
  */
 #ifndef BLOB_PLACES_FILE_H
 #define BLOB_PLACES_FILE_H
 
 struct blob_places;
+struct digest;
 
 #define BLOB_PLACES_FILE "registry-places"
 #define BLOB_PLACES_FILE_MAX 65536 /* blobs; about 10 MB */
 
+/* One thread; also where blobs are added to from now on. */
 void blob_places_load(struct blob_places *p, const char *folder);
-/* What is in p, newest first; nothing if no blob was seen anywhere. */
+/* The blob is in a repository of that registry, maybe; any thread. */
+void blob_places_add(
+    struct blob_places *p, const char *base, const struct digest *blob);
+/* What is in p; nothing if no blob was seen anywhere.  One thread. */
 void blob_places_save(struct blob_places *p, const char *folder);
 
 #endif

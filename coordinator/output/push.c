@@ -7,6 +7,7 @@
 
 #include "closure/hash_index.h"
 #include "output/blob_places.h"
+#include "output/blob_places_file.h"
 #include "err.h"
 #include "log.h"
 #include "own.h"
@@ -67,6 +68,7 @@ void
 push_note(struct push *p, const struct digest *digest, enum registry_way way)
 {
 	blob_places_note(p->places, push_base(p), p->name.repo, digest, way);
+	blob_places_add(p->places, push_base(p), digest);
 }
 
 /* Whether we may ask there at all is known before the work begins. */
@@ -285,6 +287,8 @@ push_one(struct run *run, struct registry *r, size_t i, struct err *e)
 	rc = push_send(&to, &blob, &way, e);
 	if (first)
 		blob_places_end(places, base, &blob.digest, rc == 0);
+	if (first && rc == 0)
+		blob_places_add(places, base, &blob.digest);
 	if (rc < 0)
 		return -1;
 	count(run, way, &blob.digest, blob.size);

@@ -176,6 +176,31 @@ class TestHere(BatchPushes):
         self.assertEqual(r.uploads_done, len(r.blobs))
         self.assertIn("upload failed: ", errors)
 
+    def test_killed(self):
+        """What a run that was killed has seen is mounted by the next."""
+        r, docs = self.registry(), self.docs(4)
+        manifests = threading.Semaphore(0)
+        r.rule("PUT manifest", lambda h: manifests.release() or
+               fake.hang(600)(h), times=1000)
+        p = self.start(*self.batch_args(
+            self.requests(docs), *self.to(r), "--registry-timeout", "600"))
+        for _ in docs:
+            self.assertTrue(manifests.acquire(timeout=120))
+        p.kill()
+        self.finish(p)
+        with r.lock:
+            r.rules.clear()
+            there = set(r.blobs)
+        done = r.uploads_done
+        for doc in docs:
+            doc["name"] = "other-" + doc["name"]
+        summary, _ = self.run_batch(docs, *self.to(r))
+        self.check_images(r, docs, summary)
+        self.assertEqual(set(r.blobs), there)
+        # Root layers are made anew, and workers send them.
+        self.assertEqual(summary["totals"]["made_layers"], len(docs))
+        self.assertEqual(r.uploads_done, done + len(docs))
+
     def test_registry_that_is_away(self):
         r = self.registry()
         away = "127.0.0.1:1"

@@ -306,6 +306,48 @@ from_run_to_run(void **state)
 	load("x", "old/b");
 }
 
+/* One that has no end that it could write all at. */
+static void
+run_that_is_killed(void **state)
+{
+	struct blob_places *p;
+	struct digest a, b;
+
+	(void)state;
+	digest_of("a", 1, &a);
+	digest_of("b", 1, &b);
+	unlink(file);
+	for (int round = 0; round < 2; round++) {
+		const char *in = round == 0 ? "x" : "y", *from;
+		struct stat st[2];
+
+		assert_int_equal(blob_places_new(&p, &e), 0);
+		blob_places_load(p, folder);
+		assert_true(blob_places_begin(p, HERE, in, &a, &from));
+		blob_places_add(p, HERE, &a); /* it is only coming */
+		blob_places_end(p, HERE, &a, true);
+		blob_places_add(p, HERE, &a);
+		blob_places_add(p, HERE, &b);
+		assert_int_equal(stat(file, &st[0]), 0);
+		blob_places_add(p, HERE, &a);
+		assert_int_equal(stat(file, &st[1]), 0);
+		assert_int_equal(st[0].st_size, st[1].st_size);
+		blob_places_note(p, HERE, "z", &b, REGISTRY_UPLOADED);
+		blob_places_add(p, HERE, &b);
+		blob_places_free(p);
+		load(in, "z");
+	}
+	/* What the file says already is not added. */
+	assert_int_equal(blob_places_new(&p, &e), 0);
+	blob_places_load(p, folder);
+	blob_places_note(p, HERE, "y", &a, REGISTRY_THERE);
+	assert_false(blob_places_keep(
+	    p, HERE, &a, &(const char *){0}, &(const char *){0}));
+	blob_places_free(p);
+	blob_places_add(NULL, HERE, &a);
+	unlink(file);
+}
+
 static void
 damaged(void **state)
 {
@@ -351,6 +393,7 @@ main(void)
 	    cmocka_unit_test(without_any_nothing_is_known),
 	    cmocka_unit_test(hints),
 	    cmocka_unit_test(from_run_to_run),
+	    cmocka_unit_test(run_that_is_killed),
 	    cmocka_unit_test(damaged),
 	};
 
