@@ -297,9 +297,10 @@ back_off(struct http_get *h, int tried, struct err *e)
 	curl_off_t asked = 0;
 
 	curl_easy_getinfo(h->easy, CURLINFO_RETRY_AFTER, &asked);
-	if (asked > 0 && wait < asked * 1000)
-		wait = asked < BACKOFF_MAX_MS / 1000 ? asked * 1000
-						     : BACKOFF_MAX_MS;
+	if (asked > BACKOFF_MAX_MS / 1000)
+		asked = BACKOFF_MAX_MS / 1000;
+	if (wait < asked * 1000)
+		wait = asked * 1000;
 	for (until = monotime_ms() + wait; monotime_ms() < until;) {
 		if (check_cancel(h, e) < 0)
 			return -1;

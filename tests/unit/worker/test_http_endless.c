@@ -2,6 +2,7 @@
  * Answers over HTTP that do not end, to what gets from caches and to what
  * talks to registries: neither memory nor time is without end.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -135,6 +136,36 @@ test_trailers(void **state)
 	http_answer_clear(&a);
 }
 
+static atomic_bool enough;
+
+static void
+on_alarm(int signal)
+{
+	(void)signal;
+	atomic_store(&enough, true);
+}
+
+/* A server may ask for a pause, though not for one without end. */
+static void
+test_pause(void **state)
+{
+	struct http_get *h = NULL;
+	struct err e = ERR_INIT;
+	bool found;
+
+	(void)state;
+	start("HTTP/1.1 503 No\r\nRetry-After: 9223372036854775807\r\n"
+	      "Content-Length: 0\r\n\r\n",
+	    "", 0);
+	signal(SIGALRM, on_alarm);
+	assert_int_equal(http_get_new(&enough, &h, &e), 0);
+	alarm(3);
+	assert_int_equal(http_get_open(h, url, false, &found, &e), -1);
+	/* It was still waiting. */
+	assert_int_equal(e.sys, ECANCELED);
+	http_get_free(h);
+}
+
 /* Bytes without end that are no body: of a chunk's header. */
 static void
 test_no_body(void **state)
@@ -173,6 +204,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_teardown(test_trailers, teardown),
+	    cmocka_unit_test_teardown(test_pause, teardown),
 	    cmocka_unit_test_teardown(test_no_body, teardown),
 	    cmocka_unit_test_teardown(test_refusal, teardown),
 	};
