@@ -5,7 +5,7 @@ import os
 import re
 
 from ports import free_ports
-from quarrytest import QUARRY, WORKER, Base, read, wait_for
+from quarrytest import QUARRY, TIMEOUT, WORKER, Base, read, wait_for
 
 
 class Remote(Base):
@@ -61,7 +61,7 @@ class Remote(Base):
     def log(self, name):
         return read(self.log_name(name)).decode(errors="replace")
 
-    def wait_log(self, name, text, seconds=60):
+    def wait_log(self, name, text, seconds=TIMEOUT):
         found = wait_for(lambda: re.search(text, self.log(name)), seconds)
         self.assertTrue(found, "%r is not in:\n%s" % (text, self.log(name)))
 
@@ -71,7 +71,7 @@ class Remote(Base):
             return self.start("build", *args, program=[QUARRY], stderr=log,
                               **kw)
 
-    def end(self, worker, seconds=60):
+    def end(self, worker, seconds=TIMEOUT):
         """SIGTERM, which must end a worker well."""
         worker.terminate()
         self.assertEqual(self.finish(worker, timeout=seconds).status, 0)

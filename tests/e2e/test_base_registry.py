@@ -75,7 +75,7 @@ class RegistryBase(Base):
 
     def args(self, r, *more, base="b/base:1"):
         return ("--name", "x", "--tag", "1", "--closure", self.closure,
-                "--store-root", self.store.root, "--registry-timeout", "3",
+                "--store-root", self.store.root,
                 "--from-image", "docker://%s/%s" % (r.name, base), *more)
 
     def refused(self, r, why, *more, status=2, base="b/base:1", to="none"):

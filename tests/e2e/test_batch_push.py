@@ -12,7 +12,7 @@ import fake_registry as fake
 import quarrytest
 import test_status
 from ports import free_ports
-from quarrytest import need, wait_for
+from quarrytest import need
 from test_batch import BatchBase
 from test_push import DONE, PASSWORD, Pushes
 from traced import Traced, strace
@@ -39,7 +39,7 @@ class BatchPushes(Pushes, BatchBase):
         """(summary, what was said)"""
         got = self.quarry(
             *self.batch_args(self.requests(docs), *args), "--progress",
-            "plain", "--verbose", "--registry-timeout", "5", status=status)
+            "plain", "--verbose", status=status)
         self.secret(got.errors)
         with open(self.path("summary.json"), encoding="utf-8") as f:
             return json.load(f), got.errors
@@ -118,7 +118,7 @@ class TestHere(BatchPushes):
     def test_metrics(self):
         r, docs, let = self.registry(), self.docs(4), threading.Event()
         self.addCleanup(let.set)
-        r.rule("PUT blob", lambda h: not let.wait(60), times=1000)
+        r.rule("PUT blob", lambda h: not let.wait(600), times=1000)
         port = free_ports(1)
         p = self.start(*self.batch_args(
             self.requests(docs), *self.to(r), "--metrics",
@@ -300,7 +300,7 @@ class TestElsewhere(BatchPushes):
 
     def test_worker_dies(self):
         r, docs = self.registry(), self.docs(6)
-        r.rule("PUT blob", fake.hang(600, after=1), times=1)
+        hung = self.hang_one(r)
         self.start_workers("w1", "w2")
         with open(self.log_name("coordinator"), "ab") as log:
             p = self.start(*self.batch_args(
@@ -309,15 +309,7 @@ class TestElsewhere(BatchPushes):
                     "--local-slots", "0", "--min-workers", "2",
                     "--registry-timeout", "600", "--progress", "plain"),
                 stderr=log)
-        self.assertTrue(wait_for(lambda: any(
-            rule.used for rule in r.rules), 120))
-        digest = wait_for(lambda: [
-            q["path"].split("=")[-1].replace("%3A", ":") for q in r.requests
-            if q["step"] == "PUT blob" and q["status"] is None], 60)[0]
-        self.wait_log("coordinator", r"/\d+ uploads " + digest)
-        pid = int(re.search(r"/(\d+) uploads " + digest,
-                            self.log("coordinator"))[1])
-        next(w for w in self.running if w.pid == pid).kill()
+        self.kill_uploader(hung)
         self.assertEqual(self.finish(p).status, 0, self.log("coordinator"))
         with open(self.path("summary.json"), encoding="utf-8") as f:
             self.check_images(r, docs, json.load(f))

@@ -187,8 +187,7 @@ class TestBases(test_base_registry.RegistryBase, BatchBase):
                 for i in range(n)]
         docs.append({"name": "none", "paths": [self.paths[0]], "to": "none"})
         summary, _ = self.batch(
-            self.requests(docs), "--registry-timeout", "3", "--encoding",
-            "gzip", *args, status=status)
+            self.requests(docs), "--encoding", "gzip", *args, status=status)
         self.assertEqual(summary["images"][-1]["status"], "done")
         return docs, summary["images"][:-1]
 
@@ -280,8 +279,8 @@ class TestBases(test_base_registry.RegistryBase, BatchBase):
                        "fromImage": "docker://%s/b/base:1" % r.name}
                 got = self.quarry(
                     "build", write(self.path("one.json"), json.dumps(doc)),
-                    *self.graph(), "--registry-timeout", "3", "--encoding",
-                    "gzip", "--to", "oci:out/x", status=None)
+                    *self.graph(), "--encoding", "gzip", "--to", "oci:out/x",
+                    status=None)
                 self.assertIn(got.status, (1, 2))
                 self.assertIn("base image", got.errors)
                 self.assertEqual(os.listdir(self.path("out")), [])
@@ -312,7 +311,7 @@ class TestOptionsOfBuild(BatchBase):
         summary, _ = self.batch(
             self.requests(docs), "--cache", self.path("cache-" + name),
             "--cache-repo", r.name + "/c/layers", "--encoding", "gzip",
-            "--registry-timeout", "3", *args, status=status)
+            *args, status=status)
         return summary
 
     def blob_requests(self, r, step):
@@ -385,7 +384,7 @@ class TestOptionsOfBuild(BatchBase):
             r = cache if same else self.registry()
 
             def hold(h, let=let):
-                return h.match["repo"][0] == "r" and not let.wait(60)
+                return h.match["repo"][0] == "r" and not let.wait(600)
 
             r.rule("PUT manifest", hold, times=1000)
             docs = [{"name": "r%d" % i, "paths": [self.paths[-1]],
@@ -418,7 +417,7 @@ class TestOptionsOfBuild(BatchBase):
         r = self.registry()
         let = threading.Event()
         self.addCleanup(let.set)
-        r.rule("PUT manifest", lambda h: not let.wait(60), times=1000)
+        r.rule("PUT manifest", lambda h: not let.wait(600), times=1000)
         docs = [{"name": "i%d" % i, "contents": [self.paths[-1]]}
                 for i in range(3)]
         port = free_ports(1)

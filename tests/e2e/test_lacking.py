@@ -121,7 +121,7 @@ class TestLacking(Base):
             for n, status in self.runs(
                     program, "memory", lambda n: self.build(
                         "docker://%s/%s/o%d:t" % (registry.name, program, n),
-                        "--no-cache", "--registry-timeout", "5"), 5):
+                        "--no-cache"), 5):
                 found = registry.repo("%s/o%d" % (program, n))
                 if status == 0 or "t" in found["tags"]:
                     _, data = found["manifests"][found["tags"]["t"]]

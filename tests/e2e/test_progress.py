@@ -1,6 +1,8 @@
 """What people see: a bar on a terminal, lines elsewhere, a summary."""
 
+import contextlib
 import fcntl
+import glob
 import json
 import os
 import pty
@@ -13,7 +15,7 @@ import termios
 import time
 
 import quarrytest
-from quarrytest import Base, make_store
+from quarrytest import Base, make_store, wait_for
 
 ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[@-_]|[\r\n]")
 
@@ -34,10 +36,11 @@ class Terminal:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ,
                     struct.pack("HHHH", rows, columns, 0, 0))
 
-    def read(self, seconds):
-        """What is written until the program ends, or time is up."""
+    def read(self, seconds=quarrytest.TIMEOUT, until=None):
+        """What is written until the program ends, something was, or time is
+        up."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end and not (until and until in self.data):
             ended = self.p.poll() is not None
             ready, _, _ = select.select([self.master], [], [], 0.05)
             if ready:
@@ -149,8 +152,9 @@ class TestPlain(Progress):
         self.assertEqual((r.stdout, r.stderr), (b"", b""))
 
     def test_json(self):
-        r = self.quarry(*self.args(self.slow, "--progress", "json",
-                                   "--metadata-file", self.path("m.json")))
+        r = self.quarry(*self.args(self.slow, "--progress", "json", "--slots",
+                                   "1", "--metadata-file",
+                                   self.path("m.json")))
         events = quarrytest.events(r.errors)
         meta = json.loads(quarrytest.read(self.path("m.json")))
         kinds = [e["event"] for e in events]
@@ -203,14 +207,34 @@ class TestPlain(Progress):
 class TestLost(Progress):
     """A worker is killed: what that means is told, whatever the form."""
 
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.slow = make_store.slow_store(cls.folder(), n=2, size=4 << 30)
+
     def killed(self, mode):
-        p = self.start(*self.args(self.slow, "--progress", mode))
-        pid = self.wait_workers(1)[0]
-        time.sleep(1)
+        """While it makes a layer, and that was told."""
+        log = self.path("log")
+        with open(log, "wb") as f:
+            p = self.start(*self.args(self.slow, "--progress", mode,
+                                      "--slots", "1"), stderr=f)
+        pid, = self.wait_workers()
+        self.assertTrue(wait_for(lambda: self.reads(pid)))
+        self.assertTrue(mode != "json" or wait_for(
+            lambda: b'"by_host":[{' in quarrytest.read(log)))
         os.kill(pid, signal.SIGKILL)
-        r = self.finish(p)
-        self.assertEqual(r.status, 0, r.errors)
-        return pid, r.errors
+        self.finish(p)
+        text = quarrytest.read(log).decode()
+        self.assertEqual(p.returncode, 0, text)
+        return pid, text
+
+    @staticmethod
+    def reads(pid):
+        for fd in glob.glob("/proc/%d/fd/*" % pid):
+            with contextlib.suppress(OSError):
+                if "-slow-" in os.readlink(fd):
+                    return True
+        return False
 
     def test_json(self):
         pid, text = self.killed("json")
@@ -249,11 +273,12 @@ class TestLost(Progress):
 
 
 class TestBar(Progress):
-    def run_on(self, *args, columns=80, env=None, seconds=60):
+    def run_on(self, *args, columns=80, env=None,
+               seconds=quarrytest.TIMEOUT):
         t = Terminal(self, args, columns, env=env)
         t.read(seconds)
         self.addCleanup(t.close)
-        self.assertEqual(t.p.wait(10), 0, t.data)
+        self.assertEqual(t.p.wait(60), 0, t.data)
         return t
 
     @staticmethod
@@ -294,16 +319,18 @@ class TestBar(Progress):
                              r"sha256:[0-9a-f]{64}")
 
     def test_resize(self):
-        t = Terminal(self, self.args(self.slow), 100)
+        slow = make_store.slow_store(self.path("s"), n=2, size=4 << 30)
+        t = Terminal(self, self.args(slow, "--slots", "1"), 100)
         self.addCleanup(t.close)
-        t.read(0.8)
-        seen = len(t.data)
+        t.read(until=b"%")
+        first, t.data = t.data, b""
         t.resize(45)
-        t.read(0.3)  # what was under way
-        t.data, first = b"", t.data
-        t.read(60)
-        self.assertEqual(t.p.wait(10), 0)
-        self.assertGreater(seen, 0)
+        # The first may have been under way.
+        t.read(until=b"%")
+        t.read(0.3)
+        first, t.data = first + t.data, b""
+        t.read()
+        self.assertEqual(t.p.wait(60), 0)
         self.assertIn(b"%", t.data, "no bar after the resize")
         self.assertEqual(self.widest(t.data, 45), [])
         self.assertTrue(Screen(45).feed(first + t.data).cursor)
@@ -311,10 +338,10 @@ class TestBar(Progress):
     def test_signal_restores_the_terminal(self):
         for number in (signal.SIGINT, signal.SIGTERM):
             t = Terminal(self, self.args(self.slow))
-            t.read(0.8)
+            t.read(until=b"%")
             t.p.send_signal(number)
-            t.read(10)
-            self.assertIn(t.p.wait(10), (128 + number, -number))
+            t.read()
+            self.assertEqual(t.p.wait(60), 128 + number)
             screen = Screen().feed(t.data)
             self.assertTrue(screen.cursor)
             self.assertEqual(screen.lines[screen.row], "")
@@ -329,9 +356,9 @@ class TestBar(Progress):
         os.unlink(store.real(path) + "/f")
         os.mkfifo(store.real(path) + "/f")
         t = Terminal(self, self.args(store))
-        t.read(60)
+        t.read()
         self.addCleanup(t.close)
-        self.assertNotEqual(t.p.wait(10), 0)
+        self.assertNotEqual(t.p.wait(60), 0)
         screen = Screen(1000).feed(t.data)
         self.assertTrue(screen.cursor)
         self.assertEqual(len(screen.text().splitlines()), 1, screen.text())

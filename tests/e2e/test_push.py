@@ -36,8 +36,7 @@ class Pushes(Remote):
         store = store or self.store
         return ("--progress", "plain", "--verbose", "--name", "x", "--tag",
                 "1", "--closure", self.closure_file(store), "--store-root",
-                store.root, "--registry-timeout", "5", "--to",
-                "docker://%s/%s:t" % (r.name, repo), *more)
+                store.root, "--to", "docker://%s/%s:t" % (r.name, repo), *more)
 
     def authfile(self, r):
         entry = {"auth": fake.basic("me", PASSWORD).split()[1]}
@@ -130,6 +129,25 @@ class Pushes(Remote):
             if p.poll() is None:
                 self.end(p)
 
+    def hang_one(self, r):
+        """The first blob's upload stands still; its digest is put there."""
+        hung = []
+
+        def hang(h):
+            hung.append(h.query["digest"])
+            return fake.hang(600, after=1)(h)
+
+        r.rule("PUT blob", hang)
+        return hung
+
+    def kill_uploader(self, hung):
+        """The worker whose upload stands still."""
+        self.assertTrue(wait_for(lambda: hung))
+        said = r"/(\d+) uploads " + hung[0]
+        self.wait_log("coordinator", said)
+        pid = int(re.search(said, self.log("coordinator"))[1])
+        next(w for w in self.running if w.pid == pid).kill()
+
 
 class TestHere(Pushes):
     def test_by_workers(self):
@@ -161,9 +179,7 @@ class TestHere(Pushes):
 
     def test_while_others_are_made(self):
         """The first layers are there before the last one is made."""
-        slow = make_store.small_store(self.folder(), n=8, size=50000)
-        slow.add("last", {"f%d" % i: os.urandom(1000)
-                          for i in range(3000)})
+        slow = make_store.slow_store(self.folder(), n=6, size=100 << 20)
         r = self.registry()
         got = self.push(r, "--slots", "1", store=slow)
         lines = got.errors.splitlines()
@@ -260,8 +276,7 @@ class TestHere(Pushes):
         p = self.start("build", *self.args(
             r, "--workers", "2", "--slots", "2", "--registry-timeout",
             "600"))
-        self.assertTrue(wait_for(lambda: any(
-            rule.used for rule in r.rules), 120))
+        self.assertTrue(wait_for(lambda: r.rules[0].used))
         for pid in self.workers():
             os.kill(pid, signal.SIGKILL)
         got = self.finish(p)
@@ -380,19 +395,12 @@ class TestElsewhere(Pushes):
 
     def test_worker_dies(self):
         r = self.registry()
-        r.rule("PUT blob", fake.hang(600, after=1), times=1)
+        hung = self.hang_one(r)
         self.start_workers("w1", "w2")
         p = self.coordinator(*self.args(r, *self.listen(
             "--local-slots", "0", "--min-workers", "2",
             "--registry-timeout", "600")))
-        self.assertTrue(wait_for(lambda: any(
-            rule.used for rule in r.rules), 120))
-        digest = wait_for(lambda: [
-            q["path"].split("=")[-1].replace("%3A", ":") for q in r.requests
-            if q["step"] == "PUT blob" and q["status"] is None], 60)[0]
-        pid = int(re.search(r"/(\d+) uploads " + digest,
-                            self.log("coordinator"))[1])
-        next(w for w in self.running if w.pid == pid).kill()
+        self.kill_uploader(hung)
         self.assertEqual(self.finish(p).status, 0, self.log("coordinator"))
         self.assertRegex(self.log("coordinator"), r"2 joined, 1 lost")
         self.check(r)

@@ -28,7 +28,7 @@ class Pushes(Base):
         return ("--progress", "none", "--verbose", "--name", "x", "--tag",
                 "1", "--closure", self.closure_file(self.store),
                 "--store-root", self.store.root, "--max-layers", "6",
-                "--registry-timeout", "2", "--to", to, *more)
+                "--to", to, *more)
 
     def push(self, r, *more, status=0, repo="a/b", tags=("t",)):
         """Pushes; no secret may be in what is said."""
@@ -117,7 +117,7 @@ class TestFaults(Pushes):
                        fake.hang_in_answer):
             r = self.registry()
             r.rule("PUT blob", action)
-            self.push(r)
+            self.push(r, "--registry-timeout", "5")
             self.assertEqual(r.manifests_put, 1)
 
     def test_reset(self):
@@ -130,7 +130,7 @@ class TestFaults(Pushes):
         for action in (fake.lose_answer, fake.slow_answer):
             r = self.registry()
             r.rule("PUT blob", action)
-            self.push(r)
+            self.push(r, "--registry-timeout", "5")
             # HEAD found it: nothing was sent twice.
             self.assertEqual(r.uploads_done, len(r.blobs))
 

@@ -325,7 +325,7 @@ class TestProtocol(Serve):
     def test_unknown_is_asked_who(self):
         c = self.client(hello=False)
         c.send(JOB, 1, 1, 0, 0, 0, False, False, "/nix/store", "", 1, 0, 0,
-               "root", "root", 0, 0, "", [])
+               "root", "root", 0, 0, "", [], 0)
         self.assertEqual(c.until(WHO)[0], WHO)
 
     def test_cancel_and_leave(self):
@@ -497,7 +497,8 @@ class TestProtocol(Serve):
         c = self.client()
         c.want(self.store.infos[:1])
         c.until(DONE)
-        self.wait_log(self.server_log, "is silent", 120)
+        c.fall_silent()
+        self.wait_log(self.server_log, "is silent")
         known, = self.client().status()["clients"]["list"]
         self.assertEqual(known["done"], 0)
 
@@ -543,8 +544,6 @@ class TestOtherWorkers(Serve):
         w.s.settimeout(1)
         while time.monotonic() < end:
             w.send(BEAT, [])
-            for c in Client.there:
-                c.send(BEAT, [])
             try:
                 m = w.receive()
             except TimeoutError:

@@ -7,6 +7,7 @@ import urllib.parse
 
 import quarrytest
 import fake_registry as fake
+from ports import free_ports
 from quarrytest import DockerArchive, OciLayout, make_store, need, sha256
 from test_registry import RegistryBase as RealRegistry
 
@@ -35,8 +36,7 @@ class Shared(quarrytest.Base):
             "build", "--progress", "plain", "--verbose", "--name", "x",
             "--tag", "1", "--closure", self.closure_file(self.store),
             "--store-root", self.store.root, "--encoding", "gzip", *cache,
-            "--registry-timeout", "2", "--cache-repo",
-            "%s/%s" % (r.name, REPO), "--to", to,
+            "--cache-repo", "%s/%s" % (r.name, REPO), "--to", to,
             "--metadata-file", self.path("meta"), *more, **kw).errors
         with open(self.path("meta"), encoding="utf-8") as f:
             self.totals = json.load(f)["totals"]
@@ -275,8 +275,8 @@ class TestDamage(Shared):
 class TestAway(Shared):
     """A warning, and the build goes on."""
 
-    def check(self, r, why, name="a", cached=0):
-        self.assertEqual(self.machine(name, r), cached)
+    def check(self, r, why, *more, name="a", cached=0):
+        self.assertEqual(self.machine(name, r, *more), cached)
         self.assertIn("WARNING", self.messages.upper())
         self.assertIn(why, self.messages)
         self.assertEqual(self.messages.count("shared cache %s" % r.name), 1)
@@ -284,14 +284,15 @@ class TestAway(Shared):
 
     def test_nobody_there(self):
         r = self.registry()
-        r.close()
+        r.name = "127.0.0.1:%d" % free_ports(1)
         self.check(r, "layers are made instead")
 
     def test_fails(self):
         for action in (fake.status(503), fake.hang(), fake.reset):
             r = self.registry()
             r.rule("GET manifest", action, times=1000)
-            self.check(r, "layers are made instead", "a%d" % id(r))
+            self.check(r, "layers are made instead", "--registry-timeout",
+                       "2", name="a%d" % id(r))
             self.assertEqual(r.count("PUT blob"), 0)
 
     def test_wants_us_to_wait(self):
@@ -310,7 +311,7 @@ class TestAway(Shared):
         tags = r.repo(REPO)["tags"]
         del tags[sorted(tags)[0]]
         r.repo(REPO)["blobs"].clear()
-        self.check(r, "not all layers are shared", "b")
+        self.check(r, "not all layers are shared", name="b")
 
     def test_refuses_all(self):
         r = self.registry()

@@ -178,7 +178,7 @@ class TestFaults(Streams):
 
     def test_hangs(self):
         self.faults(("PATCH blob", 1, fake.hang(after=MIB)),
-                    more=("--registry-timeout", "1"))
+                    more=("--registry-timeout", "5"))
 
     def test_made_again(self):
         """What cannot be gone on with is sent as a whole."""

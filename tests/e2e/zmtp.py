@@ -77,7 +77,7 @@ class Peer:
     def __init__(self, where, handshake=True):
         self.s = socket.socket(
             socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
-        self.s.settimeout(10)
+        self.s.settimeout(60)
         self.s.connect(where)
         self.buf = b""
         if handshake:
@@ -106,21 +106,29 @@ class Peer:
                   "libdeflate", "zstd", instance or os.urandom(16), session,
                   [list(h) for h in held], fetches, *speed)
 
-    def take(self, n):
+    def fill(self, n):
         while len(self.buf) < n:
             data = self.s.recv(65536)
             if not data:
                 raise EOFError
             self.buf += data
+
+    def take(self, n):
+        self.fill(n)
         out, self.buf = self.buf[:n], self.buf[n:]
         return out
 
     def receive(self):
-        """The next message; answers libzmq's pings on the way."""
+        """The next message; answers libzmq's pings on the way.  One that has
+        not come wholly when time is up is received the next time."""
         while True:
-            flags = self.take(1)[0]
-            n = int.from_bytes(self.take(8 if flags & 2 else 1), "big")
-            body = self.take(n)
+            self.fill(2)
+            flags = self.buf[0]
+            head = 9 if flags & 2 else 2
+            self.fill(head)
+            n = int.from_bytes(self.buf[1:head], "big")
+            self.fill(head + n)
+            body = self.take(head + n)[head:]
             if flags & 4:
                 if body.startswith(b"\x04PING"):
                     self.frame(b"\x04PONG" + body[7:], 4)
