@@ -19,7 +19,7 @@ class Accepted(zmtp.Peer):
 
     def __init__(self, s):
         self.s, self.buf = s, b""
-        s.settimeout(10)
+        s.settimeout(60)
         self.raw(zmtp.GREETING)
         self.take(64)
         flags, n = self.take(2)

@@ -545,7 +545,7 @@ class TestStore(Bad):
                                 return True
                     except OSError:
                         pass
-            self.assertTrue(quarrytest.wait_for(reading, 20))
+            self.assertTrue(quarrytest.wait_for(reading))
             if how == "shrink":
                 os.truncate(real + "/a", 1000)
                 name = path + "/a"

@@ -555,7 +555,8 @@ class TestFaults(BatchBase):
         docs = [{"name": "i%d" % i, "paths": [info["path"]]}
                 for i, info in enumerate(store.infos)]
         file = self.requests(docs)
-        args = ["--to", "oci:out/{name}", "--encoding", "zstd:12"]
+        # Slow enough that it is not done when the test gets to kill it.
+        args = ["--to", "oci:out/{name}", "--encoding", "zstd:19"]
         p = self.start(*self.batch_args(file, *args, store=store), "--slots",
                        "1")
         self.assertTrue(wait_for(lambda: len(self.records()) >= 5, step=0.001))
@@ -578,7 +579,8 @@ class TestFaults(BatchBase):
                 for i, info in enumerate(store.infos)]
         p = self.start(*self.batch_args(self.requests(docs), "--to",
                                         "oci:out/{name}", "--encoding",
-                                        "zstd:12", store=store))
+                                        "zstd:19", "--slots", "1",
+                                        store=store))
         self.assertTrue(wait_for(lambda: len(self.records()) >= 2, step=0.001))
         p.send_signal(signal.SIGTERM)
         self.assertEqual(self.finish(p).status, 143)

@@ -395,7 +395,7 @@ class TestOptionsOfBuild(BatchBase):
                 cache.name + "/c/layers"))
             n = len(self.paths)
             self.assertTrue(wait_for(
-                lambda: len(cache.repo("c/layers")["tags"]) == n, 60))
+                lambda: len(cache.repo("c/layers")["tags"]) == n))
             self.assertEqual(r.repo("r0")["tags"], {})
             let.set()
             self.assertEqual(self.finish(p).status, 0)

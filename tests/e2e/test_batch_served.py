@@ -16,7 +16,7 @@ class TestServed(Remote, BatchBase):
                            "--cache", self.path("layers"), "--cache-size",
                            "1G", stderr=log)
         self.assertTrue(wait_for(lambda: "clients may come to" in
-                                 self.log("serve"), 60), self.log("serve"))
+                                 self.log("serve")), self.log("serve"))
         return p
 
     def stop(self, p):

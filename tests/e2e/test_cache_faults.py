@@ -124,7 +124,7 @@ class TestBroken(Caches):
         r = self.archive(server, "file://" + self.cache("xz"))
         self.assertIn("in 20 s", r.errors)
         self.assertIn(server.url, r.errors)
-        self.assertLess(time.monotonic() - begin, 60)
+        self.assertLess(time.monotonic() - begin, 100)
 
     def test_nobody_listens(self):
         with socket.socket() as s:
@@ -133,7 +133,7 @@ class TestBroken(Caches):
             r = self.archive(url, "file://" + self.cache())
             self.assertIn("warning: ", r.errors)
             # Once it has failed it is not asked first again.
-            self.assertLess(r.seconds, 30)
+            self.assertLess(r.seconds, 100)
             self.refused(url, path="/nix/store/", says="connect")
 
     def test_redirects(self):
@@ -157,7 +157,7 @@ class TestBroken(Caches):
                                stdout=subprocess.PIPE).stdout
         self.refused(self.nar(change(lambda _: empty * 3000000)),
                      says="NAR: ")
-        self.assertLess(time.monotonic() - begin, 30)
+        self.assertLess(time.monotonic() - begin, 100)
 
     def test_cancelled(self):
         """A signal ends it while a server keeps it waiting."""
@@ -169,7 +169,7 @@ class TestBroken(Caches):
             "/nar/" in path for path in self.servers[-1].asked))
         time.sleep(0.5)
         p.terminate()
-        r = self.finish(p, timeout=10)
+        r = self.finish(p, timeout=60)
         self.assertEqual(r.status, 143)
         self.assertEqual(os.listdir(self.out), [])
 

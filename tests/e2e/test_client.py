@@ -6,6 +6,7 @@ import re
 import signal
 
 import quarrytest
+from ports import free_ports
 from quarrytest import Base, make_store, read, tree_bytes, wait_for
 from scripted_server import (BYE, CLIENT, COMMITTED, DONE, DROP, FAIL, ITEMS,
                              JOB, MADE, POSTPONE, WELCOME, Made, Server)
@@ -144,7 +145,7 @@ class TestFaults(WithStore):
     def log(self):
         return read(self.path("log")).decode()
 
-    def wait_log(self, text, seconds=30):
+    def wait_log(self, text, seconds=quarrytest.TIMEOUT):
         if not wait_for(lambda: text in self.log(), seconds):
             self.fail("%r is not in:\n%s" % (text, self.log()))
 
@@ -155,7 +156,8 @@ class TestFaults(WithStore):
     def test_started_again(self):
         """Half is made, then the server ends and another one comes."""
         first = self.server(
-            self.made, lambda n, attempt, paths: "hold" if n > 4 else None)
+            self.made, lambda n, attempt, paths: "hold" if n > 4 else None,
+            port=free_ports(1))
         p = self.run_beside(first)
         self.assertTrue(wait_for(lambda: len(first.types(COMMITTED)) == 4))
         self.assertEqual(len(first.types(JOB)), self.n)

@@ -71,7 +71,7 @@ class Launch(Base):
         data = quarrytest.read("/proc/%d/environ" % pid).split(b"\0")
         return dict(v.split(b"=", 1) for v in data if b"=" in v)
 
-    def wait_launched(self, n, seconds=60):
+    def wait_launched(self, n, seconds=quarrytest.TIMEOUT):
         """Pids of n launched workers, once they run."""
         def launched():
             found = []
@@ -103,7 +103,7 @@ class Launch(Base):
                     pass
             return False
 
-        self.assertTrue(wait_for(busy, 60), "the worker got no job")
+        self.assertTrue(wait_for(busy), "the worker got no job")
 
 
 class TestLaunch(Launch):
@@ -158,12 +158,18 @@ class TestLaunch(Launch):
                     self.check_nothing_left()
 
     def test_too_few(self):
-        r = self.quarry(*self.args(
-            "%s --drain 1 & w=$!; sleep 2; kill $w; wait; exit 3"
-            % self.worker, "--min-workers", "2", "--local-slots", "0"),
-            status=1)
+        log = self.path("log")
+        with open(log, "wb") as f:
+            p = self.start(*self.args(
+                "%s --drain 1 & until grep -q 'has[ ]joined' %s; do sleep 0.1; "
+                "done; kill $!; wait; exit 3" % (self.worker, log),
+                "--min-workers", "2", "--local-slots", "0", "--progress",
+                "plain"), stderr=f)
+        self.finish(p)
+        said = quarrytest.read(log).decode()
+        self.assertEqual(p.returncode, 1, said)
         self.assertIn("exit status 3, and fewer workers than --min-workers",
-                      r.errors)
+                      said)
 
     def test_none_is_left(self):
         p = self.start(*self.args("exec " + self.worker, "--local-slots", "0",
@@ -190,7 +196,7 @@ class TestLaunch(Launch):
                     p = self.start(*self.args(command, "--local-slots", "0",
                                               store=self.slow))
                     self.assertTrue(wait_for(
-                        lambda: "sleep" in self.processes().values(), 60))
+                        lambda: "sleep" in self.processes().values()))
                     if self.worker in command:
                         self.wait_launched(1)
                     p.send_signal(number)
@@ -298,7 +304,7 @@ class TestSsh(Launch):
                 s.settimeout(5)
                 return s.connect_ex(("127.0.0.1", port)) == 0
 
-        return wait_for(answers, 60) and sshd.poll() is None
+        return wait_for(answers) and sshd.poll() is None
 
     def test_two_hosts(self):
         who, r = self.same_image(self.launch(("host1", "host2")),

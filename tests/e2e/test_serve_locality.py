@@ -53,7 +53,7 @@ class TestServeLocality(Serve):
                            program=[WORKER], stderr=log,
                            cwd=self.part(name, paths))
         self.assertTrue(wait_for(lambda: self.log(
-            self.server_log).count("has joined") > joined, 60))
+            self.server_log).count("has joined") > joined))
         return p
 
     def get(self, out, *more, infos=None):

@@ -85,7 +85,7 @@ class TestSlurm(test_launch.Launch):
                     pass
             return False
 
-        self.assertTrue(wait_for(reads, 60), "no worker got a job")
+        self.assertTrue(wait_for(reads), "no worker got a job")
 
     def test_cancelled(self):
         """Without another one the build ends, and says so."""

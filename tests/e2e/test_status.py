@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
 import quarrytest
 from ports import free_ports
@@ -61,7 +60,7 @@ class Metrics:
 
 
 def request(port, path="/metrics", method="GET", host="127.0.0.1", body=None):
-    c = http.client.HTTPConnection(host, port, timeout=20)
+    c = http.client.HTTPConnection(host, port, timeout=60)
     try:
         c.request(method, path, body)
         r = c.getresponse()
@@ -80,7 +79,7 @@ def scrape(port, **kw):
     return Metrics(text).check()
 
 
-def when(port, found, seconds=60):
+def when(port, found, seconds=quarrytest.TIMEOUT):
     """What is scraped once it is as it should be."""
     last = []
 
@@ -99,7 +98,7 @@ def let_go(test, p, reader):
     while os.read(reader, 1 << 20):
         pass
     os.close(reader)
-    test.assertEqual(p.wait(60), 0)
+    test.assertEqual(p.wait(quarrytest.TIMEOUT), 0)
 
 
 class StatusBase:
@@ -246,7 +245,7 @@ class TestMetrics(StatusBase, Base):
         sockets = [f for f in os.listdir("/proc/%d/fd" % p.pid)
                    if self.link(p.pid, f).startswith("socket:")]
         self.assertLess(len(sockets), 40)
-        self.assertTrue(wait_for(lambda: scrape(port), 40, 0.5))
+        self.assertTrue(wait_for(lambda: scrape(port), step=0.5))
         for s in held:
             s.close()
         let_go(self, p, reader)
@@ -277,7 +276,7 @@ class TestMetrics(StatusBase, Base):
         port = free_ports(1, "::1")
         p, reader = self.hold(*self.args(self.random), port=port,
                               listen="[::1]:%d" % port)
-        self.assertTrue(wait_for(lambda: scrape(port, host="::1"), 20))
+        self.assertTrue(wait_for(lambda: scrape(port, host="::1")))
         let_go(self, p, reader)
 
     def test_a_port_that_is_taken(self):
@@ -309,7 +308,7 @@ class TestMetrics(StatusBase, Base):
         p, reader = self.hold(*self.args(self.slow), port=port)
         when(port, lambda m: m["quarry_jobs_running"] > 0)
         p.send_signal(signal.SIGTERM)
-        self.assertIn(p.wait(20), (143, -signal.SIGTERM))
+        self.assertIn(p.wait(60), (143, -signal.SIGTERM))
         os.close(reader)
 
 
@@ -457,7 +456,7 @@ class TestCommand(Base):
         lines = [json.loads(p.stdout.readline()) for _ in range(3)]
         self.assertEqual([l["cached"] for l in lines], [1, 2, 3])
         p.send_signal(signal.SIGINT)
-        self.assertIn(p.wait(20), (130, -signal.SIGINT))
+        self.assertIn(p.wait(60), (130, -signal.SIGINT))
 
     def test_another_answer_is_not_taken(self):
         def say(peer, request):
@@ -495,11 +494,9 @@ class TestCommand(Base):
     def test_nobody_answers(self):
         mute = self.server(lambda peer, request: None)
         for endpoint in (mute.endpoint, "tcp://127.0.0.1:%d" % free_ports(1)):
-            begin = time.monotonic()
             r = self.quarry("status", "--coordinator", endpoint, status=1)
             self.assertEqual(r.errors, "quarry: %s does not answer: nobody is "
                                        "there\n" % endpoint)
-            self.assertLess(time.monotonic() - begin, 25)
 
     def test_wrong_use(self):
         at = ["--coordinator", "tcp://127.0.0.1:9"]
@@ -536,7 +533,7 @@ class TestRemote(StatusBase, Remote):
                         "--key", self.path("keys/client"), status=1)
         self.assertIn("one of the keys is wrong", r.errors)
         p.terminate()
-        p.wait(20)
+        p.wait(60)
 
     def test_workers_of_other_machines(self):
         port = free_ports(1)
@@ -554,7 +551,7 @@ class TestRemote(StatusBase, Remote):
                  if k[0] == "quarry_worker_slots"]
         self.assertEqual([n["where"] for n in names], ["remote"] * 2)
         m = when(port, lambda m: m["quarry_jobs_done_total"] == 5
-                 and m["quarry_workers"] == 0, 120)
+                 and m["quarry_workers"] == 0)
         self.assertEqual(m["quarry_jobs_audits_agreed_total"], 5)
         self.assertEqual(m["quarry_jobs_audits_skipped_total"], 0)
         self.assertEqual(m["quarry_jobs_attempts_started_total"],
@@ -661,7 +658,7 @@ class TestServe(Serve):
         else:
             self.assertIn(b"does not answer", watch.stderr.read())
         watch.send_signal(signal.SIGINT)
-        watch.wait(20)
+        watch.wait(60)
         self.stop(p)
 
 

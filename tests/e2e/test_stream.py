@@ -238,7 +238,7 @@ class TestFaults(Streams):
         p = self.start("build", *self.args(
             r, "--stream", "--workers", "2", "--slots", "2",
             "--registry-timeout", "600"))
-        self.assertTrue(wait_for(lambda: r.rules[0].used > 1, 60))
+        self.assertTrue(wait_for(lambda: r.rules[0].used > 1))
         for pid in self.workers():
             os.kill(pid, signal.SIGKILL)
         got = self.finish(p)
@@ -265,7 +265,7 @@ class TestFaults(Streams):
         r.rule("PATCH blob", fake.hang(600, after=1), times=100)
         p = self.start("build", *self.args(
             r, "--stream", "--registry-timeout", "600"))
-        self.assertTrue(wait_for(lambda: r.rules[0].used > 0, 60))
+        self.assertTrue(wait_for(lambda: r.rules[0].used > 0))
         p.send_signal(signal.SIGTERM)
         self.assertEqual(self.finish(p).status, 143)
         self.assertEqual(r.manifests_put, 0)
