@@ -94,6 +94,7 @@
 #define MSG_PATH_MAX TAR_NAME_MAX
 #define MSG_SLOTS_MAX 1024
 #define MSG_BEAT_MS_MAX 3600000
+#define MSG_IDLE_BEATS 3
 #define MSG_SPEED_MAX ((uint64_t)100000000000) /* bytes/s */
 #define MSG_HELD_MAX 32768
 #define MSG_PROBE_KEY_SIZE PROBE_KEY_SIZE
@@ -166,7 +167,11 @@ struct msg_hello {
 
 struct msg_welcome {
 	uint64_t protocol;
-	uint64_t beat_ms; /* 1 to MSG_BEAT_MS_MAX */
+	/*
+	 * From 1 to MSG_BEAT_MS_MAX.  A worker without jobs tells nothing but
+	 * that it lives: it beats MSG_IDLE_BEATS times as seldom.
+	 */
+	uint64_t beat_ms;
 	uint64_t session; /* the coordinator's: another one, other jobs */
 	/*
 	 * Where spooled layers are pulled, see data_endpoint.h; "": nowhere.

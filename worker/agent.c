@@ -262,7 +262,7 @@ beat(struct agent *a, struct err *e)
 
 	if (a->state != AGENT_READY || now < a->next_beat)
 		return 0;
-	a->next_beat = now + a->beat_ms;
+	a->next_beat = now + a->beat_ms * (a->n_jobs == 0 ? MSG_IDLE_BEATS : 1);
 	for (struct job *job = a->jobs; job != NULL; job = job->next) {
 		if (m.beat.n == a->options->slots)
 			break;

@@ -268,6 +268,7 @@ agent_take_job(struct agent *a, struct msg *m, struct err *e)
 	const struct msg_attempt id = {m->job.job, m->job.attempt};
 	struct err why = ERR_INIT;
 	struct job *job, *next;
+	int64_t soon;
 
 	if (find_job(a, id.job, id.attempt) != NULL ||
 	    sent_answers_know(a->sent, &id))
@@ -288,6 +289,10 @@ agent_take_job(struct agent *a, struct msg *m, struct err *e)
 	job->next = a->jobs;
 	a->jobs = job;
 	a->n_jobs++;
+	/* It was idle, maybe. */
+	soon = monotime_ms() + a->beat_ms;
+	if (a->next_beat > soon)
+		a->next_beat = soon;
 	return submit_if_complete(a, job, e);
 }
 

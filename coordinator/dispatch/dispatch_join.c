@@ -17,8 +17,13 @@
 
 /* How often workers tell how far they are. */
 #define BEAT_MS 200
-/* A worker whose last beats are missing may be somewhere else by now. */
-#define TAKE_OVER_MS (4 * BEAT_MS)
+/*
+ * Whose beat is missing, and late by as long again, may be somewhere else by
+ * now.
+ */
+#define TAKE_OVER_MS (2 * MSG_IDLE_BEATS * BEAT_MS)
+/* It says HELLO once more after a second: then WELCOME did not get there. */
+#define WELCOME_LOST_MS (4 * BEAT_MS)
 /* HELLOs, a second apart, of one that is here and not silent. */
 #define TWICE_MAX 5
 
@@ -186,7 +191,7 @@ let_in(struct dispatch *d, const struct dispatch_from *from,
 
 	if (p != NULL) {
 		/* It beats from WELCOME on: that was lost, and jobs with it. */
-		if (dispatch_now(d) - p->heard < TAKE_OVER_MS)
+		if (dispatch_now(d) - p->heard < WELCOME_LOST_MS)
 			return 0;
 		p->heard = dispatch_now(d);
 		return take_back(d, p, hello, e);

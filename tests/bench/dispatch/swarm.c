@@ -330,9 +330,11 @@ tick(struct swarm *s)
 		receive(s, w); /* sending swallows the fd's edge */
 	}
 	for (; s->next_beat <= now; s->next_beat += BEAT_US / (int64_t)s->n) {
-		struct worker *w = &s->worker[s->beats++ % s->n];
+		struct worker *w = &s->worker[s->beats % s->n];
+		size_t round = s->beats++ / s->n + w->number;
 
-		if (!w->ready || w->left)
+		if (!w->ready || w->left ||
+		    (w->n_held == 0 && round % MSG_IDLE_BEATS != 0))
 			continue;
 		beat(w, now);
 		receive(s, w);

@@ -347,6 +347,7 @@ test_hello(void **state)
 	struct fixture *f = *state;
 	struct msg m = get(f, MSG_HELLO), ready = {.type = MSG_WELCOME};
 	char host[MSG_NAME_MAX];
+	int64_t start;
 
 	gethostname(host, sizeof(host));
 	assert_int_equal(m.hello.protocol, PROTOCOL_VERSION);
@@ -362,13 +363,37 @@ test_hello(void **state)
 	msg_clear(&m);
 	ready.welcome =
 	    (struct msg_welcome){PROTOCOL_VERSION, BEAT_MS, 1, "", {0}};
+	start = now_ms();
 	put(f, &ready);
-	/* An idle worker beats too. */
-	for (int i = 0; i < 3; i++) {
+	/* An idle worker beats too, but seldom. */
+	for (int i = 0; i < 4; i++) {
 		m = get(f, MSG_BEAT);
 		assert_int_equal(m.beat.n, 0);
+		assert_true(now_ms() - start >= i * MSG_IDLE_BEATS * BEAT_MS);
 		msg_clear(&m);
 	}
+	leave(f);
+}
+
+/* Who was idle and has a job does not wait for the beat of one without. */
+static void
+test_first_beat(void **state)
+{
+	struct msg ready = {.type = MSG_WELCOME,
+	    .welcome = {PROTOCOL_VERSION, 2000, 1, "", {0}}};
+	struct fixture *f = *state;
+	int64_t start;
+	struct msg m;
+
+	get_clear(f, MSG_HELLO);
+	put(f, &ready);
+	get_clear(f, MSG_BEAT);
+	start = now_ms();
+	put_job(f, 1, RUN_TILL_CANCEL, 0);
+	m = get(f, MSG_BEAT);
+	assert_true(now_ms() - start < (MSG_IDLE_BEATS - 1) * 2000);
+	assert_int_equal(m.beat.n, 1);
+	msg_clear(&m);
 	leave(f);
 }
 
@@ -939,6 +964,7 @@ main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_hello),
+	    TEST(test_first_beat),
 	    TEST(test_refuse),
 	    TEST(test_other_protocol),
 	    TEST(test_no_welcome),
