@@ -243,11 +243,16 @@ obey(struct pushes *ps, const struct push_order *o, struct pushes_step *out,
     struct err *e)
 {
 	struct pushing *p = o->what;
+	const char *from = p->from;
 
 	switch (o->act) {
 	case PUSH_LOOK:
+		/* It may have been made, and pushed, by a run before. */
+		if (from == NULL && !p->item->streamed)
+			from = push_hint(
+			    ps->place[p->place].push, &p->item->digest);
 		return push_look_ask(ps->look, p->place, p->push,
-		    &p->item->digest, p->item->size, p->from, e);
+		    &p->item->digest, p->item->size, from, e);
 	case PUSH_GIVE:
 		*out = (struct pushes_step){
 		    .act = PUSHES_GIVE, .pushing = p, .worker = o->worker};

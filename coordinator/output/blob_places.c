@@ -270,6 +270,23 @@ blob_places_hint(struct blob_places *p, const char *base, const char *repo,
 	return taken;
 }
 
+const char *
+blob_places_hinted(struct blob_places *p, const char *base, const char *repo,
+    const struct digest *blob)
+{
+	const struct blob_place *place;
+	const char *name = NULL;
+
+	if (p == NULL)
+		return NULL;
+	pthread_mutex_lock(&p->lock);
+	place = find(p, base, blob);
+	if (place != NULL && place->state == PLACE_HINT)
+		name = p->repository[place->repository].name;
+	pthread_mutex_unlock(&p->lock);
+	return name != NULL && strcmp(name, repo) != 0 ? name : NULL;
+}
+
 void
 blob_places_set_file(struct blob_places *p, const char *path)
 {

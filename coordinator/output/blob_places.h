@@ -47,6 +47,13 @@ size_t blob_places_all(struct blob_places *p, bool hints, size_t most,
 	const struct digest *blob),
     void *arg);
 
+/*
+ * Another repository than repo that a run before has seen it in, and none of
+ * this run has; NULL: there is none, or p is.  Valid as long as p.
+ */
+const char *blob_places_hinted(struct blob_places *p, const char *base,
+    const char *repo, const struct digest *blob);
+
 /* Where the next run is told of them; before other threads know p. */
 void blob_places_set_file(struct blob_places *p, const char *path);
 /*

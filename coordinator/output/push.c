@@ -71,6 +71,13 @@ push_note(struct push *p, const struct digest *digest, enum registry_way way)
 	blob_places_add(p->places, push_base(p), digest);
 }
 
+const char *
+push_hint(const struct push *p, const struct digest *digest)
+{
+	return blob_places_hinted(
+	    p->places, push_base(p), p->name.repo, digest);
+}
+
 /* Whether we may ask there at all is known before the work begins. */
 static int
 try_it(struct push *p, struct err *e)

@@ -88,6 +88,9 @@ int push_lost(struct push *p, const struct push_blob *blob, size_t n,
 void push_note(
     struct push *p, const struct digest *digest, enum registry_way way);
 
+/* Another repository there that a run before has seen it in, maybe, or NULL. */
+const char *push_hint(const struct push *p, const struct digest *digest);
+
 /*
  * The image is under its tag then, or -1 (ERR_FATAL) and what was under it
  * still is; blobs may be there already.

@@ -252,14 +252,14 @@ class TestHere(Pushes):
     def test_what_an_earlier_run_has_seen(self):
         """Another repository's layers are mounted, in a run of its own."""
         self.cache = True
-        r = self.registry()
-        self.push(r)
-        done = r.uploads_done
-        got = self.push(r, repo="c/d")
-        # The root layer is made anew, and its worker sends it.
-        self.assertEqual(r.uploads_done, done + 1, got.errors)
-        self.assertIn("%d mounted" % self.layers(), got.errors)
-        done = r.uploads_done
+        for kw in {"bearer": ("me", PASSWORD)}, {}:
+            r = self.registry(**kw)
+            self.push(r, *self.authfile(r))
+            done = r.uploads_done
+            got = self.push(r, *self.authfile(r), repo="c/d")
+            # The root layer, too, though it is made anew.
+            self.assertEqual(r.uploads_done, done, got.errors)
+            self.assertIn("%d mounted" % (self.layers() + 1), got.errors)
         self.assertIn("from=a%2Fb", " ".join(
             q["path"] for q in r.requests).replace("from=a/b", "from=a%2Fb"))
         # A registry that has lost it all, or does not mount, gets it again.

@@ -238,7 +238,12 @@ hints(void **state)
 	assert_int_equal(blob_places_new(&p, &e), 0);
 	assert_true(blob_places_hint(p, HERE, "old", &a));
 	assert_null(blob_places_find(p, HERE, &a));
+	assert_string_equal(blob_places_hinted(p, HERE, "x", &a), "old");
+	assert_null(blob_places_hinted(p, HERE, "old", &a));
+	assert_null(blob_places_hinted(p, THERE, "x", &a));
+	assert_null(blob_places_hinted(NULL, HERE, "x", &a));
 	assert_true(blob_places_begin(p, HERE, "x", &a, &from));
+	assert_null(blob_places_hinted(p, HERE, "y", &a));
 	assert_string_equal(from, "old");
 	blob_places_end(p, HERE, &a, true);
 	assert_string_equal(begin(p, HERE, "y", &a), "x");
