@@ -21,6 +21,8 @@ struct cut_proxy {
 	socklen_t at_len, to_len;
 	bool up;	    /* whose bytes count: those of who connects */
 	uint64_t cut_after; /* bytes */
+	/* As long as it is set these wait there, and nothing is cut. */
+	atomic_bool hold;
 
 	atomic_int cuts; /* connections that ended */
 	atomic_bool stop;
@@ -36,10 +38,13 @@ cut_proxy_carry(struct cut_proxy *p, const int end[2])
 	const int counted = p->up ? 0 : 1;
 	uint64_t bytes = 0;
 
-	while (!atomic_load(&p->stop) && bytes < p->cut_after) {
+	while (!atomic_load(&p->stop) &&
+	    (bytes < p->cut_after || atomic_load(&p->hold))) {
 		struct pollfd fds[] = {
 		    {end[0], POLLIN, 0}, {end[1], POLLIN, 0}};
 
+		if (bytes >= p->cut_after)
+			fds[counted].fd = -1;
 		poll(fds, 2, 50);
 		for (int i = 0; i < 2; i++) {
 			ssize_t n;

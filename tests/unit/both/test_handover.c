@@ -54,7 +54,7 @@ run_agent(struct fixture *f, int drain_ms, int go)
 	    .slots = 2,
 	    .gzip = "g",
 	    .zstd = "z",
-	    .welcome_ms = 5000,
+	    .welcome_ms = 60000,
 	    .lost_ms = 2000,
 	    .spool = f->spool,
 	    .stays = drain_ms > 0,
@@ -175,8 +175,8 @@ get(struct fixture *f, enum msg_type want)
 
 	for (;;) {
 		while ((rc = link_recv(f->link, &f->peer, &m, &e)) == 0)
-			if (poll(&p, 1, 5000) != 1)
-				fail_msg("no %s in 5 s", msg_name(want));
+			if (poll(&p, 1, 60000) != 1)
+				fail_msg("no %s in a minute", msg_name(want));
 		if (rc < 0)
 			fail_msg("%s", e.text);
 		if (m.type == want)
@@ -309,7 +309,7 @@ fetch(struct fixture *f, const struct blob_request *q, enum err_kind want)
 
 	if (blob_fetch_add(f->fetch, q, &e) < 0)
 		fail_msg("%s", e.text);
-	if (poll(&p, 1, 5000) != 1 || !blob_fetch_take(f->fetch, &out))
+	if (poll(&p, 1, 60000) != 1 || !blob_fetch_take(f->fetch, &out))
 		fail_msg("no outcome");
 	if (out.err.kind != want)
 		fail_msg("%s", out.err.text);
@@ -424,8 +424,8 @@ get_fail(struct fixture *f)
 
 	for (;;) {
 		while (link_recv(f->link, &f->peer, &m, &e) == 0)
-			if (poll(&p, 1, 5000) != 1)
-				fail_msg("no FAIL in 5 s");
+			if (poll(&p, 1, 60000) != 1)
+				fail_msg("no FAIL in a minute");
 		if (m.type == MSG_FAIL)
 			return m;
 		assert_int_equal(m.type, MSG_BEAT);

@@ -346,7 +346,7 @@ wait_released(struct fixture *f, uint64_t job)
 	char *path = spool_path(f->spool, &id, DATA_TAR);
 
 	for (int i = 0; access(path, F_OK) == 0; i++) {
-		if (i == 5000)
+		if (i == 60000)
 			fail_msg("%s is still there", path);
 		usleep(1000);
 	}
@@ -420,7 +420,7 @@ test_large(void **state)
 	    (int)(monotime_ms() - start_ms), (int)(peak_kib() - before));
 #ifndef ASAN
 	/* Both ends are in this process: two windows, and some frames. */
-	assert_in_range(peak_kib() - before, 0, 24 * 1024);
+	assert_true(peak_kib() < before + 24 * 1024);
 #endif
 	check_blob(f, &r);
 	digest_file(f->archive, offset, size, &found);
@@ -577,7 +577,7 @@ test_full(void **state)
 	q.outputs[0] =
 	    (struct layer_output){LAYER_TO_FILE, "/dev/full", 0, 4 * MIB};
 	add(f, &q);
-	out = take(f, 5000);
+	out = take(f, 60000);
 	assert_int_equal(out.err.kind, ERR_FATAL);
 	assert_int_equal(out.err.sys, ENOSPC);
 	assert_string_equal(
@@ -589,37 +589,73 @@ test_full(void **state)
 	r = spool_layer(f, 2, 4 * MIB);
 	q = request(f, 2, &r);
 	add(f, &q);
-	out = take(f, 5000);
+	out = take(f, 60000);
 	assert_int_equal(out.err.kind, ERR_FATAL);
 	assert_int_equal(out.err.sys, ENOSPC);
 	assert_int_equal(entries(f->blobs), 0);
 	assert_int_equal(umount(f->blobs), 0);
 }
 
+/* The worker's bytes come by way of the proxy. */
+static void
+start_behind(struct fixture *f, struct cut_proxy *proxy)
+{
+	struct sockaddr_in at = {
+	    .sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	char endpoint[64];
+
+	start(f, "tcp://127.0.0.1:*");
+	proxy->at_len = proxy->to_len = sizeof(at);
+	memcpy(&proxy->at, &at, sizeof(at));
+	at.sin_port = htons(
+	    (uint16_t)atoi(strrchr(blob_fetch_endpoint(f->fetch), ':') + 1));
+	memcpy(&proxy->to, &at, sizeof(at));
+	proxy->up = true;
+	cut_proxy_start(proxy);
+	memcpy(&at, &proxy->at, sizeof(at));
+	snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%d",
+	    ntohs(at.sin_port));
+	serve(f, endpoint);
+}
+
+/* So many of its bytes are there; the rest waits. */
+static void
+wait_bytes(struct fixture *f, const struct data_id *id, uint64_t n)
+{
+	while (blob_fetch_bytes(f->fetch, id) < n)
+		usleep(200);
+}
+
 static void
 test_drop(void **state)
 {
 	struct fixture *f = *state;
-	struct layer_result r = spool_layer(f, 1, 150 * MIB);
-	struct blob_request q = request(f, 1, &r);
+	struct layer_result r;
+	struct blob_request q;
 	const struct data_id id = {1, 1};
+	struct cut_proxy proxy = {.cut_after = 5 * MIB, .hold = true};
 	struct blob_outcome out;
 	struct err e = ERR_INIT;
 
+	start_behind(f, &proxy);
+	r = spool_layer(f, 1, 15 * MIB);
+	q = request(f, 1, &r);
 	add(f, &q);
-	while (blob_fetch_bytes(f->fetch, &id) == 0)
-		usleep(200);
+	wait_bytes(f, &id, MIB);
 	assert_int_equal(blob_fetch_drop(f->fetch, f->token, &id, &e), 0);
 	wait_released(f, 1);
 	assert_int_equal(blob_fetch_bytes(f->fetch, &id), 0);
 	assert_false(blob_fetch_take(f->fetch, &out));
 	assert_int_equal(entries(f->blobs), 0);
 	/* What comes after goes well. */
+	atomic_store(&proxy.hold, false);
 	r = spool_layer(f, 2, MIB);
 	q = request(f, 2, &r);
 	add(f, &q);
 	take_good(f);
 	check_blob(f, &r);
+	wait_released(f, 2);
+	cut_proxy_stop(&proxy);
 }
 
 /*
@@ -632,30 +668,16 @@ test_cut(void **state)
 	struct fixture *f = *state;
 	struct layer_result r;
 	struct blob_request q;
-	struct sockaddr_in at = {
-	    .sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	struct cut_proxy proxy = {.at_len = sizeof(at),
-	    .to_len = sizeof(at),
-	    .up = true,
-	    .cut_after = 5 * MIB + 12345};
-	char endpoint[64];
+	struct cut_proxy proxy = {.cut_after = 5 * MIB + 12345};
 
-	start(f, "tcp://127.0.0.1:*");
-	memcpy(&proxy.at, &at, sizeof(at));
-	at.sin_port = htons(
-	    (uint16_t)atoi(strrchr(blob_fetch_endpoint(f->fetch), ':') + 1));
-	memcpy(&proxy.to, &at, sizeof(at));
-	cut_proxy_start(&proxy);
-	memcpy(&at, &proxy.at, sizeof(at));
-	snprintf(endpoint, sizeof(endpoint), "tcp://127.0.0.1:%d",
-	    ntohs(at.sin_port));
-	serve(f, endpoint);
+	start_behind(f, &proxy);
 	r = spool_layer(f, 1, 21 * MIB + 99);
 	q = request(f, 1, &r);
 	add(f, &q);
 	take_good(f);
 	check_blob(f, &r);
-	assert_in_range(atomic_load(&proxy.cuts), 4, 6);
+	/* Where this process stood still chunks are sent again. */
+	assert_true(atomic_load(&proxy.cuts) >= 4);
 	wait_released(f, 1);
 	cut_proxy_stop(&proxy);
 }
@@ -665,27 +687,31 @@ static void
 test_worker_ends(void **state)
 {
 	struct fixture *f = *state;
-	struct layer_result r = spool_layer(f, 1, 150 * MIB);
-	struct blob_request q = request(f, 1, &r);
+	struct layer_result r;
+	struct blob_request q;
 	const struct data_id id = {1, 1};
+	struct cut_proxy proxy = {.cut_after = 5 * MIB, .hold = true};
 	struct err e = ERR_INIT;
 	struct blob_outcome out;
 
+	start_behind(f, &proxy);
+	r = spool_layer(f, 1, 15 * MIB);
+	q = request(f, 1, &r);
 	add(f, &q);
-	while (blob_fetch_bytes(f->fetch, &id) < MIB)
-		usleep(200);
+	wait_bytes(f, &id, MIB);
 	assert_true(blob_serve_stop(f->serve, 5000));
 	f->serve = NULL;
 	assert_int_equal(blob_fetch_worker_gone(f->fetch, f->token, &e), 0);
-	out = take(f, 5000);
+	out = take(f, 60000);
 	assert_int_equal(out.err.kind, ERR_RETRY);
 	assert_string_equal(out.err.text, "worker host/7: it is gone");
 	assert_int_equal(entries(f->blobs), 0);
 	/* Its later requests end at once. */
 	q.id.job = 2;
 	add(f, &q);
-	out = take(f, 5000);
+	out = take(f, 60000);
 	assert_int_equal(out.err.kind, ERR_RETRY);
+	cut_proxy_stop(&proxy);
 }
 
 /* The right token on a connection with another's key is not enough. */
@@ -722,9 +748,9 @@ main(void)
 	    TEST(test_wrong, setup_ipc),
 	    TEST(test_not_whole, setup_ipc),
 	    TEST(test_full, setup_ipc),
-	    TEST(test_drop, setup_tcp),
+	    TEST(test_drop, setup_base),
 	    TEST(test_cut, setup_base),
-	    TEST(test_worker_ends, setup_ipc),
+	    TEST(test_worker_ends, setup_base),
 	    TEST(test_keys, setup_keys),
 	};
 
