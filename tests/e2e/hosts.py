@@ -15,7 +15,7 @@ import signal
 import subprocess
 
 import quarrytest
-from quarrytest import Base, make_store, wait_for
+from quarrytest import Base, blocks, make_store, wait_for
 
 NETWORK = "10.77.0."
 PORT = 4711
@@ -306,16 +306,6 @@ class HostsBase(Base):
         with open(self.path("m-%s.json" % out), encoding="utf-8") as f:
             layers = json.load(f)["layers"]
         return [l["worker"].split("/")[0] for l in layers]
-
-
-def blocks(pid, number):
-    """Whether the process has the signal blocked: it reads them itself."""
-    try:
-        with open("/proc/%d/status" % pid) as f:
-            mask, = [l.split()[1] for l in f if l.startswith("SigBlk:")]
-    except OSError:
-        return False
-    return int(mask, 16) >> (number - 1) & 1
 
 
 def tree(folder):

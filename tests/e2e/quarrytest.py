@@ -111,6 +111,16 @@ def wait_for(what, seconds=TIMEOUT, step=0.01):
         time.sleep(step)
 
 
+def blocks(pid, number):
+    """Whether the process has the signal blocked: it reads them itself."""
+    try:
+        with open("/proc/%d/status" % pid) as f:
+            mask, = [l.split()[1] for l in f if l.startswith("SigBlk:")]
+    except OSError:
+        return False
+    return int(mask, 16) >> (number - 1) & 1
+
+
 def events(text):
     """What --progress json says: each line of it is an event."""
     found = [json.loads(line) for line in text.splitlines()]

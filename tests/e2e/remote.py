@@ -3,9 +3,11 @@ with keys of their own."""
 
 import os
 import re
+import signal
 
 from ports import free_ports
-from quarrytest import QUARRY, TIMEOUT, WORKER, Base, read, wait_for
+from quarrytest import (QUARRY, TIMEOUT, WORKER, Base, blocks, read,
+                        wait_for)
 
 
 class Remote(Base):
@@ -72,6 +74,8 @@ class Remote(Base):
                               **kw)
 
     def end(self, worker, seconds=TIMEOUT):
-        """SIGTERM, which must end a worker well."""
+        """SIGTERM, which must end a worker well, once it takes it."""
+        self.assertTrue(wait_for(lambda: worker.poll() is not None
+                                 or blocks(worker.pid, signal.SIGTERM)))
         worker.terminate()
         self.assertEqual(self.finish(worker, timeout=seconds).status, 0)

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 
@@ -289,6 +290,9 @@ class TestManifests(quarrytest.Base):
         given["key"] = self.path("key")
         worker = self.start(*["--%s=%s" % o for o in given.items()],
                             program=[quarrytest.WORKER])
+        self.assertTrue(quarrytest.wait_for(
+            lambda: worker.poll() is not None
+            or quarrytest.blocks(worker.pid, signal.SIGTERM)))
         time.sleep(1)
         self.assertIsNone(worker.poll())
         worker.terminate()

@@ -41,7 +41,8 @@ class Plain(Base):
         for p in self.running:
             if (os.fsencode(p.args[0]) == os.fsencode(quarrytest.WORKER)
                     and p.poll() is None):
-                wait_for(lambda: hosts.blocks(p.pid, signal.SIGTERM), PATIENCE)
+                wait_for(lambda: quarrytest.blocks(
+                    p.pid, signal.SIGTERM), PATIENCE)
                 p.terminate()
                 self.assertEqual(p.wait(timeout=PATIENCE), 0)
 
