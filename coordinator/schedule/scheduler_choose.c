@@ -5,6 +5,7 @@
 #define FAILED_HERE (INT64_MAX / 4)
 /* An empty worker is worth so much more than one whose slots are busy. */
 #define SPREAD 0.25
+#define HOPELESS_LOOK_MS 1000
 
 bool
 worker_may_take(const struct worker *w, const struct job *j, int64_t now)
@@ -487,6 +488,33 @@ choose_from(
 	return f.w;
 }
 
+/*
+ * While nobody has room nobody looks for jobs; but those that nobody can do do
+ * not wait for that.  Now and then: it takes a look at each.
+ */
+static void
+find_hopeless(struct scheduler *s, int64_t now)
+{
+	uint64_t id = job_queue_first(&s->queue);
+	bool unable;
+
+	if (!s->config.in_turn || !s->unable || id == JOB_QUEUE_NONE)
+		return;
+	if (now >= s->hopeless_at) {
+		s->hopeless_at = now + HOPELESS_LOOK_MS;
+		for (; id != JOB_QUEUE_NONE && s->hopeless == JOB_QUEUE_NONE;
+		     id = job_queue_after(
+			 &s->queue, job_at(s, id)->node.weight, id))
+			if (job_at(s, id)->locality != NULL)
+				is_for_room(s, now, job_at(s, id), &unable);
+		/* There may be more. */
+		if (s->hopeless != JOB_QUEUE_NONE)
+			s->hopeless_at = now;
+	}
+	if (s->hopeless_at < s->place_at)
+		s->place_at = s->hopeless_at;
+}
+
 struct worker *
 choose(struct scheduler *s, int64_t now, uint64_t *job)
 {
@@ -499,9 +527,10 @@ choose(struct scheduler *s, int64_t now, uint64_t *job)
 		return NULL;
 	s->place_at = INT64_MAX;
 	s->pass++;
-	if ((!TAILQ_EMPTY(&s->idle) || !TAILQ_EMPTY(&s->ahead)) &&
-	    ((w = choose_from(s, now, first, job)) != NULL ||
-		(w = choose_from(s, now, then, job)) != NULL))
+	if (TAILQ_EMPTY(&s->idle) && TAILQ_EMPTY(&s->ahead))
+		find_hopeless(s, now);
+	else if ((w = choose_from(s, now, first, job)) != NULL ||
+	    (w = choose_from(s, now, then, job)) != NULL)
 		return w;
 	s->changed = false;
 	s->late_at = now;

@@ -170,6 +170,7 @@ struct scheduler {
 	bool unable;	   /* some workers cannot do some jobs */
 	/* Queued, and nobody can for too long; or JOB_QUEUE_NONE. */
 	uint64_t hopeless;
+	int64_t hopeless_at; /* all are busy: when to look for such */
 	uint64_t mark, pass;
 	struct plan plan;
 	bool planned; /* in this pass workers have a limit by it */

@@ -314,6 +314,116 @@ test_nobody_can(void **state)
 	sched_free(s);
 }
 
+static void
+alive(struct scheduler *s, int64_t now, uint64_t worker)
+{
+	sched_beat(s, now, (struct worker_id){worker}, 1);
+}
+
+/* Nor does it wait for one with room, who could not do it either. */
+static void
+test_nobody_can_and_all_are_busy(void **state)
+{
+	struct scheduler *s = make_in_turn();
+	struct job_id a, b;
+	struct sched_action act;
+	int64_t now = 0;
+
+	(void)state;
+	up(s, 0, 0, 1);
+	for (uint64_t i = 0; i < 2; i++)
+		expect(s, 0, SCHED_SEND, add(s, MB).v, 0);
+	a = add(s, MB);
+	b = add(s, MB);
+	lacks(s, 0, a, SCHED_UNABLE);
+	lacks(s, 0, b, SCHED_UNABLE);
+	/* The clock stands still between the scheduler's own deadlines. */
+	while (!sched_next(s, now, &act)) {
+		assert_true(sched_deadline(s) > now);
+		now = sched_deadline(s);
+		assert_true(now <= SCHED_ABLE_MS + 1000);
+		alive(s, now, 0);
+	}
+	assert_true(now >= SCHED_ABLE_MS);
+	assert_int_equal(act.kind, SCHED_FAILED);
+	assert_int_equal(act.job.v, a.v);
+	/* All at once, not one a look. */
+	expect(s, now, SCHED_FAILED, b.v, 0);
+	assert_true(sched_open(s) == 2);
+	sched_free(s);
+}
+
+/* Whoever can do it may be busy for as long as it likes, but must be there. */
+static void
+test_somebody_can_until_it_goes(void **state)
+{
+	(void)state;
+	for (int drains = 0; drains < 2; drains++) {
+		struct scheduler *s = make_in_turn();
+		const int64_t gone = 2 * SCHED_ABLE_MS;
+		struct job_id a;
+
+		up(s, 0, 0, 1);
+		up(s, 0, 1, 1);
+		for (uint64_t i = 0; i < 2; i++) {
+			struct job_id busy = add(s, MB);
+
+			lacks(s, 0, busy, SCHED_UNABLE);
+			expect(s, 0, SCHED_SEND, busy.v, 1);
+		}
+		a = add(s, MB);
+		lacks(s, 0, a, SCHED_UNABLE);
+		for (int64_t now = 0; now < gone; now += 1000) {
+			alive(s, now, 0);
+			alive(s, now, 1);
+			expect_nothing(s, now);
+		}
+		if (drains != 0)
+			sched_worker_drain(s, gone, (struct worker_id){1});
+		else
+			sched_worker_gone(
+			    s, gone, (struct worker_id){1}, "went away");
+		expect_nothing(s, gone);
+		alive(s, gone, 1);
+		alive(s, gone + 9000, 0);
+		alive(s, gone + 9000, 1);
+		expect_nothing(s, gone + SCHED_ABLE_MS - 1);
+		while (sched_open(s) > (drains != 0 ? 2 : 0)) {
+			struct sched_action act;
+
+			assert_true(sched_next(s, gone + SCHED_ABLE_MS, &act));
+			assert_int_equal(act.kind, SCHED_FAILED);
+		}
+		assert_int_equal(sched_failures(s, a), 0);
+		sched_free(s);
+	}
+}
+
+/* One that could have done it was there meanwhile: it may come back. */
+static void
+test_the_wait_begins_anew(void **state)
+{
+	struct scheduler *s = make_in_turn();
+	const int64_t late = SCHED_ABLE_MS - 1, again = late + 100;
+	struct job_id a;
+
+	(void)state;
+	up(s, 0, 0, 1);
+	a = add(s, MB);
+	lacks(s, 0, a, SCHED_UNABLE);
+	expect_nothing(s, 0);
+	alive(s, late, 0);
+	up(s, late, 1, 1);
+	expect(s, late, SCHED_SEND, a.v, 1);
+	sched_worker_gone(s, again, (struct worker_id){1}, "went away");
+	expect_nothing(s, again);
+	alive(s, again, 0);
+	alive(s, again + SCHED_ABLE_MS - 1, 0);
+	expect_nothing(s, again + SCHED_ABLE_MS - 1);
+	expect(s, again + SCHED_ABLE_MS, SCHED_FAILED, a.v, 0);
+	sched_free(s);
+}
+
 int
 main(void)
 {
@@ -326,6 +436,9 @@ main(void)
 	    cmocka_unit_test(audits_wait_for_a_second_worker),
 	    cmocka_unit_test(test_fetched_for_at_last),
 	    cmocka_unit_test(test_nobody_can),
+	    cmocka_unit_test(test_nobody_can_and_all_are_busy),
+	    cmocka_unit_test(test_somebody_can_until_it_goes),
+	    cmocka_unit_test(test_the_wait_begins_anew),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
