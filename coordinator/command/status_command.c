@@ -21,6 +21,8 @@
 #include "text/stream_end.h"
 
 /* Between attempts to send what cannot be sent before there is a connection. */
+/* A server answers so many a second, and no more. */
+#define AGAIN_MS 1000
 #define SEND_MS 50
 /* To the top, and nothing below it. */
 #define CLEAR "\033[H\033[J"
@@ -84,9 +86,10 @@ take(const struct msg *m, uint64_t request, struct status *out, struct err *e)
 	    : 1;
 }
 
+/* 1: it has come; 0: not by then. */
 static int
-hear(struct link *link, const struct options *o, uint64_t request,
-    int64_t until, struct status *out, struct err *e)
+hear(struct link *link, uint64_t request, int64_t until, struct status *out,
+    struct err *e)
 {
 	for (;;) {
 		struct msg m;
@@ -98,11 +101,11 @@ hear(struct link *link, const struct options *o, uint64_t request,
 			rc = take(&m, request, out, e);
 			msg_clear(&m);
 			if (rc != 0)
-				return rc < 0 ? -1 : 0;
+				return rc;
 			continue;
 		}
 		if (monotime_ms() >= until)
-			return no_answer(o, e);
+			return 0;
 		monotime_wait(link_fd(link), (int)(until - monotime_ms()));
 	}
 }
@@ -112,14 +115,20 @@ get(struct link *link, const struct options *o, uint64_t request,
     struct status *out, struct err *e)
 {
 	int64_t until = monotime_ms() + STATUS_ANSWER_MS;
+	int rc = 0;
 
-	if (ask(link, o, request, until, e) < 0)
-		return -1;
-	if (hear(link, o, request, until, out, e) < 0)
-		return e->kind == ERR_PEER
-		    ? err_ctx(e, "%.120s", o->coordinator)
-		    : -1;
-	return 0;
+	while (rc == 0) {
+		int64_t next = monotime_ms() + AGAIN_MS;
+
+		if (monotime_ms() >= until)
+			return no_answer(o, e);
+		if (ask(link, o, request, until, e) < 0)
+			return -1;
+		rc = hear(link, request, next < until ? next : until, out, e);
+	}
+	if (rc < 0 && e->kind == ERR_PEER)
+		return err_ctx(e, "%.120s", o->coordinator);
+	return rc < 0 ? -1 : 0;
 }
 
 static int

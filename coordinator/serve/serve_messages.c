@@ -10,8 +10,6 @@
 
 /* Messages between two looks at everything else. */
 #define BATCH 256
-/* Answers to STATUS in a second; whoever gets none asks again. */
-#define STATES_MAX 64
 
 static void
 say(struct serve *s, const struct link_peer *to, const struct msg *m)
@@ -32,12 +30,8 @@ on_status(struct serve *s, const struct link_peer *from,
 
 	if (s->zap != NULL && !zap_allows(s->zap, from->key, NULL, 0))
 		return 0;
-	/* Who asks without end, or does not read, costs no more than that. */
-	if (serve_now(s) - s->states_since >= 1000) {
-		s->states_since = serve_now(s);
-		s->n_states = 0;
-	}
-	if (s->n_states++ >= STATES_MAX)
+	/* Whoever gets none asks again. */
+	if (!serve_turns_take(&s->states, serve_now(s), from))
 		return 0;
 	if (serve_status(s, &text, e) < 0)
 		return -1;

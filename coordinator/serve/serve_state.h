@@ -19,6 +19,7 @@
 #include "link.h"
 #include "protocol.h"
 #include "serve/serve_queue.h"
+#include "serve/serve_turns.h"
 
 struct blob_check;
 struct blob_offer;
@@ -140,8 +141,7 @@ struct serve {
 	TAILQ_HEAD(, serve_order) learning; /* the oldest first */
 	int64_t looked, stood;		    /* as dispatch's */
 	int64_t beat_at;
-	int64_t states_since; /* ms: a second of STATEs, */
-	unsigned n_states;    /* and how many were said in it */
+	struct serve_turns states; /* who was told STATE */
 	uint64_t cached;
 };
 
