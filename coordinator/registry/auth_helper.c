@@ -70,15 +70,24 @@ start(const char *program, int fd, pid_t *pid)
 	return rc;
 }
 
+/* It may have said all, and ended, without a look at the question. */
+static bool
+ask(int fd, const char *server)
+{
+	size_t len = strlen(server);
+
+	if (send(fd, server, len, MSG_NOSIGNAL) == (ssize_t)len)
+		return shutdown(fd, SHUT_WR) == 0;
+	return errno == EPIPE || errno == ECONNRESET;
+}
+
 /* All that it says, up to its end; the length, or -1: errno. */
 static ssize_t
 converse(int fd, const char *server, int64_t until, char *answer)
 {
 	size_t len = 0;
 
-	if (send(fd, server, strlen(server), MSG_NOSIGNAL) !=
-		(ssize_t)strlen(server) ||
-	    shutdown(fd, SHUT_WR) < 0)
+	if (!ask(fd, server))
 		return -1;
 	for (;;) {
 		int64_t left = until - monotime_ms();
@@ -91,8 +100,10 @@ converse(int fd, const char *server, int64_t until, char *answer)
 		n = read(fd, answer + len, AUTH_HELPER_ANSWER_MAX - len);
 		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
+		if (n < 0 && errno != ECONNRESET)
+			return -1;
 		if (n <= 0)
-			return n < 0 ? -1 : (ssize_t)len;
+			return (ssize_t)len;
 		len += (size_t)n;
 		if (len == AUTH_HELPER_ANSWER_MAX) {
 			errno = EMSGSIZE;

@@ -240,6 +240,20 @@ test_helpers(void **state)
 	finds(at("h.json"), "h.x", "a", "alice", "secret");
 }
 
+/* A helper need not read what it is asked, nor be there when it is. */
+static void
+test_deaf_helper(void **state)
+{
+	(void)state;
+	write_at("bin/docker-credential-deaf",
+	    "#!/bin/sh\nexec <&-\n"
+	    "echo '{\"Username\": \"carol\", \"Secret\": \"s3\"}'\n",
+	    0700);
+	write_at("deaf.json", "{\"credsStore\": \"deaf\"}", 0600);
+	for (int i = 0; i < 20; i++)
+		finds(at("deaf.json"), "h.x", "a", "carol", "s3");
+}
+
 static size_t
 lines_of(const char *name)
 {
@@ -324,6 +338,7 @@ main(void)
 	    cmocka_unit_test(test_places),
 	    cmocka_unit_test(test_broken),
 	    cmocka_unit_test(test_helpers),
+	    cmocka_unit_test(test_deaf_helper),
 	    cmocka_unit_test(test_helpers_once),
 	};
 
