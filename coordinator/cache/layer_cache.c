@@ -127,7 +127,7 @@ layer_cache_read(int folder, const char *name, char *out, size_t size)
 	return fd < 0 ? -1 : (long)read(fd, out, size);
 }
 
-/* A second name for the blob, which keeps it. */
+/* A second name for the blob, which keeps it.  errno 0: it is damaged. */
 static bool
 pin(struct layer_cache *c, const struct layer_result *r)
 {
@@ -144,9 +144,10 @@ pin(struct layer_cache *c, const struct layer_result *r)
 		return false;
 	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size == r->size)
 		return true;
-	/* Damaged: it must not be in the way of the one that is made. */
+	/* It must not be in the way of the one that is made. */
 	unlinkat(c->at.blobs, hex, 0);
 	unlinkat(c->pin_fd, hex, 0);
+	errno = 0;
 	return false;
 }
 
@@ -221,8 +222,9 @@ layer_cache_put(struct layer_cache *c, const struct digest *key,
 	if (!pin(c, record->result)) {
 		digest_hex(&record->result->digest, hex);
 		return err_set(e, ERR_FATAL, errno,
-		    "layer cache: %s/%s, which was just made, cannot be had",
-		    c->blobs, hex);
+		    "layer cache: %s/%s, which was just made, %s", c->blobs,
+		    hex,
+		    errno == 0 ? "has another size by now" : "cannot be had");
 	}
 	if (key != NULL)
 		write_record(c, key, record);

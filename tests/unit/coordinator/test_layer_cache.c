@@ -257,6 +257,37 @@ test_prune_shared_blob(void **state)
 	verify(true, 1, 0);
 }
 
+/* What is wrong with a blob that was made is said, not what was before. */
+static void
+test_put_faults(void **state)
+{
+	struct layer_result r = {.size = 4};
+	const struct layer_record record = {&r, false};
+	const struct digest key = {{9}};
+	char path[300], hex[DIGEST_HEX_LEN + 1];
+	struct layer_cache *c = NULL;
+	struct err e = ERR_INIT;
+	FILE *f;
+
+	(void)state;
+	digest_of("abc", 3, &r.digest);
+	digest_hex(&r.digest, hex);
+	snprintf(path, sizeof(path), "%s/blobs/sha256/%s", folder, hex);
+	assert_int_equal(layer_cache_open(folder, &c, &e), 0);
+	unlink(path);
+	assert_int_equal(layer_cache_put(c, &key, &record, &e), -1);
+	assert_non_null(strstr(e.text, "cannot be had: No such file"));
+	err_clear(&e);
+	assert_non_null(f = fopen(path, "w"));
+	fputs("abc", f);
+	assert_int_equal(fclose(f), 0);
+	errno = EBUSY;
+	assert_int_equal(layer_cache_put(c, &key, &record, &e), -1);
+	assert_non_null(strstr(e.text, "has another size by now"));
+	assert_null(strstr(e.text, strerror(EBUSY)));
+	layer_cache_free(c);
+}
+
 int
 main(void)
 {
@@ -265,6 +296,7 @@ main(void)
 	    cmocka_unit_test(test_without_links),
 	    cmocka_unit_test(test_verify_beside_others),
 	    cmocka_unit_test(test_prune_shared_blob),
+	    cmocka_unit_test(test_put_faults),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
