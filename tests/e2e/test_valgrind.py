@@ -27,7 +27,7 @@ class Valgrind(q.Base):
     def under_valgrind(self, *args, status=0):
         log = self.path("valgrind.%p")
         r = self.quarry(
-            *args, status=None, timeout=240,
+            *args, status=None, timeout=q.TIMEOUT,
             program=["valgrind", "--log-file=" + log] + OPTIONS + [q.QUARRY])
         said = "".join(
             q.read(self.path(n)).decode(errors="replace")
