@@ -121,6 +121,8 @@ blob_source_release(
 
 	if (find_release(s, id) != NULL)
 		return NULL;
+	if (s->n_releases == BLOB_RELEASES_MAX)
+		s->release[0] = s->release[--s->n_releases];
 	if (s->n_releases == s->room_releases) {
 		size_t room = s->room_releases == 0 ? 16 : 2 * s->room_releases;
 

@@ -59,7 +59,11 @@ struct blob_source *blob_source_by_peer(
 bool blob_source_tie(struct blob_source *list, struct blob_source *s,
     const struct link_peer *peer);
 
-/* Notes a release until it is confirmed; NULL: it was noted, or no memory. */
+/*
+ * Notes a release until it is confirmed; NULL: it was noted, or no memory.  Of
+ * one that confirms none some are given up: their files stay until it ends.
+ */
+#define BLOB_RELEASES_MAX 4096
 const struct blob_release *blob_source_release(
     struct blob_source *s, const struct data_id *id, bool committed);
 void blob_source_released(struct blob_source *s, const struct data_id *id);
