@@ -77,17 +77,19 @@ get_welcome(struct wire_in *in, struct msg_welcome *m)
 	m->session = wire_get_uint(in, UINT64_MAX);
 	m->data = wire_get_str(in, MSG_PATH_MAX);
 	wire_get_bytes(in, m->token, sizeof(m->token));
+	m->push_to = wire_get_str(in, MSG_PUSH_TO_MAX);
 }
 
 static void
 put_welcome(struct wire_out *out, const struct msg_welcome *m)
 {
-	wire_put_head(out, MSG_WELCOME, 5);
+	wire_put_head(out, MSG_WELCOME, 6);
 	wire_put_uint(out, m->protocol);
 	wire_put_uint(out, m->beat_ms);
 	wire_put_uint(out, m->session);
 	wire_put_str(out, m->data);
 	wire_put_bytes(out, m->token, sizeof(m->token));
+	wire_put_str(out, m->push_to);
 }
 
 static void

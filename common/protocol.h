@@ -51,12 +51,13 @@
  * Clients of a coordinator that stays up speak to a ROUTER of its own, with
  * other keys.  To client K the server S is one worker that takes all jobs:
  *
- *	client = K:CLIENT ( S:REFUSE / S:WELCOME *( want / state / K:BEAT /
- *	         S:BEAT ) ( K:BYE(0) / S:BYE ) )
+ *	client = K:CLIENT ( S:REFUSE / S:WELCOME *( want / pass / state /
+ *	         K:BEAT / S:BEAT ) ( K:BYE(0) / S:BYE ) )
  *	client =/ S:WHO in between; the client begins again with CLIENT
  *	want   = K:JOB *K:ITEMS *S:BEAT ( [ S:MADE ] ( S:SIZED / S:DONE ) /
  *	         S:FAIL / S:POSTPONE )
  *	want  =/ K:CANCEL in between; the server answers FAIL or is too late
+ *	pass   = K:TOKEN K:PUSH *( S:EXPIRED K:TOKEN ) S:PUSHED
  *	state  = K:STATUS S:STATE; also before CLIENT, and without it
  *	K:BEAT = I am here; it lists nothing
  *	POSTPONE = the client has more queued than it may; later, please
@@ -65,6 +66,12 @@
  * the server: no store_root, no outputs, no ENTRIES.  What a client asked for
  * is forgotten with its connection: after each WELCOME it sends again whatever
  * it has not got, and hears DONE of what was made in the meantime.
+ *
+ * Where a client's layers go to a registry that WELCOME names, it may have the
+ * server's workers put them there, as the server would its own: PUSH names a
+ * job of its own that DONE was said of, and that it has neither pulled nor
+ * cancelled since; it has no file.  TOKEN has no authorities: whom registries
+ * are trusted by is the server's to say.  The client looks before and after.
  *
  * Encoding and decoding are usable in any thread; a struct msg belongs to one.
  */
@@ -106,6 +113,7 @@
 #define MSG_BASE_MAX (REGISTRY_HOST_MAX + sizeof("https://") - 1)
 #define MSG_PUSH_PLACES 16 /* that a worker knows at a time */
 #define MSG_AUTHORITIES_MAX ((size_t)256 << 10) /* bytes of TOKEN's */
+#define MSG_PUSH_TO_MAX 8192			/* bytes of WELCOME's */
 
 /*	constant      no. body     direction, meaning */
 #define MSG_TYPES(X)                                                           \
@@ -133,10 +141,10 @@
 	X(MSG_MADE, 22, made)	    /* S>K who did the job that is done */     \
 	X(MSG_STATUS, 23, status)   /* K>S how are things? */                  \
 	X(MSG_STATE, 24, state)	    /* S>K so they are, as JSON */             \
-	X(MSG_PUSH, 25, push)	    /* C>W put this layer into a registry */   \
-	X(MSG_PUSHED, 26, pushed)   /* W>C it is there, or why not */          \
-	X(MSG_TOKEN, 27, token)	    /* C>W where that is, and who asks */      \
-	X(MSG_EXPIRED, 28, expired) /* W>C it takes the token no more */
+	X(MSG_PUSH, 25, push)	    /* C>W K>S put it into a registry */       \
+	X(MSG_PUSHED, 26, pushed)   /* W>C S>K it is there, or why not */      \
+	X(MSG_TOKEN, 27, token)	    /* C>W K>S where that is, and who asks */  \
+	X(MSG_EXPIRED, 28, expired) /* W>C S>K it takes the token no more */
 
 enum msg_type {
 #define X(name, no, body) name = no,
@@ -179,6 +187,8 @@ struct msg_welcome {
 	 */
 	const char *data;
 	uint8_t token[DATA_TOKEN_SIZE];
+	/* To a client: "HOST[:PORT],..." that layers may be pushed to. */
+	const char *push_to;
 };
 
 struct msg_refuse {

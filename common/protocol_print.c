@@ -23,8 +23,8 @@ print_welcome(const struct msg_welcome *m, char *out, size_t size)
 	/* Not the token: who has it can speak for the worker. */
 	snprintf(out, size,
 	    "protocol %" PRIu64 " beat_ms %" PRIu64 " session %" PRIx64
-	    " data '%s'",
-	    m->protocol, m->beat_ms, m->session, m->data);
+	    " data '%s' pushes to '%.200s'",
+	    m->protocol, m->beat_ms, m->session, m->data, m->push_to);
 }
 
 static void

@@ -22,7 +22,11 @@ begin(struct batch *b, struct server_client *server,
 	config.progress = b->progress;
 	config.done = hooks->done;
 	config.failed = hooks->failed;
+	config.pushed = hooks->pushed;
 	config.arg = hooks->arg;
+	if (batch_homes_find(b, e) < 0)
+		return -1;
+	batch_homes_tell(b, &config.pushes, &config.n_pushes);
 	if (server_client_keys(server, b->options, e) < 0)
 		return -1;
 	/* All that is missing may be known already: then nobody is asked. */

@@ -335,7 +335,7 @@ run_by_workers(struct batch *b, struct err *why, struct err *e)
 	config.metrics = b->metrics;
 	if (batch_homes_find(b, e) < 0)
 		return -1;
-	batch_homes_tell(b, &config);
+	batch_homes_tell(b, &config.pushes, &config.n_pushes);
 	/* Keys have been taken for this program's own library. */
 	if (b->encoding.kind != ENCODING_NONE)
 		config.encoder = encoder_version(b->encoding.kind);

@@ -287,14 +287,14 @@ batch_homes_may_be_at(const struct batch *b, uint32_t layer, const char *base)
 }
 
 void
-batch_homes_tell(struct batch *b, struct dispatch_config *config)
+batch_homes_tell(struct batch *b, struct push *const **pushes, size_t *n_pushes)
 {
 	struct batch_homes *h = b->homes;
 
 	if (h == NULL || h->n == 0)
 		return;
-	config->pushes = h->push;
-	config->n_pushes = h->n;
+	*pushes = h->push;
+	*n_pushes = h->n;
 	for (size_t j = 0; j < b->n_jobs; j++) {
 		size_t layer = b->layer_of[j];
 

@@ -234,7 +234,8 @@ void batch_sharer_free(struct batch_sharer *s);
  * whether they are there; _tell: the jobs, and whoever has them made.
  */
 int batch_homes_find(struct batch *b, struct err *e);
-void batch_homes_tell(struct batch *b, struct dispatch_config *config);
+void batch_homes_tell(
+    struct batch *b, struct push *const **pushes, size_t *n_pushes);
 void batch_homes_free(struct batch_homes *h);
 /* Whether an image puts the layer into that registry, as far as is known. */
 bool batch_homes_may_be_at(

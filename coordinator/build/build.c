@@ -110,12 +110,7 @@ start_workers(struct build *b, struct err *e)
 		config.hooks.done = build_job_done;
 		config.hooks.arg = b;
 	}
-	for (size_t i = 0; i < b->n_outputs; i++) {
-		struct push *push = output_push(b->output[i]);
-
-		if (push != NULL && !b->options->push_from_here)
-			b->pushes[config.n_pushes++] = push;
-	}
+	config.n_pushes = build_pushes(b);
 	config.pushes = b->pushes;
 	config.only_pushed = build_pushed_only(b, config.n_pushes);
 	config.stream = b->options->stream && config.n_pushes > 0;
@@ -323,7 +318,7 @@ by_workers(struct build *b, struct err *e)
 	progress_phase(b->progress, "building layers");
 	progress_tell_jobs(b->progress);
 	if (dispatch_run(b->workers.dispatch, b->job, b->n_jobs, e) < 0 ||
-	    build_pushed_check(b, e) < 0)
+	    build_pushed_check(b, NULL, e) < 0)
 		return -1;
 	build_shared_made_by(b,
 	    dispatch_encoder(

@@ -46,6 +46,9 @@ make_layers(struct build *b, struct server_client *server, struct err *e)
 	    image->tag != NULL ? ":" : "",
 	    image->tag != NULL ? image->tag : "");
 	client_defaults(&config);
+	config.n_pushes = build_pushes(b);
+	config.pushes = b->pushes;
+	config.only_pushed = build_pushed_only(b, config.n_pushes);
 	config.image = name;
 	config.progress = b->progress;
 	if (b->cache != NULL) {
@@ -57,7 +60,9 @@ make_layers(struct build *b, struct server_client *server, struct err *e)
 		return -1;
 	progress_phase(b->progress, "building layers");
 	progress_tell_jobs(b->progress);
-	return client_run(server->client, b->job, b->n_jobs - 1, e);
+	if (client_run(server->client, b->job, b->n_jobs - 1, e) < 0)
+		return -1;
+	return build_pushed_check(b, server->client, e);
 }
 
 int

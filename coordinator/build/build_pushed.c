@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "client/client.h"
 #include "dispatch/dispatch.h"
 #include "err.h"
 #include "log.h"
@@ -10,6 +11,20 @@
 #include "output/push.h"
 #include "own.h"
 #include "progress/progress.h"
+
+size_t
+build_pushes(struct build *b)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->n_outputs; i++) {
+		struct push *push = output_push(b->output[i]);
+
+		if (push != NULL && !b->options->push_from_here)
+			b->pushes[n++] = push;
+	}
+	return n;
+}
 
 bool
 build_pushed_only(const struct build *b, size_t n_pushes)
@@ -54,7 +69,8 @@ find_lost(const struct build *b, bool *lost, size_t *n_lost, struct err *e)
 
 /* Made once more, and pulled this time. */
 static int
-make_again(struct build *b, const bool *lost, size_t n, struct err *e)
+make_again(struct build *b, struct client *client, const bool *lost, size_t n,
+    struct err *e)
 {
 	AUTO(own_freep) struct dispatch_job *job = calloc(n, sizeof(*job));
 	size_t k = 0;
@@ -64,12 +80,16 @@ make_again(struct build *b, const bool *lost, size_t n, struct err *e)
 	for (size_t i = 0; i < b->n_jobs; i++)
 		if (lost[i])
 			job[k++] = b->job[i];
+	if (client != NULL) {
+		client_pull_all(client);
+		return client_run(client, job, n, e);
+	}
 	dispatch_pull_all(b->workers.dispatch);
 	return dispatch_run(b->workers.dispatch, job, n, e);
 }
 
 int
-build_pushed_check(struct build *b, struct err *e)
+build_pushed_check(struct build *b, struct client *client, struct err *e)
 {
 	AUTO(own_freep) bool *lost = calloc(b->n_jobs + 1, sizeof(*lost));
 	bool any = false;
@@ -86,5 +106,5 @@ build_pushed_check(struct build *b, struct err *e)
 	log_line(LOG_WARNING,
 	    "%s has lost %zu layers that it had: they are made again",
 	    push_base(b->pushes[0]), n);
-	return make_again(b, lost, n, e);
+	return make_again(b, client, lost, n, e);
 }

@@ -16,6 +16,7 @@
 
 struct build_cache;
 struct build_shared;
+struct client;
 struct dispatch_job;
 struct dispatch_made;
 struct err;
@@ -74,10 +75,12 @@ int build_by_server(struct build *b, struct err *e);
 /*
  * build_pushed.c: layers that workers have put into all registries, and that
  * are nowhere else.  _only: whether the build may have such.  _check: what was
- * lost there is made again.
+ * lost there is made again, by the server if there is one.  build_pushes: fills
+ * in the outputs that others than we may push to, and counts them.
  */
+size_t build_pushes(struct build *b);
 bool build_pushed_only(const struct build *b, size_t n_pushes);
-int build_pushed_check(struct build *b, struct err *e);
+int build_pushed_check(struct build *b, struct client *client, struct err *e);
 
 /* A job is done and verified: arg is the build. */
 int build_job_done(void *arg, const struct dispatch_job *job, struct err *e);

@@ -71,7 +71,7 @@ client_new(
 		return err_set(e, ERR_FATAL, errno, "random number");
 	if ((c->ctx = link_context(e)) == NULL)
 		return -1;
-	if (connect_to(c, e) < 0)
+	if (client_push_open(c, e) < 0 || connect_to(c, e) < 0)
 		return -1;
 	*out = STEAL(&c);
 	return 0;
@@ -106,6 +106,7 @@ client_free(struct client *c)
 	if (c == NULL)
 		return;
 	client_jobs_end(c);
+	client_push_close(c);
 	client_blobs_close(c);
 	if (c->step != CLIENT_NEW && c->link != NULL)
 		take_leave(c);
@@ -274,6 +275,17 @@ patience(const struct client *c, int tick)
 	return until > now ? (int)(until - now) : 0;
 }
 
+/* What is still to be pushed does not wait for a server that is away. */
+static bool
+is_over(struct client *c)
+{
+	if (c->n_done < c->n_jobs)
+		return false;
+	if (c->away)
+		client_push_lost(c);
+	return !client_push_busy(c);
+}
+
 /*
  * Takes what came and asks for more, until nothing comes: the last call on the
  * socket is then a receive that found nothing, as link_fd wants.
@@ -285,10 +297,11 @@ settle(struct client *c, struct err *e)
 
 	do {
 		if (join(c, e) < 0 || client_beat(c, e) < 0 ||
-		    client_blobs_collect(c, e) < 0 || client_jobs_ask(c, e) < 0)
+		    client_blobs_collect(c, e) < 0 ||
+		    client_push_turn(c, e) < 0 || client_jobs_ask(c, e) < 0)
 			return -1;
 		rc = client_receive(c, e);
-	} while (rc > 0 && c->n_done < c->n_jobs);
+	} while (rc > 0 && !is_over(c));
 	return rc < 0 ? -1 : 0;
 }
 
@@ -297,18 +310,19 @@ loop(struct client *c, struct err *e)
 {
 	for (;;) {
 		int tick = progress_tick(c->config.progress, monotime_ms());
-		struct pollfd fds[2] = {
-		    {.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+		struct pollfd fds[3] = {{.fd = -1, .events = POLLIN},
+		    {.fd = -1, .events = POLLIN},
+		    {.fd = client_push_fd(c), .events = POLLIN}};
 
 		come_round(c);
 		if (settle(c, e) < 0)
 			return -1;
-		if (c->n_done == c->n_jobs)
+		if (is_over(c))
 			return 0;
 		fds[0].fd = link_fd(c->link);
 		if (c->fetch != NULL)
 			fds[1].fd = blob_fetch_fd(c->fetch);
-		if (poll(fds, 2, patience(c, tick)) < 0 && errno != EINTR)
+		if (poll(fds, 3, patience(c, tick)) < 0 && errno != EINTR)
 			return err_set(e, ERR_FATAL, errno, "poll");
 	}
 }

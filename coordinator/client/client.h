@@ -5,6 +5,9 @@
  * on the way (blob_fetch.h), and asks again for whatever was lost with a
  * connection or with the server, for which it waits as long as it takes.
  *
+ * Where a server's workers push, they put layers into registries, too, each as
+ * soon as it is made: who asks there, and looks, is the client.
+ *
  * Only the blobs of store layers can be had so, and of them one form: where
  * they are encoded the encoded one, else the tar.
  *
@@ -13,6 +16,7 @@
 #ifndef CLIENT_H
 #define CLIENT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -21,6 +25,7 @@ struct dispatch_job;
 struct err;
 struct link_keys;
 struct progress;
+struct push;
 
 /* What is asked for at a time: layers, and bytes of their lists of paths. */
 #define CLIENT_ASKED_MAX 512
@@ -51,7 +56,14 @@ struct client_config {
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
 	int (*failed)(void *arg, const struct dispatch_job *job,
 	    const struct err *why, struct err *e);
-	void *arg; /* the first one of both */
+	/* All that the server pushes of it is there, or left to us.  Or NULL.
+	 */
+	int (*pushed)(void *arg, const struct dispatch_job *job, struct err *e);
+	void *arg; /* the first one of all */
+	/* As dispatch_config's. */
+	struct push *const *pushes;
+	size_t n_pushes;
+	bool only_pushed;
 	struct client_pace pace;
 };
 
@@ -71,6 +83,9 @@ int client_new(
  */
 int client_run(
     struct client *c, struct dispatch_job *job, size_t n, struct err *e);
+
+/* From now on all layers are pulled, and the server pushes none. */
+void client_pull_all(struct client *c);
 
 /* Takes leave: the server forgets what it was asked for. */
 void client_free(struct client *c);

@@ -70,6 +70,7 @@ client_blobs_pull(struct client *c, size_t i, struct err *e)
 	    .result = w->result,
 	    .encoded = spec->encoding.kind != ENCODING_NONE,
 	    .n_outputs = spec->n_outputs,
+	    .keep = w->pushing,
 	};
 	struct err bad = ERR_INIT;
 
@@ -78,6 +79,7 @@ client_blobs_pull(struct client *c, size_t i, struct err *e)
 		return drop(c, i, e) < 0 ? -1 : client_job_done(c, i, e);
 	memcpy(request.token, c->token, sizeof(request.token));
 	memcpy(request.outputs, spec->outputs, sizeof(request.outputs));
+	w->kept = w->pushing;
 	if (blob_fetch_add(c->fetch, &request, &bad) == 0) {
 		w->step = WANT_MADE;
 		return 0;
@@ -104,6 +106,10 @@ client_blobs_collect(struct client *c, struct err *e)
 			*e = o.err;
 			return -1;
 		}
+		/* It was kept to be pushed, which is over before it. */
+		if (o.err.kind == ERR_NONE && c->want[i].kept &&
+		    !c->want[i].pushing && client_push_end(c, i, e) < 0)
+			return -1;
 		/* What was damaged the fetch has dropped. */
 		rc = o.err.kind == ERR_NONE
 		    ? client_job_done(c, i, e)

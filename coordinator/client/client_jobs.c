@@ -104,6 +104,8 @@ let_go(struct client *c, size_t i, enum want_step step)
 	progress_job_end(
 	    c->config.progress, 0, i, c->job[i].label, 0, 0, false);
 	w->step = step;
+	if (step == WANT_OPEN)
+		w->offered = w->pushing = w->only_pushed = false;
 	c->n_held--;
 	c->held_bytes -= w->bytes;
 	if (step == WANT_OPEN)
@@ -117,6 +119,8 @@ client_jobs_reopen(struct client *c, bool pulls)
 		if (c->want[i].step == WANT_ASKED ||
 		    (pulls && c->want[i].step == WANT_MADE))
 			let_go(c, i, WANT_OPEN);
+		else if (pulls)
+			c->want[i].offered = false;
 	c->room = CLIENT_ASKED_MAX;
 	c->patience = c->config.pace.postpone_ms;
 }
@@ -258,8 +262,12 @@ client_job_done(struct client *c, size_t i, struct err *e)
 
 	let_go(c, i, WANT_DONE);
 	c->n_done++;
-	*job->made =
-	    (struct dispatch_made){.result = w->result, .seconds = w->seconds};
+	*job->made = (struct dispatch_made){
+	    .result = w->result,
+	    .seconds = w->seconds,
+	    .only_pushed = w->only_pushed,
+	    .pushing = w->pushing,
+	};
 	snprintf(job->made->worker, sizeof(job->made->worker), "%s", w->worker);
 	progress_job_end(c->config.progress, shown(c, w->worker), i, job->label,
 	    w->result.tar_size, w->seconds, true);

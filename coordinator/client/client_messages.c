@@ -60,7 +60,7 @@ on_welcome(struct client *c, const struct msg_welcome *m, struct err *e)
 	c->step = CLIENT_READY;
 	c->met = true;
 	c->away = false;
-	return 0;
+	return client_push_welcome(c, m, e);
 }
 
 static void
@@ -109,6 +109,7 @@ static int
 on_done(struct client *c, const struct msg_done *m, struct err *e)
 {
 	struct want *w;
+	bool alone;
 	size_t i;
 
 	if (!client_job_of(c, m->job, m->attempt, WANT_ASKED, &i))
@@ -118,9 +119,15 @@ on_done(struct client *c, const struct msg_done *m, struct err *e)
 		    c, i, "what the server says of it cannot be", e);
 	w = &c->want[i];
 	w->result = m->result;
+	w->offered = true;
 	if (w->worker[0] == '\0')
 		w->seconds = (double)(monotime_ms() - w->asked) / 1000;
-	return client_blobs_pull(c, i, e);
+	if (client_push_made(c, i, &alone, e) < 0)
+		return -1;
+	if (!alone)
+		return client_blobs_pull(c, i, e);
+	w->step = WANT_MADE;
+	return 0;
 }
 
 static int
@@ -189,6 +196,11 @@ handle(struct client *c, const struct msg *m, struct err *e)
 		return 0;
 	case MSG_BYE:
 		return on_bye(c, e);
+	case MSG_PUSHED:
+		client_push_said(c, &m->pushed);
+		return 0;
+	case MSG_EXPIRED:
+		return client_push_expired(c, &m->expired, e);
 	case MSG_WHO:
 		/*
 		 * While CLIENT is on its way it answers what was said before.
@@ -212,9 +224,7 @@ handle(struct client *c, const struct msg *m, struct err *e)
 	case MSG_STATUS:
 	case MSG_STATE:
 	case MSG_PUSH:
-	case MSG_PUSHED:
 	case MSG_TOKEN:
-	case MSG_EXPIRED:
 		break;
 	}
 	log_line(LOG_DEBUG, "server %s: %s is out of place", c->config.endpoint,

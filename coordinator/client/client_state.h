@@ -2,7 +2,8 @@
  * Inside of client: its state, and what its files call of each other.
  * client.c keeps the connection and loops, client_messages.c takes what the
  * server says, client_jobs.c knows what is asked for and what came of it,
- * client_blobs.c pulls what was made.  For these alone.
+ * client_blobs.c pulls what was made, client_push.c has it pushed.  For these
+ * alone.
  */
 #ifndef CLIENT_STATE_H
 #define CLIENT_STATE_H
@@ -12,12 +13,14 @@
 #include <stdint.h>
 
 #include "client/client.h"
+#include "dispatch/push_told.h"
 #include "layer_spec.h"
 #include "protocol.h"
 
 struct blob_fetch;
 struct blob_outcome;
 struct link;
+struct pushes;
 
 enum client_step {
 	CLIENT_NEW,	/* CLIENT is to be said */
@@ -28,7 +31,7 @@ enum client_step {
 enum want_step {
 	WANT_OPEN,  /* to be asked for, for the first time or again */
 	WANT_ASKED, /* the server has it */
-	WANT_MADE,  /* it is being pulled */
+	WANT_MADE,  /* it is being pulled, or pushed to registries alone */
 	WANT_DONE   /* or failed */
 };
 
@@ -36,6 +39,10 @@ enum want_step {
 struct want {
 	enum want_step step;
 	uint64_t attempt; /* what was asked last; 0: nothing */
+	bool offered;	  /* the server keeps it for us */
+	bool pushing;	  /* it is on its way to registries */
+	bool kept;	  /* it stays offered when it was pulled */
+	bool only_pushed; /* all registries have it, we do not */
 	unsigned failed;  /* so often it did not come whole */
 	uint64_t bytes;	  /* of the list of its paths, about */
 	int64_t asked;	  /* ms */
@@ -68,6 +75,10 @@ struct client {
 	char *data;
 	uint8_t token[DATA_TOKEN_SIZE];
 	struct blob_fetch *fetch; /* from there */
+
+	struct pushes *pushes; /* NULL: there is nowhere to push to */
+	struct push_tolds told;
+	bool pushing, only_pushed;
 
 	/* Those whom the progress display knows; the first is the server. */
 	char (*worker)[64];
@@ -135,5 +146,25 @@ int client_blobs_refuse(
 int client_blobs_pull(struct client *c, size_t i, struct err *e);
 /* What came of pulls. */
 int client_blobs_collect(struct client *c, struct err *e);
+
+/* client_push.c: who pushes is the server, to which each is a PUSH. */
+int client_push_open(struct client *c, struct err *e);
+void client_push_close(struct client *c);
+int client_push_fd(const struct client *c);
+bool client_push_busy(const struct client *c);
+/* The server is there, and has forgotten all; or will not be. */
+int client_push_welcome(
+    struct client *c, const struct msg_welcome *m, struct err *e);
+void client_push_lost(struct client *c);
+/* The job is made: *alone: it is pushed, and client_job_done or _pull follow.
+ */
+int client_push_made(struct client *c, size_t i, bool *alone, struct err *e);
+/* The server need not keep it any longer. */
+int client_push_end(struct client *c, size_t i, struct err *e);
+/* All that can be done now. */
+int client_push_turn(struct client *c, struct err *e);
+void client_push_said(struct client *c, const struct msg_pushed *m);
+int client_push_expired(
+    struct client *c, const struct msg_expired *m, struct err *e);
 
 #endif

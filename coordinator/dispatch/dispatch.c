@@ -87,6 +87,7 @@ dispatch_new(const struct dispatch_config *config, struct scratch *scratch,
 	    dispatch_remote_open(d, config, e) < 0 ||
 	    dispatch_locality_open(d, config, e) < 0 ||
 	    dispatch_push_open(d, config, e) < 0 ||
+	    dispatch_relay_new(d, config, e) < 0 ||
 	    dispatch_local_start(d, config, e) < 0 ||
 	    dispatch_launch_start(d, config, e) < 0)
 		return -1;
@@ -114,6 +115,7 @@ dispatch_free(struct dispatch *d)
 	dispatch_shared_forget(d);
 	dispatch_audit_forget(d);
 	dispatch_push_close(d);
+	dispatch_relay_free(d);
 	dispatch_locality_free(d);
 	dispatch_part(d, GRACE_MS);
 	if (d->local != NULL)
@@ -347,7 +349,8 @@ settle(struct dispatch *d, struct err *e)
 	do {
 		if (dispatch_receive(d, e) < 0 ||
 		    dispatch_blobs_collect(d, e) < 0 ||
-		    dispatch_push_turn(d, e) < 0)
+		    dispatch_push_turn(d, e) < 0 ||
+		    dispatch_relay_turn(d, e) < 0)
 			return -1;
 		acted = false;
 		if (!may_begin(d)) {

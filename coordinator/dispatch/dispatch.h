@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "digest.h"
 #include "encoding.h"
 #include "layer_spec.h"
 #include "schedule/scheduler.h"
@@ -76,6 +77,14 @@ struct dispatch_job {
 	struct dispatch_made *made;
 };
 
+/* What came of a blob that workers were to put into a registry for others. */
+struct dispatch_relayed {
+	void *what;	    /* dispatch_relay_blob's */
+	bool uploaded;	    /* by a worker; else it was there */
+	uint64_t throttled; /* how often it was asked too much */
+	const char *why;    /* "": it is there, a worker says; else why not */
+};
+
 /* What dispatch tells, and asks, of whoever has it run; each may be NULL. */
 struct dispatch_hooks {
 	void *arg; /* the first one of all */
@@ -108,6 +117,13 @@ struct dispatch_hooks {
 	    void *arg, const struct dispatch_job *job, const char *text);
 	/* SIGHUP came: what else reads its keys again. */
 	void (*hangup)(void *arg);
+	/*
+	 * With relays.  A place takes its token no more: dispatch_relay_token
+	 * follows, or nothing; and each dispatch_relay_put ends so.
+	 */
+	int (*expired)(void *arg, void *whose, size_t place, struct err *e);
+	int (*relayed)(
+	    void *arg, const struct dispatch_relayed *what, struct err *e);
 	/*
 	 * Puts into a status what is not dispatch's own, like clients and what
 	 * they have queued.  Metrics show that, too.
@@ -145,6 +161,12 @@ struct dispatch_config {
 	bool only_pushed;
 	/* And go there while they are made, to the first of pushes. */
 	bool stream;
+	/*
+	 * Workers put blobs into registries for others, who look there by
+	 * themselves; authorities: PEM, that they trust besides the system's.
+	 */
+	bool relays;
+	const char *authorities;
 
 	/* What dispatch_status says. */
 	const char *command;	 /* "build", or NULL: that; static */
@@ -190,6 +212,33 @@ int dispatch_add(struct dispatch *d, struct dispatch_job *job,
 void dispatch_cancel(struct dispatch *d, struct job_id id);
 /* Bytes of tar that were made of it, about. */
 uint64_t dispatch_bytes(const struct dispatch *d, struct job_id id);
+
+/*
+ * With relays.  A place: a repository, and whose (not NULL) all is that goes
+ * there.  Closed: what is on its way may go on, and is told of.
+ */
+struct dispatch_relay_to {
+	const char *base, *repo; /* "https://HOST[:PORT]"; copied, and */
+	const char *token;	 /* secret; "": none */
+	bool near;		 /* only workers of this machine reach it */
+	long stall_s;		 /* 0: HTTP_STALL_S */
+	void *whose;
+};
+int dispatch_relay_open(struct dispatch *d, const struct dispatch_relay_to *to,
+    size_t *place, struct err *e);
+int dispatch_relay_token(
+    struct dispatch *d, size_t place, const char *token, struct err *e);
+void dispatch_relay_close(struct dispatch *d, size_t place);
+/* A file of this machine, which must stay until it was told of. */
+struct dispatch_relay_blob {
+	size_t place;
+	const char *file; /* copied */
+	struct digest digest;
+	uint64_t size;
+	void *what;
+};
+int dispatch_relay_put(
+    struct dispatch *d, const struct dispatch_relay_blob *blob, struct err *e);
 
 /*
  * Does what is to be done, then waits for more: until that came, or something

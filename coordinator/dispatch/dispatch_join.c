@@ -222,7 +222,8 @@ dispatch_hello(struct dispatch *d, const struct dispatch_from *from,
 	    .welcome = {.protocol = PROTOCOL_VERSION,
 		.beat_ms = BEAT_MS,
 		.session = d->session,
-		.data = ""}};
+		.data = "",
+		.push_to = ""}};
 	const char *why = NULL;
 	char text[384];
 	bool in_vain = false;

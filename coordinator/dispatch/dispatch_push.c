@@ -55,34 +55,49 @@ dispatch_push_busy(const struct dispatch *d)
 
 /* Workers. */
 
+static struct push_queue *
+queue_of(const struct dispatch *d)
+{
+	return d->pushes != NULL ? d->pushes->ps->queue
+				 : dispatch_relay_queue(d);
+}
+
+bool
+dispatch_push_safe(const struct dispatch *d, const struct peer *p)
+{
+	return p->via == d->link || d->zap != NULL;
+}
+
 void
 dispatch_push_worker(struct dispatch *d, const struct peer *p)
 {
+	struct push_queue *queue = queue_of(d);
 	const struct push_worker w = {
 	    .id = p->worker,
 	    .near = p->near,
-	    .safe = p->via == d->link || d->zap != NULL,
+	    .safe = dispatch_push_safe(d, p),
 	    .files = p->via == d->link || dispatch_shared_is(p),
 	};
 	struct err e = ERR_INIT;
 
 	/* Out of memory: it is only not given any. */
-	if (d->pushes != NULL &&
-	    push_queue_worker(d->pushes->ps->queue, &w, &e) < 0)
+	if (queue != NULL && push_queue_worker(queue, &w, &e) < 0)
 		log_line(LOG_DEBUG, "%s", e.text);
 }
 
 void
 dispatch_push_gone(struct dispatch *d, const struct peer *p)
 {
-	if (d->pushes != NULL)
-		push_queue_worker_gone(d->pushes->ps->queue, p->worker);
+	struct push_queue *queue = queue_of(d);
+
+	if (queue != NULL)
+		push_queue_worker_gone(queue, p->worker);
 }
 
 void
 dispatch_push_joined(struct dispatch *d, struct peer *p)
 {
-	if (d->pushes == NULL)
+	if (queue_of(d) == NULL)
 		return;
 	/* It has forgotten what it was told. */
 	memset(&p->told, 0, sizeof(p->told));
@@ -280,6 +295,8 @@ dispatch_push_pushed(
 	char who[sizeof(p->name) + 8];
 	size_t place;
 
+	if (d->relay != NULL)
+		dispatch_relay_pushed(d, p, m);
 	if (d->pushes == NULL)
 		return;
 	snprintf(who, sizeof(who), "worker %s", p->name);
@@ -297,4 +314,5 @@ dispatch_push_status(const struct dispatch *d, struct status_pushes *out)
 {
 	if (d->pushes != NULL)
 		pushes_count(d->pushes->ps, out);
+	dispatch_relay_status(d, out);
 }

@@ -54,6 +54,8 @@ dispatch_push_expired(struct dispatch *d, struct peer *p,
 	struct push_told *told;
 	int rc;
 
+	if (d->relay != NULL)
+		return dispatch_relay_expired(d, p, m, e);
 	if (d->pushes == NULL || m->place >= MSG_PUSH_PLACES ||
 	    p->told.at[m->place].serial == 0)
 		return 0;

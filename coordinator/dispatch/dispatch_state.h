@@ -11,7 +11,8 @@
  * dispatch_paths.c the same where jobs come for ever, whose needs
  * dispatch_needs.c holds against that;
  * dispatch_push.c (and _token.c) has them put layers into registries, as
- * pushes.h says, and dispatch_stream.c while they make them; dispatch_status.c
+ * pushes.h says, dispatch_stream.c while they make them,
+ * and dispatch_relay.c for others; dispatch_status.c
  * says how things are, dispatch_postponed.c what is waited for,
  * dispatch_audit.c what differs where two results do.  For these alone.
  */
@@ -39,6 +40,7 @@ struct audit_fault;
 struct blob_fetch;
 struct dispatch_pull;
 struct dispatch_pushes;
+struct dispatch_relay;
 struct err;
 struct launch;
 struct locality;
@@ -189,7 +191,8 @@ struct dispatch {
 	struct postponed postponed[DISPATCH_POSTPONED];
 	struct audit_copy *audit_copies;
 	struct audit_fault *audit_faults; /* that are being looked into */
-	struct dispatch_pushes *pushes;	  /* NULL: workers push nothing */
+	struct dispatch_pushes *pushes;	  /* NULL: workers push nothing, */
+	struct dispatch_relay *relay;	  /* or nothing for others */
 	char *audit_folder; /* for copies, or NULL: not made yet */
 	char *folder_of[LAYER_OUTPUTS_MAX]; /* of outputs */
 	size_t n_folders;
@@ -484,6 +487,8 @@ int dispatch_push_fd(const struct dispatch *d);
 void dispatch_push_joined(struct dispatch *d, struct peer *p);
 void dispatch_push_worker(struct dispatch *d, const struct peer *p);
 void dispatch_push_gone(struct dispatch *d, const struct peer *p);
+/* Nobody else hears what is said to p. */
+bool dispatch_push_safe(const struct dispatch *d, const struct peer *p);
 /* Whether what p makes may be wanted of its spool. */
 bool dispatch_push_keeps(const struct dispatch *d, const struct peer *p);
 /* It is done. */
@@ -504,6 +509,21 @@ void dispatch_push_pushed(
     struct dispatch *d, struct peer *p, const struct msg_pushed *m);
 int dispatch_push_expired(struct dispatch *d, struct peer *p,
     const struct msg_expired *m, struct err *e);
+
+/*
+ * dispatch_relay.c: has workers do that for others, who know what is there.
+ */
+int dispatch_relay_new(
+    struct dispatch *d, const struct dispatch_config *c, struct err *e);
+void dispatch_relay_free(struct dispatch *d);
+/* Or NULL: there is none. */
+struct push_queue *dispatch_relay_queue(const struct dispatch *d);
+int dispatch_relay_turn(struct dispatch *d, struct err *e);
+void dispatch_relay_pushed(
+    struct dispatch *d, struct peer *p, const struct msg_pushed *m);
+int dispatch_relay_expired(struct dispatch *d, struct peer *p,
+    const struct msg_expired *m, struct err *e);
+void dispatch_relay_status(const struct dispatch *d, struct status_pushes *out);
 
 /*
  * dispatch_stream.c: has workers send layers into the first registry while they

@@ -233,6 +233,8 @@ push_queue_worker(
 	if (!w->files && at->w.files)
 		TAILQ_REMOVE(&q->seers, at, in_seers);
 	at->w = *w;
+	if (at->w.most == 0)
+		at->w.most = PUSH_GIVEN_MAX;
 	may_take_more(q, at);
 	return 0;
 }
@@ -259,6 +261,18 @@ push_queue_place(struct push_queue *q, bool near, struct err *e)
 	q->place[q->n_places++] = p;
 	q->open[near][false]++;
 	return 0;
+}
+
+void
+push_queue_place_again(struct push_queue *q, size_t place, bool near)
+{
+	struct place *p = q->place[place];
+
+	if (!p->barred)
+		q->open[p->near][p->token]--;
+	*p = (struct place){.near = near, .allowed = SIZE_MAX};
+	TAILQ_INIT(&p->held);
+	q->open[near][false]++;
 }
 
 /* What is held, but has a place again, or never will. */
@@ -461,6 +475,18 @@ push_queue_pushed(struct push_queue *q, struct worker_id worker, uint64_t push,
 	if (p->failures == PUSH_FAILURES_MAX)
 		bar(q, p);
 	return true;
+}
+
+void
+push_queue_drop(struct push_queue *q, uint64_t push)
+{
+	struct entry *entry = find_entry(q, push);
+
+	if (entry == NULL || entry->state == STATE_OVER)
+		return;
+	if (entry->state == STATE_GIVEN)
+		take_from(q, entry);
+	push_queue_end(q, entry, PUSH_LEFT);
 }
 
 void

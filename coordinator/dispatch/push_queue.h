@@ -19,9 +19,9 @@
  * workers: but for those that see the files, of whom one with little to do is
  * looked for.
  *
- * A worker has PUSH_GIVEN_MAX at a time.  Where a registry says that it is
- * asked too much half as many go there at a time; each that goes well allows
- * one more.
+ * A worker has PUSH_GIVEN_MAX at a time, or what it says itself.  Where a
+ * registry says that it is asked too much half as many go there at a time; each
+ * that goes well allows one more.
  */
 #ifndef PUSH_QUEUE_H
 #define PUSH_QUEUE_H
@@ -45,9 +45,10 @@ void push_queue_free(struct push_queue *q);
 /* What a worker may be told, and sees. */
 struct push_worker {
 	struct worker_id id;
-	bool near;  /* it is on this machine */
-	bool safe;  /* nobody else hears what is said to it */
-	bool files; /* it sees the coordinator's */
+	bool near;   /* it is on this machine */
+	bool safe;   /* nobody else hears what is said to it */
+	bool files;  /* it sees the coordinator's */
+	size_t most; /* that it has at a time; 0: PUSH_GIVEN_MAX */
 };
 
 /* ERR_FATAL: out of memory, here and below. */
@@ -58,6 +59,8 @@ void push_queue_worker_gone(struct push_queue *q, struct worker_id worker);
 
 /* Places are 0, 1, ...; near: only this machine reaches it. */
 int push_queue_place(struct push_queue *q, bool near, struct err *e);
+/* Nothing goes there any more, and it becomes another one. */
+void push_queue_place_again(struct push_queue *q, size_t place, bool near);
 /* No worker may push there: all is left to the coordinator. */
 void push_queue_bar(struct push_queue *q, size_t place);
 bool push_queue_barred(const struct push_queue *q, size_t place);
@@ -100,6 +103,9 @@ void push_queue_looked(
  */
 bool push_queue_pushed(struct push_queue *q, struct worker_id worker,
     uint64_t push, bool well, bool uploaded, bool throttled);
+
+/* It is not wanted any more, whoever was given it: PUSH_LEFT. */
+void push_queue_drop(struct push_queue *q, uint64_t push);
 
 enum push_act {
 	PUSH_LOOK, /* is it there? push_queue_looked follows */

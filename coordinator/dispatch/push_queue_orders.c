@@ -13,7 +13,7 @@ better(const struct entry *entry, const struct at_work *a,
 		return true;
 	if (shuns != (entry->failed && than->w.id.v == entry->worker.v))
 		return !shuns;
-	if (a->n_given >= PUSH_GIVEN_MAX || than->n_given >= PUSH_GIVEN_MAX)
+	if (a->n_given >= a->w.most || than->n_given >= than->w.most)
 		return a->n_given < than->n_given;
 	if (a->w.id.v == entry->maker.v || than->w.id.v == entry->maker.v)
 		return a->w.id.v == entry->maker.v;
@@ -33,7 +33,7 @@ choose(struct push_queue *q, const struct entry *entry)
 	if (maker != NULL && push_queue_allowed(entry->place, &maker->w))
 		best = maker;
 	if (entry->alone ||
-	    (best != NULL && !entry->failed && best->n_given < PUSH_GIVEN_MAX))
+	    (best != NULL && !entry->failed && best->n_given < best->w.most))
 		return best;
 	TAILQ_FOREACH(at, &q->seers, in_seers)
 	{
@@ -56,9 +56,9 @@ offer(struct push_queue *q, struct entry *entry, struct push_order *out)
 		push_queue_end(q, entry, PUSH_LEFT);
 		return false;
 	}
-	if (at->n_given >= PUSH_GIVEN_MAX || p->given >= p->allowed) {
+	if (at->n_given >= at->w.most || p->given >= p->allowed) {
 		push_queue_go(q, entry,
-		    at->n_given >= PUSH_GIVEN_MAX ? STATE_WAITS : STATE_HELD);
+		    at->n_given >= at->w.most ? STATE_WAITS : STATE_HELD);
 		return false;
 	}
 	at->n_given++;
@@ -125,7 +125,7 @@ offer_more(struct push_queue *q)
 	q->recheck = false;
 	while (
 	    TAILQ_EMPTY(&q->offered) && (w = TAILQ_FIRST(&q->ready)) != NULL) {
-		entry = w->n_given < PUSH_GIVEN_MAX ? find_for(q, w) : NULL;
+		entry = w->n_given < w->w.most ? find_for(q, w) : NULL;
 		if (entry != NULL) {
 			push_queue_go(q, entry, STATE_OFFERED);
 			break;

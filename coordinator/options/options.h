@@ -85,6 +85,7 @@ struct options {
 	const char *clients;	  /* endpoint */
 	const char *clients_keys; /* file or folder, or NULL */
 	bool clients_plain;	  /* without keys, beyond this machine */
+	const char *push_to;	  /* registries, for clients; or NULL: none */
 
 	const char *to[OPTIONS_OUTPUTS_MAX]; /* --to; of a batch, templates: */
 	struct output_target outputs[OPTIONS_OUTPUTS_MAX]; /* not read then */

@@ -5,6 +5,7 @@
 #include "err.h"
 #include "progress/metrics.h"
 #include "options/options.h"
+#include "registry/push_to.h"
 #include "store_path.h"
 
 /* Where clients may come, and who. */
@@ -53,6 +54,11 @@ options_check_serve(const struct options *o, struct err *e)
 	if (check_clients(o, e) < 0 || options_check_listen(&workers, e) < 0 ||
 	    cache_list_check(&o->caches, e) < 0)
 		return -1;
+	if (o->push_to != NULL && push_to_check(o->push_to, e) < 0)
+		return err_ctx(e, "--push-to");
+	if (o->registry.cert_dir != NULL && o->push_to == NULL)
+		return err_set(
+		    e, ERR_USAGE, 0, "--cert-dir goes with --push-to");
 	if (o->store_dir != NULL && store_dir_check(o->store_dir, e) < 0)
 		return err_ctx(e, "--store-dir");
 	return o->metrics != NULL ? metrics_check(o->metrics, e) : 0;

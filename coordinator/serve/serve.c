@@ -12,6 +12,7 @@
 #include "curve_key.h"
 #include "dispatch/dispatch.h"
 #include "err.h"
+#include "http.h"
 #include "process/interrupt.h"
 #include "dispatch/launch.h"
 #include "log.h"
@@ -104,6 +105,8 @@ start_workers(struct serve *s, struct err *e)
 		.failed = serve_job_failed,
 		.postponed = serve_job_postponed,
 		.hangup = serve_clients_reload,
+		.expired = serve_push_expired,
+		.relayed = serve_push_relayed,
 		.status = serve_status_more},
 	    .listen = o->listen,
 	    .key = o->workers_keys != NULL || o->launch != NULL ? s->key : NULL,
@@ -111,10 +114,13 @@ start_workers(struct serve *s, struct err *e)
 	    .plain = o->listen_plain,
 	    .no_locality = o->no_locality,
 	    .audit = (unsigned)o->audit,
+	    .relays = o->push_to != NULL,
 	    .command = "serve",
 	    .metrics = s->metrics,
 	};
 
+	if (config.relays)
+		config.authorities = http_tls_added(s->tls);
 	if (config.slots == 0 && !o->no_local_slots)
 		config.slots = machine_cores();
 	if (config.slots < config.workers)
@@ -158,7 +164,8 @@ start(struct serve *s, struct err *e)
 	    progress_new(PROGRESS_NONE, &s->progress, e) < 0 ||
 	    serve_cache_open(o->cache_dir, o->max_size, &s->cache, e) < 0 ||
 	    serve_queue_new(&limits, &s->queue, e) < 0 ||
-	    start_metrics(s, e) < 0 || start_workers(s, e) < 0)
+	    start_metrics(s, e) < 0 || serve_push_open(s, e) < 0 ||
+	    start_workers(s, e) < 0)
 		return -1;
 	return serve_clients_open(s, e);
 }
@@ -182,6 +189,7 @@ stop(struct serve *s)
 		serve_clients_close(s);
 	serve_jobs_clear(s);
 	dispatch_free(s->dispatch);
+	serve_push_close(s);
 	launch_free(s->launch);
 	serve_queue_free(s->queue);
 	serve_cache_free(s->cache);
@@ -270,6 +278,7 @@ serve_run(const struct options *options, struct err *e)
 	TAILQ_INIT(&s.clients);
 	TAILQ_INIT(&s.checks);
 	TAILQ_INIT(&s.learning);
+	TAILQ_INIT(&s.pushes);
 	supervisor_start();
 	rc = take_key(&s, &key, e) < 0 || start(&s, e) < 0 ? -1 : 0;
 	if (s.key != NULL)

@@ -241,6 +241,7 @@ serve_client_gone(
 		    LOG_INFO, "client %s (%s): %s", c->name, c->image, why);
 	unlist(s, c);
 	serve_intakes_clear(c);
+	serve_pushes_clear(s, c);
 	serve_offers_clear(s, c);
 	serve_queue_forget(s->queue, c->flow, until);
 	serve_queue_leave(s->queue, c->flow);
@@ -286,6 +287,7 @@ client_new(struct serve *s, const struct link_peer *from,
 	c->link = *from;
 	TAILQ_INIT(&c->intakes);
 	TAILQ_INIT(&c->offers);
+	TAILQ_INIT(&c->pushes);
 	memcpy(c->instance, m->instance, sizeof(c->instance));
 	snprintf(c->name, sizeof(c->name), "%.40s/%llu", m->host,
 	    (unsigned long long)m->pid);
@@ -351,7 +353,9 @@ serve_client_hello(struct serve *s, const struct link_peer *from,
 	struct msg out = {.type = MSG_WELCOME,
 	    .welcome = {.protocol = PROTOCOL_VERSION,
 		.beat_ms = BEAT_MS,
-		.session = s->session}};
+		.session = s->session,
+		.push_to =
+		    s->options->push_to != NULL ? s->options->push_to : ""}};
 	struct serve_client *c = serve_client_by_link(s, from);
 	const char *why;
 	char text[256];
@@ -369,6 +373,7 @@ serve_client_hello(struct serve *s, const struct link_peer *from,
 		return -1;
 	/* What it asked for is forgotten, what it pulls it goes on with. */
 	serve_intakes_clear(c);
+	serve_pushes_clear(s, c);
 	serve_queue_forget(s->queue, c->flow, serve_grace(s));
 	if (relink(s, c, from, e) < 0)
 		return -1;

@@ -73,6 +73,10 @@ on_client_message(
 		return serve_intake_items(s, c, &m->items, e);
 	case MSG_CANCEL:
 		return on_cancel(s, c, &m->cancel, e);
+	case MSG_TOKEN:
+		return serve_push_token(s, c, &m->token, e);
+	case MSG_PUSH:
+		return serve_push_put(s, c, &m->push, e);
 	case MSG_BEAT:
 		return 0;
 	case MSG_BYE:
@@ -97,9 +101,7 @@ on_client_message(
 	case MSG_MADE:
 	case MSG_STATUS:
 	case MSG_STATE:
-	case MSG_PUSH:
 	case MSG_PUSHED:
-	case MSG_TOKEN:
 	case MSG_EXPIRED:
 		break;
 	}

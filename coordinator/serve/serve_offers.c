@@ -29,8 +29,8 @@ compare(const void *a, const void *b)
 					      : 1;
 }
 
-static struct serve_offer *
-find(const struct serve_client *c, const struct data_id *id)
+struct serve_offer *
+serve_offer_of(const struct serve_client *c, const struct data_id *id)
 {
 	const struct serve_offer key = {.id = *id};
 	struct serve_offer **at = tfind(&key, &c->offer_by_id, compare);
@@ -41,7 +41,7 @@ find(const struct serve_client *c, const struct data_id *id)
 bool
 serve_offered(const struct serve_client *c, const struct data_id *id)
 {
-	return find(c, id) != NULL;
+	return serve_offer_of(c, id) != NULL;
 }
 
 const char *
@@ -126,7 +126,7 @@ int
 serve_offer_cancel(struct serve *s, struct serve_client *c,
     const struct data_id *id, struct err *e)
 {
-	struct serve_offer *offer = find(c, id);
+	struct serve_offer *offer = serve_offer_of(c, id);
 
 	if (offer == NULL)
 		return 0;
@@ -139,7 +139,7 @@ serve_offer_renew(struct serve *s, struct serve_client *c,
     const struct data_id *id, struct err *e)
 {
 	const struct data_id before = {id->job, id->attempt - 1};
-	const struct serve_offer *offer = find(c, &before);
+	const struct serve_offer *offer = serve_offer_of(c, &before);
 
 	/* One of this connection is being refused, maybe: see take_event. */
 	if (offer == NULL || offer->greeted == c->greeted)
@@ -151,7 +151,8 @@ static int
 take_event(struct serve *s, const struct blob_offer_event *ev, struct err *e)
 {
 	struct serve_client *c = serve_client_by_token(s, ev->token);
-	struct serve_offer *offer = c == NULL ? NULL : find(c, &ev->id);
+	struct serve_offer *offer =
+	    c == NULL ? NULL : serve_offer_of(c, &ev->id);
 
 	if (ev->what == BLOB_OFFER_DROPPED && ev->err.kind != ERR_NONE) {
 		*e = ev->err;

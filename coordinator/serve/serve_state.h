@@ -4,6 +4,7 @@
  * serve_messages.c takes what they say, serve_intake.c the jobs among it, with
  * all their store paths; serve_jobs.c has jobs done and answers, serve_wait.c
  * says why they wait; serve_offers.c knows what clients may pull;
+ * serve_push.c has workers push for them;
  * serve_status.c tells how things are.  For these alone.
  */
 #ifndef SERVE_STATE_H
@@ -80,6 +81,13 @@ struct serve_offer {
 	TAILQ_ENTRY(serve_offer) entry;
 };
 
+/* Where its layers are pushed, by its number of that. */
+struct serve_place {
+	char *base, *repo; /* base NULL: nowhere */
+	uint64_t serial;   /* of its token */
+	size_t relay;	   /* dispatch's number */
+};
+
 struct serve_client {
 	struct serve *serve;
 	struct link_peer link;
@@ -98,6 +106,9 @@ struct serve_client {
 	void *offer_by_id; /* a tree of them */
 	size_t n_offers;
 	uint64_t offer_bytes;
+	struct serve_place place[MSG_PUSH_PLACES];
+	TAILQ_HEAD(, serve_push) pushes;
+	size_t n_pushes;
 	uint64_t greeted; /* so many connections it has had */
 	uint64_t done;
 	bool lost; /* it cannot be reached, or broke the protocol: it goes */
@@ -143,6 +154,8 @@ struct serve {
 	int64_t beat_at;
 	struct serve_turns states; /* who was told STATE */
 	uint64_t cached;
+	struct http_tls *tls;		 /* of --push-to; or NULL */
+	TAILQ_HEAD(, serve_push) pushes; /* whose clients are gone */
 };
 
 /* The time without what this process was stopped for. */
@@ -230,6 +243,25 @@ int serve_offer_cancel(struct serve *s, struct serve_client *c,
 /* What became of offers. */
 int serve_offers_collect(struct serve *s, struct err *e);
 void serve_offers_clear(struct serve *s, struct serve_client *c);
+
+struct serve_offer *serve_offer_of(
+    const struct serve_client *c, const struct data_id *id);
+
+/*
+ * serve_push.c: TOKEN and PUSH, for registries that --push-to names.  _clear:
+ * what was asked for in a connection ends with it.
+ */
+int serve_push_open(struct serve *s, struct err *e);
+void serve_push_close(struct serve *s);
+int serve_push_token(struct serve *s, struct serve_client *c,
+    const struct msg_token *m, struct err *e);
+int serve_push_put(struct serve *s, struct serve_client *c,
+    const struct msg_push *m, struct err *e);
+void serve_pushes_clear(struct serve *s, struct serve_client *c);
+/* Dispatch's hooks. */
+int serve_push_expired(void *serve, void *client, size_t relay, struct err *e);
+int serve_push_relayed(
+    void *serve, const struct dispatch_relayed *what, struct err *e);
 
 /* serve_wait.c: POSTPONE to one client. */
 void serve_postpone(struct serve *s, struct serve_client *c,

@@ -116,7 +116,7 @@ class Server:
                     continue
                 known = True
                 peer.send(WELCOME, m[1], 200, self.session,
-                          "tcp://*:%d" % self.data_port, self.token)
+                          "tcp://*:%d" % self.data_port, self.token, "")
             elif not known:
                 peer.send(WHO)
             elif m[0] == JOB:

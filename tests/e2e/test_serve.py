@@ -306,7 +306,8 @@ class TestProtocol(Serve):
     def test_what_no_client_says(self):
         for message in ([zmtp.HELLO, 4, "0.1.0", "x", 1, 1, "a", "b",
                          bytes(16), 0, [], True, 0, 0, 0], [WHO],
-                        [POSTPONE, 1, 1, "x", 0], [WELCOME, 4, 5, 1, "", bytes(16)]):
+                        [POSTPONE, 1, 1, "x", 0], [WELCOME, 4, 5, 1, "",
+                                                    bytes(16), ""]):
             c = self.client()
             c.send(*message)
             self.wait_log(self.server_log, "which no client sends")

@@ -96,7 +96,7 @@ raw_peer(struct fixture *f, const char *id)
 
 static const struct msg bye = {.type = MSG_BYE, .bye = {1}};
 static const struct msg welcome = {
-    .type = MSG_WELCOME, .welcome = {1, 100, 0, "", {0}}};
+    .type = MSG_WELCOME, .welcome = {1, 100, 0, "", {0}, ""}};
 
 /* What has come does not keep the buffer that it came in. */
 static void

@@ -377,7 +377,8 @@ welcome(struct fixture *f, uint64_t had)
 	answer.welcome = (struct msg_welcome){.protocol = PROTOCOL_VERSION,
 	    .beat_ms = 50,
 	    .session = f->session,
-	    .data = f->data};
+	    .data = f->data,
+	    .push_to = ""};
 	memcpy(answer.welcome.token, f->token, sizeof(f->token));
 	say(f, &answer);
 }
@@ -722,8 +723,11 @@ test_version(void **state)
 	start(f, 1, true);
 	m = take(f, MSG_CLIENT);
 	msg_clear(&m);
-	answer.welcome = (struct msg_welcome){
-	    .protocol = 99, .beat_ms = 50, .session = 11, .data = f->data};
+	answer.welcome = (struct msg_welcome){.protocol = 99,
+	    .beat_ms = 50,
+	    .session = 11,
+	    .data = f->data,
+	    .push_to = ""};
 	say(f, &answer);
 	end(f, ERR_FATAL, "speaks protocol 99");
 }

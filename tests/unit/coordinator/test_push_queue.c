@@ -554,6 +554,72 @@ test_cost_of_many(void **state)
 	assert_true(steps_for(100000, 1000, 100000) < 150 * few);
 }
 
+static void
+test_some_take_more(void **state)
+{
+	struct push_worker w = {.id = ANN, .near = true, .most = 6};
+	struct fixture *f = *state;
+
+	place(f);
+	assert_int_equal(push_queue_worker(f->q, &w, &f->e), 0);
+	for (int i = 0; i < 6; i++)
+		assert_true(given(f, add(f, ANN)).v == ANN.v);
+	lacked(f, add(f, ANN));
+	nothing(f);
+}
+
+/* Wherever it is: it is left, and makes room. */
+static void
+test_dropped(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push[PUSH_GIVEN_MAX], waits, looked;
+
+	begin(f, &ANN, 1);
+	for (int i = 0; i < PUSH_GIVEN_MAX; i++) {
+		push[i] = add(f, ANN);
+		given(f, push[i]);
+	}
+	waits = add(f, ANN);
+	lacked(f, waits);
+	nothing(f);
+	push_queue_drop(f->q, push[1]);
+	assert_true(next(f, PUSH_GIVE, waits).worker.v == ANN.v);
+	over(f, push[1], PUSH_LEFT);
+	assert_false(push_queue_pushed(f->q, ANN, push[1], true, true, false));
+	push_queue_drop(f->q, push[1]);
+	looked = add(f, ANN);
+	next(f, PUSH_LOOK, looked);
+	push_queue_drop(f->q, looked);
+	over(f, looked, PUSH_LEFT);
+	push_queue_looked(f->q, looked, PUSH_SEEN, false);
+	nothing(f);
+	assert_int_equal(push_queue_open(f->q), PUSH_GIVEN_MAX);
+}
+
+/* What was known of it is not of the one that has its number next. */
+static void
+test_another_place(void **state)
+{
+	struct push_worker w = {.id = ANN, .near = true};
+	struct fixture *f = *state;
+	uint64_t push;
+
+	place(f);
+	assert_int_equal(push_queue_worker(f->q, &w, &f->e), 0);
+	push_queue_token(f->q, 0, true);
+	assert_false(push_queue_may(f->q, ANN));
+	push_queue_place_again(f->q, 0, true);
+	assert_true(push_queue_may(f->q, ANN));
+	push_queue_bar(f->q, 0);
+	assert_false(push_queue_may(f->q, ANN));
+	push_queue_place_again(f->q, 0, false);
+	assert_false(push_queue_barred(f->q, 0));
+	assert_true(push_queue_may(f->q, ANN));
+	push = add(f, ANN);
+	assert_true(given(f, push).v == ANN.v);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int
@@ -578,6 +644,9 @@ main(void)
 	    TEST(test_unsure_is_left),
 	    TEST(test_what_waits),
 	    TEST(test_nobody_is_left),
+	    TEST(test_some_take_more),
+	    TEST(test_dropped),
+	    TEST(test_another_place),
 	    TEST(test_cost_of_many),
 	};
 

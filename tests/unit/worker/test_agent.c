@@ -241,7 +241,7 @@ static void
 welcome(struct fixture *f)
 {
 	struct msg m = {.type = MSG_WELCOME,
-	    .welcome = {PROTOCOL_VERSION, BEAT_MS, 1, "", {0}}};
+	    .welcome = {PROTOCOL_VERSION, BEAT_MS, 1, "", {0}, ""}};
 
 	get_clear(f, MSG_HELLO);
 	put(f, &m);
@@ -362,7 +362,7 @@ test_hello(void **state)
 		assert_true(m.hello.speed[i] == 0);
 	msg_clear(&m);
 	ready.welcome =
-	    (struct msg_welcome){PROTOCOL_VERSION, BEAT_MS, 1, "", {0}};
+	    (struct msg_welcome){PROTOCOL_VERSION, BEAT_MS, 1, "", {0}, ""};
 	start = now_ms();
 	put(f, &ready);
 	/* An idle worker beats too, but seldom. */
@@ -413,7 +413,7 @@ test_other_protocol(void **state)
 {
 	struct fixture *f = *state;
 	struct msg m = {.type = MSG_WELCOME,
-	    .welcome = {PROTOCOL_VERSION + 1, BEAT_MS, 1, "", {0}}};
+	    .welcome = {PROTOCOL_VERSION + 1, BEAT_MS, 1, "", {0}, ""}};
 
 	get_clear(f, MSG_HELLO);
 	put(f, &m);
@@ -670,7 +670,7 @@ test_nonsense(void **state)
 	struct fixture *f = *state;
 	struct msg odd = {.type = MSG_DONE};
 	struct msg ready = {.type = MSG_WELCOME,
-	    .welcome = {PROTOCOL_VERSION, BEAT_MS, 1, "", {0}}};
+	    .welcome = {PROTOCOL_VERSION, BEAT_MS, 1, "", {0}, ""}};
 	/* A level that no encoder knows does not pass the decoder. */
 	struct msg bad = {.type = MSG_JOB,
 	    .job = {2, 1, 0,
@@ -808,7 +808,7 @@ static void
 say_welcome(struct fixture *f, uint64_t session)
 {
 	struct msg m = {.type = MSG_WELCOME,
-	    .welcome = {PROTOCOL_VERSION, BEAT_MS, session, "", {0}}};
+	    .welcome = {PROTOCOL_VERSION, BEAT_MS, session, "", {0}, ""}};
 
 	put(f, &m);
 }
