@@ -77,7 +77,7 @@ class Slurm:
         for i in range(NODES):
             self.daemon("slurmd", "-D", "-N", "w%d" % (i + 1), "-f",
                         self.path("slurm.conf"))
-        if not wait_for(self.idle, 60, 0.1):
+        if not wait_for(self.idle, step=0.1):
             raise AssertionError("no nodes:\n%s\n%s" % (
                 self.say("sinfo", "-N", "-l"), self.logs()))
 
@@ -89,7 +89,7 @@ class Slurm:
                     self.path("run/munged.pid"), "--log-file",
                     self.path("munged.log"), "--seed-file",
                     self.path("seed"), "--num-threads", "2")
-        if not wait_for(lambda: os.path.exists(self.path("munge.sock")), 30):
+        if not wait_for(lambda: os.path.exists(self.path("munge.sock"))):
             raise AssertionError("no munged:\n" + self.logs())
 
     def daemon(self, *args):

@@ -38,7 +38,7 @@ class TestSlurm(test_launch.Launch):
                          self.path("spool")))
 
     def assert_given_back(self):
-        left = wait_for(lambda: not self.slurm.jobs(), 30, 0.1)
+        left = wait_for(lambda: not self.slurm.jobs(), step=0.1)
         self.assertTrue(left, "jobs live on: %s" % self.slurm.say("squeue"))
 
     def image_id(self, *args):
@@ -110,14 +110,14 @@ class TestSlurm(test_launch.Launch):
                     self.launch("-N", nodes, "--exclusive"), "--local-slots",
                     "0", store=self.slow))
                 self.assertTrue(wait_for(
-                    lambda: set(self.slurm.jobs()) - before, 60, 0.1))
+                    lambda: set(self.slurm.jobs()) - before, step=0.1))
                 if state == "RUNNING":
                     self.wait_launched(2)
                 p.send_signal(signal.SIGTERM)
                 r = self.finish(p, timeout=60)
                 self.assertEqual(r.status, 143, r.errors)
                 self.assertTrue(wait_for(
-                    lambda: not set(self.slurm.jobs()) - before, 30, 0.1),
+                    lambda: not set(self.slurm.jobs()) - before, step=0.1),
                     self.slurm.say("squeue"))
                 self.check_nothing_left(test_launch.END_S)
         self.slurm.say("scancel", "-u", "root")
