@@ -19,6 +19,7 @@
 #include "own.h"
 #include "process/process_group.h"
 #include "process/scratch.h"
+#include "process/spawn_attr.h"
 
 #define SHELL "/bin/sh"
 /*
@@ -214,21 +215,12 @@ spawn(const struct launch *l, int gate, char **env, pid_t *pid)
 	    (char *)(uintptr_t)l->config.command, NULL};
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
-	sigset_t none, all;
 	int rc;
 
-	sigemptyset(&none);
-	sigfillset(&all);
-	sigdelset(&all, SIGHUP); /* under nohup it stays ignored */
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_adddup2(&files, gate, STDIN_FILENO);
 	posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr,
-	    POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
-		POSIX_SPAWN_SETSID);
+	spawn_attr_init(&attr, POSIX_SPAWN_SETSID);
 	rc = posix_spawn(pid, SHELL, &files, &attr, argv, env);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&files);

@@ -16,6 +16,7 @@
 #include "process/interrupt.h"
 #include "monotime.h"
 #include "own.h"
+#include "process/spawn_attr.h"
 
 #define WORKER_PROGRAM "quarry-worker"
 /* Its name, three options of two words, the caches' and the NULL. */
@@ -80,29 +81,21 @@ local_workers_new(const char *program, const char *endpoint,
 }
 
 /*
- * No signal mask or handler of ours, no standard input (the closure may come
- * from there), and standard output is where errors go: ours may be an image.
+ * No standard input (the closure may come from there), and standard output is
+ * where errors go: ours may be an image.
  */
 static int
 spawn(const struct local_workers *w, char *const argv[], pid_t *pid)
 {
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
-	sigset_t none, all;
 	int rc;
 
-	sigemptyset(&none);
-	sigfillset(&all);
-	sigdelset(&all, SIGHUP); /* under nohup it stays ignored */
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_addopen(
 	    &files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(
-	    &attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	spawn_attr_init(&attr, 0);
 	rc = posix_spawnp(pid, w->program, &files, &attr, argv, environ);
 	posix_spawnattr_destroy(&attr);
 	posix_spawn_file_actions_destroy(&files);

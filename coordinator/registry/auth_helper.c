@@ -23,6 +23,7 @@
 #include "log.h"
 #include "monotime.h"
 #include "own.h"
+#include "process/spawn_attr.h"
 
 extern char **environ;
 
@@ -39,28 +40,16 @@ is_name(const char *name)
 		   "0123456789.-_") == len;
 }
 
-/*
- * One socket is its standard input and output: it cannot wait for us.  What we
- * ignore it would ignore, too, and shells and Go programs rely on SIGPIPE.
- */
+/* One socket is its standard input and output: it cannot wait for us. */
 static int
 start(const char *program, int fd, pid_t *pid)
 {
 	char *argv[] = {(char *)program, (char *)"get", NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attributes;
-	sigset_t none, ours;
 	int rc;
 
-	sigemptyset(&none);
-	sigemptyset(&ours);
-	sigaddset(&ours, SIGPIPE);
-	sigaddset(&ours, SIGXFSZ);
-	posix_spawnattr_init(&attributes);
-	posix_spawnattr_setsigmask(&attributes, &none);
-	posix_spawnattr_setsigdefault(&attributes, &ours);
-	posix_spawnattr_setflags(
-	    &attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	spawn_attr_init(&attributes, 0);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, fd, STDIN_FILENO);
 	posix_spawn_file_actions_adddup2(&actions, fd, STDOUT_FILENO);
