@@ -301,7 +301,12 @@ class TestFaults(ServePushes):
         os.kill(sender, 9)
         self.assertEqual(self.finish(p).status, 0, self.log("client"))
         self.assertNotEqual(r.senders[digest], sender)
-        self.here(self.log("client"))
+        # What the dead one had sent, and not said, was there.
+        errors = self.log("client")
+        self.assertEqual(len(re.findall(
+            r"server \S+: upload \d+: (?:done|it was there)", errors)),
+            self.store_layers())
+        self.assertNotIn("upload failed", errors)
         self.check(r)
         self.stop(serve)
 
