@@ -119,7 +119,7 @@ list(struct dispatch_relay *r, struct place *p, size_t *out, struct err *e)
 		if (grown == NULL)
 			return err_set(e, ERR_FATAL, errno, "pushes");
 		r->place = grown;
-		if (push_queue_place(r->queue, p->near, e) < 0)
+		if (push_queue_place(r->queue, p->near, i, e) < 0)
 			return -1;
 		r->n_places++;
 	}

@@ -1,5 +1,6 @@
 #include "dispatch/push_queue.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/queue.h>
@@ -143,7 +144,7 @@ enter(struct push_queue *q, struct entry *entry, enum state state)
 		TAILQ_INSERT_TAIL(&q->over, entry, in_state);
 		break;
 	case STATE_HELD:
-		TAILQ_INSERT_TAIL(&entry->place->held, entry, in_state);
+		TAILQ_INSERT_TAIL(&entry->place->flow->held, entry, in_state);
 		break;
 	case STATE_WAITS:
 		if (!entry->alone)
@@ -175,7 +176,7 @@ leave(struct push_queue *q, struct entry *entry)
 		TAILQ_REMOVE(&q->over, entry, in_state);
 		break;
 	case STATE_HELD:
-		TAILQ_REMOVE(&entry->place->held, entry, in_state);
+		TAILQ_REMOVE(&entry->place->flow->held, entry, in_state);
 		break;
 	case STATE_WAITS:
 		if (!entry->alone)
@@ -240,7 +241,8 @@ push_queue_worker(
 }
 
 int
-push_queue_place(struct push_queue *q, bool near, struct err *e)
+push_queue_place(
+    struct push_queue *q, bool near, size_t registry, struct err *e)
 {
 	size_t room = q->room_places == 0 ? 16 : 2 * q->room_places;
 	struct place *p = calloc(1, sizeof(*p)), **grown;
@@ -256,9 +258,10 @@ push_queue_place(struct push_queue *q, bool near, struct err *e)
 	}
 	if (p == NULL)
 		return err_set(e, ERR_FATAL, errno, "pushes");
-	*p = (struct place){.near = near, .allowed = SIZE_MAX};
-	TAILQ_INIT(&p->held);
+	*p = (struct place){.near = near, .own = {.allowed = SIZE_MAX}};
+	TAILQ_INIT(&p->own.held);
 	q->place[q->n_places++] = p;
+	p->flow = &q->place[registry]->own;
 	q->open[near][false]++;
 	return 0;
 }
@@ -268,23 +271,48 @@ push_queue_place_again(struct push_queue *q, size_t place, bool near)
 {
 	struct place *p = q->place[place];
 
+	assert(p->flow == &p->own);
 	if (!p->barred)
 		q->open[p->near][p->token]--;
-	*p = (struct place){.near = near, .allowed = SIZE_MAX};
-	TAILQ_INIT(&p->held);
+	*p = (struct place){
+	    .near = near, .flow = &p->own, .own = {.allowed = SIZE_MAX}};
+	TAILQ_INIT(&p->own.held);
 	q->open[near][false]++;
 }
 
-/* What is held, but has a place again, or never will. */
+/* What is held, so many of them: it is held again, if it has to be. */
 static void
-let_go(struct push_queue *q, struct place *p)
+let_go(struct push_queue *q, struct flow *flow, size_t n)
 {
 	struct entry *entry;
 
-	for (size_t n = p->given; (p->barred || n < p->allowed) &&
-	     (entry = TAILQ_FIRST(&p->held)) != NULL;
-	     n++)
+	for (; n > 0 && (entry = TAILQ_FIRST(&flow->held)) != NULL; n--)
 		push_queue_go(q, entry, STATE_OFFERED);
+}
+
+/* One is over: others may go. */
+static void
+go_on(struct push_queue *q, struct flow *flow)
+{
+	if (flow->given < flow->allowed)
+		let_go(q, flow, flow->allowed - flow->given);
+}
+
+/*
+ * Asked too much: half as many; when as many went well as may go at a time,
+ * one more may.
+ */
+static void
+adapt(struct flow *flow, bool throttled, bool well)
+{
+	if (throttled) {
+		flow->allowed = flow->given > 2 ? flow->given / 2 : 1;
+		flow->went = 0;
+	} else if (well && flow->allowed < SIZE_MAX &&
+	    ++flow->went >= flow->allowed) {
+		flow->allowed++;
+		flow->went = 0;
+	}
 }
 
 static void
@@ -295,7 +323,7 @@ bar(struct push_queue *q, struct place *p)
 	p->barred = true;
 	q->open[p->near][p->token]--;
 	q->recheck = true;
-	let_go(q, p);
+	let_go(q, p->flow, SIZE_MAX);
 }
 
 void
@@ -444,9 +472,9 @@ take_from(struct push_queue *q, struct entry *entry)
 	leave(q, entry);
 	entry->state = STATE_LOOKED_FOR;
 	at->n_given--;
-	entry->place->given--;
+	entry->place->flow->given--;
 	may_take_more(q, at);
-	let_go(q, entry->place);
+	go_on(q, entry->place->flow);
 }
 
 bool
@@ -460,10 +488,7 @@ push_queue_pushed(struct push_queue *q, struct worker_id worker, uint64_t push,
 	    entry->worker.v != worker.v)
 		return false;
 	p = entry->place;
-	if (throttled)
-		p->allowed = p->given > 2 ? p->given / 2 : 1;
-	else if (well && p->allowed < SIZE_MAX)
-		p->allowed++;
+	adapt(p->flow, throttled, well);
 	take_from(q, entry);
 	entry->failed = !well;
 	entry->uploaded = uploaded;

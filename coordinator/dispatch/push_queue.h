@@ -20,8 +20,8 @@
  * looked for.
  *
  * A worker has PUSH_GIVEN_MAX at a time, or what it says itself.  Where a
- * registry says that it is asked too much half as many go there at a time; each
- * that goes well allows one more.
+ * registry says that it is asked too much half as many go there at a time, to
+ * whatever place of it; once as many as may have gone well, one more may.
  */
 #ifndef PUSH_QUEUE_H
 #define PUSH_QUEUE_H
@@ -57,9 +57,16 @@ int push_queue_worker(
 /* It is gone, or has forgotten what it was given; it may come again. */
 void push_queue_worker_gone(struct push_queue *q, struct worker_id worker);
 
-/* Places are 0, 1, ...; near: only this machine reaches it. */
-int push_queue_place(struct push_queue *q, bool near, struct err *e);
-/* Nothing goes there any more, and it becomes another one. */
+/*
+ * Places are 0, 1, ...; near: only this machine reaches it.  registry: the
+ * first place of the same one, or its own.
+ */
+int push_queue_place(
+    struct push_queue *q, bool near, size_t registry, struct err *e);
+/*
+ * Nothing goes there any more, and it becomes another one; of a registry that
+ * has this place alone.
+ */
 void push_queue_place_again(struct push_queue *q, size_t place, bool near);
 /* No worker may push there: all is left to the coordinator. */
 void push_queue_bar(struct push_queue *q, size_t place);

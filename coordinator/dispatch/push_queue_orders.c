@@ -56,13 +56,13 @@ offer(struct push_queue *q, struct entry *entry, struct push_order *out)
 		push_queue_end(q, entry, PUSH_LEFT);
 		return false;
 	}
-	if (at->n_given >= at->w.most || p->given >= p->allowed) {
+	if (at->n_given >= at->w.most || p->flow->given >= p->flow->allowed) {
 		push_queue_go(q, entry,
 		    at->n_given >= at->w.most ? STATE_WAITS : STATE_HELD);
 		return false;
 	}
 	at->n_given++;
-	p->given++;
+	p->flow->given++;
 	entry->worker = at->w.id;
 	entry->tried = true;
 	entry->failed = false;

@@ -43,11 +43,18 @@ struct entry {
 
 TAILQ_HEAD(entries, entry);
 
+/* What all places of one registry share. */
+struct flow {
+	size_t given, allowed; /* at a time */
+	size_t went;	       /* well, since one more was allowed */
+	struct entries held;
+};
+
 struct place {
 	bool near, token, barred;
 	unsigned failures; /* in a row */
-	size_t given, allowed;
-	struct entries held;
+	struct flow *flow; /* the first place's own */
+	struct flow own;
 };
 
 struct at_work {

@@ -83,7 +83,8 @@ pushes_place(struct pushes *ps, struct push *push, struct err *e)
 		err_set(&why, ERR_FATAL, 0,
 		    "%s: --cert-dir has more than a message holds",
 		    push_base(push));
-	if (push_queue_place(ps->queue, place->lent.near, e) < 0)
+	if (push_queue_place(ps->queue, place->lent.near, place->registry, e) <
+	    0)
 		return -1;
 	if (why.kind != ERR_NONE)
 		pushes_bar(ps, ps->n_places - 1, why.text);

@@ -32,9 +32,9 @@ struct run {
 	bool again;   /* blobs were lost: what is here is sent, not mounted */
 
 	pthread_mutex_t lock;
-	pthread_cond_t freed; /* a place, where there were too many */
-	size_t next;	      /* blob */
-	unsigned active, allowed;
+	pthread_cond_t freed;		/* a place, where there were too many */
+	size_t next;			/* blob */
+	unsigned active, allowed, went; /* went: well, since the last */
 	atomic_bool stop;
 	bool *lost;	/* blobs that were not confirmed */
 	bool *repeated; /* that are an earlier one once more */
@@ -228,16 +228,19 @@ take_next(struct run *run, size_t *out)
 	return got;
 }
 
-/* Too many requests: half as many; each blob that went well allows one more. */
+/* Too many requests: half as many; once as many went well, one more. */
 static void
 put_back(struct run *run, unsigned throttled, const struct err *failed)
 {
 	pthread_mutex_lock(&run->lock);
 	run->active--;
-	if (throttled > 0 && run->allowed > 1)
+	run->went = throttled > 0 ? 0 : run->went + 1;
+	if (throttled > 0 && run->allowed > 1) {
 		run->allowed /= 2;
-	else if (throttled == 0 && run->allowed < PUSH_THREADS)
+	} else if (run->went >= run->allowed && run->allowed < PUSH_THREADS) {
 		run->allowed++;
+		run->went = 0;
+	}
 	if (failed->kind != ERR_NONE) {
 		if (run->err.kind == ERR_NONE)
 			run->err = *failed;

@@ -176,6 +176,49 @@ class TestHere(BatchPushes):
         self.assertEqual(r.uploads_done, len(r.blobs))
         self.assertIn("upload failed: ", errors)
 
+    def test_asked_too_much(self):
+        """Fewer go to a registry at a time, to whatever repository."""
+        r, docs = self.registry(), self.docs(8)
+        for i, doc in enumerate(docs):
+            doc["directories"] = [{"path": "/d%d" % i}]
+        lock, full = threading.Lock(), threading.Event()
+        first, events = set(), []
+        self.addCleanup(full.set)
+
+        def put(h):
+            digest = h.path.split("=")[-1].replace("%3A", ":")
+            with lock:
+                wave = len(first) < 8
+                if wave:
+                    first.add(digest)
+                if len(first) == 8:
+                    full.set()
+                events.append((digest, 1))
+            if wave:
+                full.wait(100)
+                return fake.status(429)(h)
+            # What others begin meanwhile is seen.
+            h.server.registry.stop.wait(0.1)
+            with lock:
+                events.append((digest, -1))
+            return False
+
+        r.rule("PUT blob", put, times=10000)
+        summary, _ = self.run_batch(docs, *self.to(r), "--workers", "2",
+                                    "--slots", "2", "--registry-timeout",
+                                    "200")
+        layers = self.check_images(r, docs, summary)
+        self.assertEqual(len(first - layers), 0)
+        self.assertGreater(len(layers - first), 4)
+        now, most = 0, []
+        for digest, step in events:
+            if digest in layers - first:
+                now += step
+                most.append(now)
+        # One, then two, then three; not one for each repository.
+        self.assertEqual(most[:2], [1, 0])
+        self.assertLessEqual(max(most), 3)
+
     def test_killed(self):
         """What a run that was killed has seen is mounted by the next."""
         r, docs = self.registry(), self.docs(4)

@@ -48,7 +48,7 @@ worker(struct fixture *f, struct worker_id id, bool files)
 static void
 place(struct fixture *f)
 {
-	assert_int_equal(push_queue_place(f->q, false, &f->e), 0);
+	assert_int_equal(push_queue_place(f->q, false, 0, &f->e), 0);
 }
 
 /* A registry, and workers of this machine. */
@@ -61,14 +61,20 @@ begin(struct fixture *f, const struct worker_id *id, size_t n)
 }
 
 static uint64_t
-add(struct fixture *f, struct worker_id maker)
+add_at(struct fixture *f, size_t at_place, struct worker_id maker)
 {
-	const struct push_blob_at at = {.maker = maker};
+	const struct push_blob_at at = {.place = at_place, .maker = maker};
 	uint64_t push;
 
 	assert_int_equal(push_queue_add(f->q, &at, &push, &f->e), 0);
 	assert_true(push > 0);
 	return push;
+}
+
+static uint64_t
+add(struct fixture *f, struct worker_id maker)
+{
+	return add_at(f, 0, maker);
 }
 
 static struct push_order
@@ -302,6 +308,7 @@ test_asked_too_much(void **state)
 	uint64_t push[4];
 
 	begin(f, &ANN, 1);
+	place(f);
 	for (int i = 0; i < 4; i++) {
 		push[i] = add(f, ANN);
 		given(f, push[i]);
@@ -310,14 +317,50 @@ test_asked_too_much(void **state)
 	push_queue_looked(
 	    f->q, next(f, PUSH_LOOK, push[0]).push, PUSH_SEEN, false);
 	over(f, push[0], PUSH_UPLOADED);
-	/* Two may be on: with three that are nothing more is given. */
-	push[0] = add(f, ANN);
+	/* Two may be on: with three that are, none is given at any place. */
+	push[0] = add_at(f, 1, ANN);
 	lacked(f, push[0]);
 	nothing(f);
 	push_queue_pushed(f->q, ANN, push[1], true, true, false);
-	/* Now three may, and two are. */
 	next(f, PUSH_LOOK, push[1]);
+	nothing(f);
+	/* Two went well: now three may, and one is. */
+	push_queue_pushed(f->q, ANN, push[2], true, true, false);
+	next(f, PUSH_LOOK, push[2]);
 	next(f, PUSH_GIVE, push[0]);
+	nothing(f);
+	/* Another registry has said nothing. */
+	assert_int_equal(push_queue_place(f->q, false, 2, &f->e), 0);
+	for (int i = 0; i < 2; i++)
+		given(f, add_at(f, 2, ANN));
+}
+
+/* What is held is not forgotten with a place of its registry. */
+static void
+test_asked_too_much_and_barred(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t push[2], held[2];
+
+	begin(f, &ANN, 1);
+	place(f);
+	for (int i = 0; i < 2; i++) {
+		push[i] = add(f, ANN);
+		given(f, push[i]);
+	}
+	push_queue_pushed(f->q, ANN, push[0], true, true, true);
+	next(f, PUSH_LOOK, push[0]);
+	for (size_t i = 0; i < 2; i++) {
+		held[i] = add_at(f, i, ANN);
+		lacked(f, held[i]);
+	}
+	nothing(f);
+	push_queue_bar(f->q, 0);
+	over(f, held[0], PUSH_LEFT);
+	nothing(f);
+	push_queue_pushed(f->q, ANN, push[1], true, true, false);
+	next(f, PUSH_LOOK, push[1]);
+	next(f, PUSH_GIVE, held[1]);
 	nothing(f);
 }
 
@@ -328,7 +371,7 @@ test_who_may_be_told(void **state)
 	struct push_worker far = {.id = EVE, .files = true};
 	uint64_t push;
 
-	assert_int_equal(push_queue_place(f->q, true, &f->e), 0);
+	assert_int_equal(push_queue_place(f->q, true, 0, &f->e), 0);
 	assert_int_equal(push_queue_worker(f->q, &far, &f->e), 0);
 	/* A registry of this machine is another one there. */
 	assert_false(push_queue_may(f->q, EVE));
@@ -637,6 +680,7 @@ main(void)
 	    TEST(test_nobody_else_has_it),
 	    TEST(test_who_has_least_to_do),
 	    TEST(test_asked_too_much),
+	    TEST(test_asked_too_much_and_barred),
 	    TEST(test_who_may_be_told),
 	    TEST(test_tokens_are_secret),
 	    TEST(test_streamed),
