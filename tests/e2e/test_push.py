@@ -282,7 +282,8 @@ class TestHere(Pushes):
         got = self.finish(p)
         self.assertEqual(got.status, 0, got.errors)
         self.check(r)
-        self.assertIn("another one takes its place", got.errors)
+        # One of them may not have come up yet.
+        self.assertRegex(got.errors, r"joined, \d lost\)")
 
     def test_worker_fails(self):
         """What they cannot send is sent from here."""
