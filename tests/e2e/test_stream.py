@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import threading
 
 import fake_registry as fake
 import quarrytest
@@ -339,6 +340,41 @@ class TestElsewhere(Streams):
         self.assertTrue(any(AGAIN in self.log(n) for n in ("w1", "w2")))
         for name in ("w1", "w2"):
             self.secret(self.log(name))
+
+    def test_drained_while_it_waits_for_a_token(self):
+        """It leaves in time, and another worker makes what it had."""
+        r = self.registry(bearer=("me", PASSWORD))
+        asked, let = threading.Event(), threading.Event()
+        self.addCleanup(let.set)
+
+        def hang(h):
+            asked.set()
+            let.wait(200)
+            return False
+
+        def forget(h):
+            r.rule("GET token", hang, times=1000)
+            return fake.forget_token(h)
+
+        r.rule("PATCH blob", forget, times=1)
+        self.keygen("w2")
+        self.allow("w2")
+        self.start_workers("w1", program=lambda name: [
+            quarrytest.WORKER, "--drain", "1"])
+        worker = self.running[-1]
+        with open(self.log_name("coordinator"), "ab") as log:
+            p = self.start("build", *self.args(
+                r, "--stream", *self.listen("--local-slots", "0"),
+                *self.authfile(r), "--registry-timeout", "300"), stderr=log)
+        self.assertTrue(asked.wait(120), self.log("coordinator"))
+        self.end(worker)
+        self.assertFalse(let.is_set())
+        self.wait_log("coordinator", "has left")
+        let.set()
+        self.start_workers("w2")
+        self.assertEqual(self.finish(p).status, 0, self.log("coordinator"))
+        self.check(r)
+        self.end_workers()
 
     def test_no_token_without_keys(self):
         r = self.registry(bearer=("me", PASSWORD))
