@@ -56,8 +56,7 @@ struct client_config {
 	int (*done)(void *arg, const struct dispatch_job *job, struct err *e);
 	int (*failed)(void *arg, const struct dispatch_job *job,
 	    const struct err *why, struct err *e);
-	/* All that the server pushes of it is there, or left to us.  Or NULL.
-	 */
+	/* All that the server pushes of it is there, or left to us; or NULL. */
 	int (*pushed)(void *arg, const struct dispatch_job *job, struct err *e);
 	void *arg; /* the first one of all */
 	/* As dispatch_config's. */

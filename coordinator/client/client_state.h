@@ -156,7 +156,8 @@ bool client_push_busy(const struct client *c);
 int client_push_welcome(
     struct client *c, const struct msg_welcome *m, struct err *e);
 void client_push_lost(struct client *c);
-/* The job is made: *alone: it is pushed, and client_job_done or _pull follow.
+/*
+ * The job is made.  *alone: it is pushed, and client_job_done or _pull follow.
  */
 int client_push_made(struct client *c, size_t i, bool *alone, struct err *e);
 /* The server need not keep it any longer. */

@@ -181,8 +181,10 @@ dispatch_relay_close(struct dispatch *d, size_t place)
 	let_go(d, place);
 }
 
-/* Nor is one told a token that others may hear it with.  1: p is not to be
- * reached. */
+/*
+ * Nor is one told a token that others may hear it with.  1: p is not to be
+ * reached.
+ */
 static int
 tell(struct dispatch *d, struct peer *p, struct push_told *told)
 {
