@@ -210,7 +210,7 @@ class TestLost(Progress):
     @classmethod
     def setUpClass(cls):
         super().setUpClass()
-        cls.slow = make_store.slow_store(cls.folder(), n=2, size=4 << 30)
+        cls.slow = make_store.slow_store(cls.folder(), n=2, size=2 << 30)
 
     def killed(self, mode):
         """While it makes a layer, and that was told."""
@@ -319,7 +319,7 @@ class TestBar(Progress):
                              r"sha256:[0-9a-f]{64}")
 
     def test_resize(self):
-        slow = make_store.slow_store(self.path("s"), n=2, size=4 << 30)
+        slow = make_store.slow_store(self.path("s"), n=2, size=2 << 30)
         t = Terminal(self, self.args(slow, "--slots", "1"), 100)
         self.addCleanup(t.close)
         t.read(until=b"%")
