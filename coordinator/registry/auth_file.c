@@ -178,6 +178,21 @@ join(const char *name, const char *rest)
 	return path;
 }
 
+/* Where podman and skopeo log in without XDG_RUNTIME_DIR, as root often has. */
+static char *
+join_runtime(void)
+{
+	const char *folder = getenv("XDG_RUNTIME_DIR");
+	char *path;
+
+	if (folder != NULL && *folder != '\0')
+		return join("XDG_RUNTIME_DIR", "/containers/auth.json");
+	if (asprintf(&path, "/run/containers/%lu/auth.json",
+		(unsigned long)getuid()) < 0)
+		return NULL;
+	return path;
+}
+
 int
 auth_file_find(const char *file, struct auth_helpers *helpers, const char *host,
     const char *repo, struct auth *out, struct err *e)
@@ -185,7 +200,7 @@ auth_file_find(const char *file, struct auth_helpers *helpers, const char *host,
 	static const struct {
 		const char *variable, *rest;
 	} places[] = {
-	    {"XDG_RUNTIME_DIR", "/containers/auth.json"},
+	    {NULL, NULL}, /* join_runtime */
 	    {"XDG_CONFIG_HOME", "/containers/auth.json"},
 	    {"HOME", "/.config/containers/auth.json"},
 	    {"DOCKER_CONFIG", "/config.json"},
@@ -201,7 +216,9 @@ auth_file_find(const char *file, struct auth_helpers *helpers, const char *host,
 	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]) && !found;
 	     i++) {
 		AUTO(own_freep)
-		char *path = join(places[i].variable, places[i].rest);
+		char *path = places[i].variable == NULL
+		    ? join_runtime()
+		    : join(places[i].variable, places[i].rest);
 
 		if (path == NULL || access(path, R_OK) < 0)
 			continue;

@@ -351,6 +351,35 @@ class TestTls(RegistryBase):
         self.assertIn(b"may be anybody", r.stderr)
 
     @quarrytest.need_root()
+    @quarrytest.need("unshare", "mount", "skopeo")
+    def test_where_others_log_in(self):
+        """What skopeo login (and podman's, its library) writes is found."""
+        host = self.serve(tls=True, auth=True)
+        del self.env["XDG_RUNTIME_DIR"]
+        script = """set -e
+            mkdir -p /run/containers && mount -t tmpfs none /run/containers
+            [ -z "$LOGIN" ] || printf %s "$PASSWORD" |
+                skopeo login -u "$USER" --password-stdin --cert-dir \
+                    certs "$LOGIN" >login.out
+            exec "$0" "$@"
+        """
+
+        def push(**env):
+            return self.finish(self.start(
+                "--mount", "sh", "-c", script, quarrytest.QUARRY, "build",
+                *self.args(), "--to", "docker://" + host + "/t/x:1",
+                "--cert-dir", self.path("certs"), program=["unshare"],
+                env={**self.env, **env}))
+
+        r = push(LOGIN="")
+        self.assertEqual(r.status, 1, r.errors)
+        self.assertIn("wants a user and password", r.errors)
+        for name in {}, {"XDG_RUNTIME_DIR": self.path("out")}:
+            r = push(LOGIN=host, USER=self.USER, PASSWORD=self.PASSWORD,
+                     **name)
+            self.assertEqual(r.status, 0, r.errors)
+
+    @quarrytest.need_root()
     @quarrytest.need("unshare", "mount")
     def test_no_authorities_here(self):
         """A machine without ca-certificates: only TLS needs them."""
