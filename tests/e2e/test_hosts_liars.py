@@ -20,6 +20,7 @@ class Plain(Base):
     """A coordinator that listens without keys, and workers of this machine."""
 
     size = 1 << 26
+    encoding = "none"
 
     @classmethod
     def setUpClass(cls):
@@ -49,7 +50,7 @@ class Plain(Base):
     def args(self, out, *more):
         return ["build", "--name", "slow", "--closure",
                 self.closure_file(self.store), "--store-root",
-                self.store.root, "--encoding", "none", "--to",
+                self.store.root, "--encoding", self.encoding, "--to",
                 "oci:" + self.path("out", out), *more]
 
     def coordinate(self, *more, out="oci"):
@@ -340,6 +341,25 @@ class TestStrangers(Plain):
 def rss(pid):
     with open("/proc/%d/statm" % pid) as f:
         return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class TestEncoders(Plain):
+    encoding, size = "gzip:1", 1 << 22
+
+    def test_another_than_the_first(self):
+        """All layers of an image are compressed by the same library."""
+        p = self.coordinate("--min-workers", "2")
+        self.worker()
+        self.wait_log("1 workers are here")
+        peer = zmtp.Peer(("127.0.0.1", self.port))
+        peer.hello(gzip="another 9.9")
+        m = peer.receive()
+        self.assertEqual(m[0], zmtp.REFUSE)
+        self.assertRegex(m[1], "it would make other bytes: its encoder is "
+                         r"another 9\.9, this build's is libdeflate")
+        peer.close()
+        self.worker()
+        self.same(p)
 
 
 class TestMessages(Plain):

@@ -101,9 +101,9 @@ class Peer:
 
     def hello(self, protocol=9, program="0.1.0", host="impostor", pid=None,
               slots=1, instance=None, session=0, held=(), fetches=True,
-              speed=(0, 0, 0)):
+              speed=(0, 0, 0), gzip="libdeflate"):
         self.send(HELLO, protocol, program, host, pid or os.getpid(), slots,
-                  "libdeflate", "zstd", instance or os.urandom(16), session,
+                  gzip, "zstd", instance or os.urandom(16), session,
                   [list(h) for h in held], fetches, *speed)
 
     def fill(self, n):
