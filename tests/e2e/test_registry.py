@@ -281,7 +281,7 @@ class TestTogether(RegistryBase):
 
 
 class TestRuns(RegistryBase):
-    """What was pushed runs, in both formats, alone and on a base of either."""
+    """What was pushed runs, in each form, alone and on a base of the same."""
 
     @classmethod
     def setUpClass(cls):
@@ -305,12 +305,19 @@ class TestRuns(RegistryBase):
         extra = make_store.Store(self.folder())
         extra.add("extra-1", {"f": "more"})
         try:
-            for form in ("oci", "docker"):
-                name = "%s/run/%s:1" % (host, form)
-                self.push(name, "--format", form)
-                self.push("%s/on/%s:1" % (host, form), "--format", form,
-                          "--from-image", "docker://" + name, store=extra)
-                for image in (name, "%s/on/%s:1" % (host, form)):
+            for form, encoding in (("oci", "gzip"), ("oci", "zstd"),
+                                   ("docker", "gzip")):
+                more = "--format", form, "--encoding", encoding
+                name = "%s/run/%s-%s:1" % (host, form, encoding)
+                on = "%s/on/%s-%s:1" % (host, form, encoding)
+                self.push(name, *more)
+                self.push(on, *more, "--from-image", "docker://" + name,
+                          store=extra)
+                for layer in json.loads(self.pulled(
+                        on, "--src-tls-verify=false")[1])["layers"]:
+                    self.assertEqual(layer["mediaType"].endswith("zstd"),
+                                     encoding == "zstd")
+                for image in (name, on):
                     said = self.command(
                         *podman, "run", "--rm", "--network=none",
                         "--tls-verify=false", image, hello, env=env)
