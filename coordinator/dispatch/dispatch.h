@@ -215,7 +215,7 @@ uint64_t dispatch_bytes(const struct dispatch *d, struct job_id id);
 
 /*
  * With relays.  A place: a repository, and whose (not NULL) all is that goes
- * there.  Closed: what is on its way may go on, and is told of.
+ * there.  Closed: what a worker has goes on, what waits ends; all is told of.
  */
 struct dispatch_relay_to {
 	const char *base, *repo; /* "https://HOST[:PORT]"; copied, and */

@@ -178,6 +178,8 @@ void
 dispatch_relay_close(struct dispatch *d, size_t place)
 {
 	d->relay->place[place]->whose = NULL;
+	/* What waits is nobody's, and would have no limit. */
+	push_queue_bar(d->relay->queue, place);
 	let_go(d, place);
 }
 
