@@ -219,6 +219,7 @@ dispatch_relay_token(
     struct dispatch *d, size_t i, const char *token, struct err *e)
 {
 	struct place *place = d->relay->place[i];
+	bool asked = place->asked;
 	char *copy = strdup(token);
 
 	if (copy == NULL)
@@ -228,7 +229,8 @@ dispatch_relay_token(
 	place->serial = ++d->relay->serial;
 	place->asked = false;
 	push_queue_token(d->relay->queue, i, *token != '\0');
-	for (size_t k = d->n_peers; k-- > 0;) {
+	/* Unasked: whoever needs it says so, or is told with its next blob. */
+	for (size_t k = d->n_peers; asked && k-- > 0;) {
 		struct peer *p = &d->peer[k];
 		struct push_told *told = push_told_find(&p->told, i);
 

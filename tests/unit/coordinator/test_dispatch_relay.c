@@ -17,7 +17,7 @@
 #include "monotime.h"
 #include "progress/status.h"
 
-enum { BLOBS = 20 };
+enum { BLOBS = 20, TOKENS = 50 };
 
 struct fixture {
 	struct dispatch_script s;
@@ -189,6 +189,39 @@ numbers_are_used_again(void **state)
 	}
 }
 
+/* A client that has more and more tokens must not fill workers' queues. */
+static void
+tokens_are_told_who_needs_them(void **state)
+{
+	struct fixture *f = *state;
+	struct msg m = {.type = MSG_EXPIRED};
+
+	put(f, 1);
+	wait_until(f, &f->pushes, 1);
+	for (size_t i = 0; i < TOKENS; i++)
+		assert_int_equal(
+		    dispatch_relay_token(f->s.d, f->place, "", &e), 0);
+	put(f, 1);
+	wait_until(f, &f->pushes, 2);
+	/* One with each push at most. */
+	assert_int_equal(f->tokens, 2);
+
+	/* Who asks has the newest, if it is another one. */
+	assert_int_equal(dispatch_relay_token(f->s.d, f->place, "", &e), 0);
+	m.expired = f->known;
+	say(f, &m);
+	wait_until(f, &f->tokens, 3);
+	assert_int_equal(f->expired, 0);
+
+	/* Else its owner is asked, and the answer told at once. */
+	m.expired = f->known;
+	say(f, &m);
+	wait_until(f, &f->expired, 1);
+	assert_int_equal(dispatch_relay_token(f->s.d, f->place, "", &e), 0);
+	wait_until(f, &f->tokens, 4);
+	assert_int_equal(f->expired, 1);
+}
+
 int
 main(void)
 {
@@ -197,6 +230,8 @@ main(void)
 		what_waits_ends_with_its_place, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 		numbers_are_used_again, setup, teardown),
+	    cmocka_unit_test_setup_teardown(
+		tokens_are_told_who_needs_them, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
