@@ -122,6 +122,20 @@ class TestOutputs(Outputs):
         self.same_bytes(read(out + "/a"), read(out + "/b"))
         self.command("diff", "-r", out + "/c", out + "/d")
 
+    def test_several_builds_of_one_place(self):
+        """It has one of their images, whole; nothing else is left."""
+        tags = "1", "2", "3", "4"
+        os.mkdir(self.path("one"))
+        for tag in tags:
+            self.image("--tag", tag, "--to", "oci:" + self.path("out", tag))
+        either = [quarrytest.tree_bytes(self.path("out", t)) for t in tags]
+        running = [self.start("build", *self.common, "--tag", tag, "--to",
+                              "oci:" + self.path("one/oci")) for tag in tags]
+        for p in running:
+            self.assertEqual(self.finish(p).status, 0)
+        self.assertIn(quarrytest.tree_bytes(self.path("one/oci")), either)
+        self.assertEqual(os.listdir(self.path("one")), ["oci"])
+
     @need("zstd")
     def test_oci_layout(self):
         plain = DockerArchive(self.image("--to", "docker-archive:-").stdout)
