@@ -2,8 +2,8 @@
 
 Each test gets a folder of its own (self.top) with TMPDIR and XDG_RUNTIME_DIR
 in it, and all processes it starts carry a mark in their environment.  When a
-test ends, nothing may live on, nothing temporary may lie about, and no
-sanitizer may have written a report.
+test ends, nothing may live on, nothing temporary may lie about, no sanitizer may
+have written a report, and no log may have a password in it.
 """
 
 import gzip
@@ -40,6 +40,12 @@ import reference  # noqa: E402
 import second_plan  # noqa: E402
 
 _SANITIZED = None
+
+# Passwords and tokens of all tests, as they are and (me:..., alice:...) in
+# base 64: no program of ours may ever say one.
+CANARIES = (b"canary-pass", b"canary-token", b"canary-identity",
+            b"correct-horse-battery", b"bWU6Y2FuYXJ5LXBhc3",
+            b"YWxpY2U6Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5")
 
 
 def sanitized():
@@ -229,7 +235,12 @@ class Base(unittest.TestCase):
             out, err = p.communicate()
             self.fail("still running after %d s: %s\n%s"
                       % (timeout, p.args, (err or b"").decode("utf-8", "replace")))
+        self.check_no_secrets(b"%s\n%s" % (out or b"", err or b""), p.args)
         return Result(p.returncode, out, err, time.monotonic() - begin)
+
+    def check_no_secrets(self, text, where):
+        self.assertEqual([c for c in CANARIES if c in text], [],
+                         "secrets are said: %s" % where)
 
     def quarry(self, *args, status=0, input=None, timeout=TIMEOUT, **kw):
         if input is not None:
@@ -325,6 +336,9 @@ class Base(unittest.TestCase):
         self.assertEqual(alive, {}, "processes live on")
         wait_for(lambda: not self.leftovers(), seconds)
         self.assertEqual(self.leftovers(), [], "left behind")
+        for name in os.listdir(self.top):
+            if name.startswith("log-") or name.endswith(".log"):
+                self.check_no_secrets(read(self.path(name)), name)
         reports = os.listdir(self.path("asan"))
         for name in reports:
             report = read(self.path("asan", name))
